@@ -1,0 +1,39 @@
+"""Requests that wait, per pool: an intrusive first-in first-out list.
+
+A Waiter is its own link. Push, pop and removal from anywhere are O(1) and allocate nothing. The queue holds one
+reference to each waiter in it; a waiter is in at most one queue.
+"""
+
+from libc.stdint cimport int64_t, uint64_t
+
+
+cdef class Waiter:
+    cdef Waiter _next           # towards the tail
+    cdef Waiter _before         # towards the head
+    cdef WaitQueue _queue       # the queue it stands in, or None
+    cdef readonly int64_t since     # when it began to wait, in the caller's clock (ns); kept when it is put back in front
+    cdef readonly int64_t deadline  # when it has waited too long, same clock
+
+    cdef inline bint waiting(self) noexcept:
+        return self._queue is not None
+
+
+cdef class WaitQueue:
+    cdef Waiter _head
+    cdef Waiter _tail
+    cdef readonly Py_ssize_t length         # waiters in it now
+    cdef readonly Py_ssize_t limit          # waiters it may hold; push() beyond it returns False
+    cdef readonly uint64_t pushed           # ever
+    cdef readonly uint64_t popped           # ever, by pop()
+    cdef readonly uint64_t removed          # ever, by remove() or expire()
+
+    # False when full. Deadlines must not decrease towards the tail: since + the queue's one timeout.
+    cdef bint push(self, Waiter waiter, int64_t since, int64_t deadline) except -1
+    # Back to the head: one that was popped and could not be sent. Ignores the limit: it was counted in once already.
+    cdef int push_front(self, Waiter waiter) except -1
+    cdef Waiter pop(self)                   # the oldest, or None
+    cdef Waiter peek(self)                  # the oldest, left in place, or None
+    cdef bint remove(self, Waiter waiter) except -1     # False when it is not in this queue
+    # The oldest waiter if its deadline <= now, removed; else None. Call until None.
+    cdef Waiter expire(self, int64_t now)
+    cdef int64_t oldest(self) noexcept      # `since` of the oldest; 0 when empty
