@@ -1,0 +1,66 @@
+"""A socket's end in this process: bytes in as (pointer, length), bytes out once per loop turn.
+
+A Wire is an asyncio BufferedProtocol. All wires of a process share their Hub's read block: what was read is worked off
+before the next read, and whoever cannot use all of it keeps a copy. What a wire has to say collects in `out` and leaves
+in one write when the loop turn ends: touch() puts the wire on the Hub's list.
+
+Subclasses override the on_ methods. An exception out of one of them aborts the connection and is logged; it never
+reaches the loop.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+from lambda_dispatch_core.buffer cimport OutBuffer
+
+
+cdef class Hub:
+    cdef readonly object loop
+    cdef object _call_soon          # loop.call_soon
+    cdef object _flush              # self.flush, bound once
+    cdef list _touched              # wires with something to send or to finish, in the order they were touched
+    cdef bint _scheduled            # flush() is on the loop's list
+    cdef bytearray _block           # the shared read block
+    cdef uint8_t* _at               # its first byte; the bytearray is never resized
+    cdef object _log                # called with (text) when an on_ method raised
+    cdef readonly int64_t now       # ns, monotonic: when the current read or tick began
+    cdef readonly uint64_t bytes_in     # ever read
+    cdef readonly uint64_t bytes_out    # ever written
+    cdef readonly int wires         # open now
+
+    cdef int64_t tick(self) noexcept    # reads the clock into `now`
+    cdef int schedule(self, Wire wire) except -1
+
+
+cdef class Wire:
+    cdef readonly Hub hub
+    cdef readonly object transport  # None before connection_made and after connection_lost
+    cdef OutBuffer out              # what goes out at the end of this turn
+    cdef readonly uint64_t handed   # bytes given to the transport since the connection began
+    cdef bint touched               # on the Hub's list
+    cdef readonly bint paused       # the transport holds back more than WRITE_HIGH: do not add without need
+    cdef readonly bint reading      # the transport reads
+    cdef readonly bint closing      # no more is read; the connection ends when what is in `out` has left
+
+    # Puts the wire on the Hub's list: `out` leaves at the end of this turn.
+    cdef inline int touch(self) except -1:
+        if not self.touched:
+            self.hub.schedule(self)
+        return 0
+
+    cdef int stop_reading(self) except -1
+    cdef int start_reading(self) except -1
+    # Ends the connection once `out` has left; nothing more is read.
+    cdef int close(self) except -1
+    # Ends the connection now, with what is waiting dropped (a reset on TCP).
+    cdef int abort(self) except -1
+    cdef int flush(self) except -1
+
+    cdef int on_open(self) except -1
+    cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1
+    # The other side has sent its last byte. The default closes.
+    cdef int on_eof(self) except -1
+    cdef int on_lost(self) except -1
+    # The transport's backlog went below a quarter of WRITE_HIGH again.
+    cdef int on_writable(self) except -1
+    # The transport holds back more than WRITE_HIGH.
+    cdef int on_paused(self) except -1

@@ -1,0 +1,209 @@
+"""Wires and their Hub; the theory stands in wire.pxd."""
+
+import traceback
+
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from lambda_dispatch_core.buffer cimport OutBuffer
+from lambda_dispatch_core.limits cimport WRITE_HIGH
+
+cdef enum:
+    # One read takes at most this much; with what a request may have pending it stays within 256 KiB per direction.
+    READ_BLOCK = 128 * 1024
+
+
+cdef class Hub:
+    def __init__(self, loop, log=None):
+        self.loop = loop
+        self._call_soon = loop.call_soon
+        self._flush = self.flush
+        self._touched = []
+        self._block = bytearray(READ_BLOCK)
+        self._at = <uint8_t*> PyByteArray_AS_STRING(self._block)
+        self._log = log
+        self.tick()
+
+    cdef int64_t tick(self) noexcept:
+        cdef timespec now
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        self.now = <int64_t> now.tv_sec * 1000000000 + now.tv_nsec
+        return self.now
+
+    cdef int schedule(self, Wire wire) except -1:
+        wire.touched = True
+        self._touched.append(wire)
+        if not self._scheduled:
+            self._scheduled = True
+            self._call_soon(self._flush)
+        return 0
+
+    def flush(self):
+        """Writes what every touched wire has collected. Runs once per loop turn in which anything was touched."""
+        cdef Wire wire
+        cdef list touched = self._touched
+        self._touched = []
+        self._scheduled = False
+        for item in touched:
+            wire = <Wire> item
+            wire.touched = False
+            try:
+                wire.flush()
+            except Exception:
+                self.failed(wire)
+
+    def failed(self, Wire wire not None):
+        """An on_ method raised: a bug of ours. The connection is cut, the process lives."""
+        text = traceback.format_exc()
+        if self._log is not None:
+            self._log(text)
+        transport = wire.transport
+        wire.closing = True
+        if transport is not None:
+            transport.abort()
+
+    def clock(self):
+        """Reads the clock and returns it (ns, monotonic)."""
+        return self.tick()
+
+
+cdef class Wire:
+    def __cinit__(self):
+        self.out = OutBuffer()
+        self.reading = True
+
+    def __init__(self, Hub hub not None):
+        self.hub = hub
+
+    # asyncio's side ---------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.hub.wires += 1
+        transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_HIGH // 4)
+        try:
+            self.hub.tick()
+            self.on_open()
+        except Exception:
+            self.hub.failed(self)
+
+    def get_buffer(self, hint):
+        return self.hub._block
+
+    def buffer_updated(self, Py_ssize_t n):
+        cdef Hub hub = self.hub
+        hub.bytes_in += n
+        if self.closing:
+            return
+        hub.tick()
+        try:
+            self.on_bytes(hub._at, n)
+        except Exception:
+            hub.failed(self)
+
+    def data_received(self, bytes data not None):
+        """For loops that know no duck-typed BufferedProtocol (asyncio's own)."""
+        self.hub.bytes_in += PyBytes_GET_SIZE(data)
+        if self.closing:
+            return
+        self.hub.tick()
+        try:
+            self.on_bytes(<const uint8_t*> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        except Exception:
+            self.hub.failed(self)
+
+    def eof_received(self):
+        if not self.closing:
+            self.hub.tick()
+            try:
+                self.on_eof()
+            except Exception:
+                self.hub.failed(self)
+        return True
+
+    def pause_writing(self):
+        self.paused = True
+        try:
+            self.on_paused()
+        except Exception:
+            self.hub.failed(self)
+
+    def resume_writing(self):
+        self.paused = False
+        self.hub.tick()
+        try:
+            self.on_writable()
+        except Exception:
+            self.hub.failed(self)
+
+    def connection_lost(self, exc):
+        self.closing = True
+        self.hub.wires -= 1
+        self.hub.tick()
+        try:
+            self.on_lost()
+        except Exception:
+            self.hub.failed(self)
+        self.transport = None
+        self.out.clear()
+
+    # ours -------------------------------------------------------------------------------------------------------------
+
+    cdef int flush(self) except -1:
+        cdef Py_ssize_t n = self.out.length
+        if self.transport is None:
+            self.out.clear()
+            return 0
+        if n:
+            self.handed += n
+            self.hub.bytes_out += n
+            self.transport.write(self.out.take())
+        if self.closing:
+            self.transport.close()
+        return 0
+
+    cdef int stop_reading(self) except -1:
+        if self.reading and self.transport is not None:
+            self.reading = False
+            self.transport.pause_reading()
+        return 0
+
+    cdef int start_reading(self) except -1:
+        if not self.reading and self.transport is not None and not self.closing:
+            self.reading = True
+            self.transport.resume_reading()
+        return 0
+
+    cdef int close(self) except -1:
+        if not self.closing:
+            self.closing = True
+            self.touch()
+        return 0
+
+    cdef int abort(self) except -1:
+        self.closing = True
+        self.out.clear()
+        if self.transport is not None:
+            self.transport.abort()
+        return 0
+
+    cdef int on_open(self) except -1:
+        return 0
+
+    cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1:
+        return 0
+
+    cdef int on_eof(self) except -1:
+        return self.close()
+
+    cdef int on_lost(self) except -1:
+        return 0
+
+    cdef int on_writable(self) except -1:
+        return 0
+
+    cdef int on_paused(self) except -1:
+        return 0
+
