@@ -1,2 +1,86 @@
-def main() -> int:
-    return 0
+"""The command. A subcommand is imported when it is asked for: the extension starts next to somebody's application."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+USAGE = """\
+usage: lambda-dispatch COMMAND [OPTIONS]
+
+  router      the router: takes requests, invokes the function, hands requests to its instances
+  status      what a running router is doing, read from its shared memory
+  extension   the process beside your application inside Lambda
+  lambda      an embedded local Lambda service, for tests and development
+  dev         router, local Lambda and a demo application together
+
+  lambda-dispatch COMMAND --help says more about each; --version prints the version.
+"""
+
+ELSEWHERE = {
+    "extension": "lambda_dispatch_extension.main",
+    "lambda": "lambda_dispatch.local.lambda_command",
+    "dev": "lambda_dispatch.local.dev_command",
+    "status": "lambda_dispatch.supervisor.status",
+}
+
+EX_USAGE = 64  # sysexits.h
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    match command:
+        case "router":
+            return router(rest)
+        case "extension" | "lambda" | "dev" | "status":
+            return int(import_module(ELSEWHERE[command]).main(rest))
+        case "--version" | "-V" | "version":
+            from lambda_dispatch_core import __version__
+
+            print(f"lambda-dispatch {__version__}")
+            return 0
+        case "--help" | "-h" | "help":
+            print(USAGE, end="")
+            return 0
+        case "":
+            print(USAGE, end="", file=sys.stderr)
+            return EX_USAGE
+        case _:
+            print(f"lambda-dispatch: there is no command {command!r}\n\n{USAGE}", end="", file=sys.stderr)
+            return EX_USAGE
+
+
+def router(arguments: list[str]) -> int:
+    from lambda_dispatch import config
+    from lambda_dispatch.errors import ConfigError
+
+    if "--help" in arguments or "-h" in arguments:
+        print(config.help_text(), end="")
+        return 0
+    check = "--check" in arguments
+    try:
+        loaded = config.load(os.environ, [argument for argument in arguments if argument != "--check"])
+    except ConfigError as error:
+        for warning in error.warnings:
+            print(f"lambda-dispatch: warning: {warning}", file=sys.stderr)
+        for problem in error.problems:
+            print(f"lambda-dispatch: {problem}", file=sys.stderr)
+        return error.exit_code
+    if check:
+        print(loaded.describe())
+        for warning in loaded.warnings:
+            print(f"lambda-dispatch: warning: {warning}", file=sys.stderr)
+        return 0
+
+    from lambda_dispatch.telemetry import log
+
+    log.configure("supervisor", loaded.log_level, loaded.log_format)
+    for warning in loaded.warnings:
+        log.warning("configuration", detail=warning)
+
+    return int(import_module("lambda_dispatch.supervisor").run(loaded))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

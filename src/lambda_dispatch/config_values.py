@@ -1,0 +1,107 @@
+"""Texts to values, for the options of config.py.
+
+Each kind returns the value or raises ValueError; `allowed` says in words what it accepts, for the error message.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+_CLOCK = re.compile(r"(?:([0-9]{1,4})\.)?([0-9]{1,2}):([0-5]?[0-9])(?::([0-5]?[0-9](?:\.[0-9]{1,9})?))?")
+_SIZE = re.compile(r"([0-9]{1,12}) ?(|B|[Kk]i?B?|[Mm]i?B?)")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_YES = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+class Kind(NamedTuple):
+    parse: Callable[[str], Any]
+    allowed: str
+    boolean: bool = False
+
+
+def _check(condition: bool) -> None:
+    if not condition:
+        raise ValueError
+
+
+def whole(low: int, high: int, also: int | None = None, also_means: str = "") -> Kind:
+    def parse(text: str) -> int:
+        _check(_WHOLE.fullmatch(text) is not None)
+        value = int(text)
+        _check(low <= value <= high or value == also)
+        return value
+
+    extra = "" if also is None else f", or {also}: {also_means}"
+    return Kind(parse, f"a whole number from {low} to {high}{extra}")
+
+
+def decimal(low: float, high: float) -> Kind:
+    def parse(text: str) -> float:
+        _check(_DECIMAL.fullmatch(text) is not None)
+        value = float(text)
+        _check(low <= value <= high)
+        return value
+
+    return Kind(parse, f"a number from {low:g} to {high:g}")
+
+
+def seconds(low: float, high: float) -> Kind:
+    def parse(text: str) -> float:
+        clock = _CLOCK.fullmatch(text)
+        if clock:
+            days, hours, minutes, rest = clock.groups()
+            value = int(days or 0) * 86400 + int(hours) * 3600 + int(minutes) * 60 + float(rest or 0)
+        else:
+            _check(_DECIMAL.fullmatch(text) is not None)
+            value = float(text)
+        _check(low <= value <= high)
+        return value
+
+    return Kind(parse, f"seconds or HH:MM:SS, from {low:g} to {high:g} s")
+
+
+def size(low: int, high: int) -> Kind:
+    def parse(text: str) -> int:
+        match = _SIZE.fullmatch(text)
+        _check(match is not None)
+        assert match is not None
+        value = int(match[1]) * {"K": 1024, "M": 1024 * 1024}.get(match[2][:1].upper(), 1)
+        _check(low <= value <= high)
+        return value
+
+    return Kind(parse, f"bytes, with KiB or MiB if you like, from {low} to {high}")
+
+
+def choice(*names: str) -> Kind:
+    def parse(text: str) -> str:
+        _check(text.lower() in names)
+        return text.lower()
+
+    return Kind(parse, " or ".join((", ".join(names[:-1]), names[-1])))
+
+
+def matching(pattern: str, allowed: str) -> Kind:
+    compiled = re.compile(pattern)
+
+    def parse(text: str) -> str:
+        _check(compiled.fullmatch(text) is not None)
+        return text
+
+    return Kind(parse, allowed)
+
+
+def _boolean(text: str) -> bool:
+    _check(text.lower() in _YES)
+    return _YES[text.lower()]
+
+
+def _variable(text: str) -> str:
+    _check(_VARIABLE.fullmatch(text) is not None)
+    return text
+
+
+boolean = Kind(_boolean, "true or false", boolean=True)
+variable = Kind(_variable, "the name of an environment variable: letters, digits and _, not starting with a digit")
+text = Kind(str, "any text")

@@ -1,0 +1,68 @@
+import subprocess
+import sys
+
+import pytest
+
+from lambda_dispatch import cli
+from lambda_dispatch_core import __version__
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.upper().startswith("LAMBDA_DISPATCH_"):
+            monkeypatch.delenv(name)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"lambda-dispatch {__version__}\n"
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {command} " in out for command in ("router", "status", "extension", "lambda", "dev"))
+
+
+@pytest.mark.parametrize("argv", [[], ["nonsense"]])
+def test_no_command_and_an_unknown_one_are_usage_errors(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(argv) == 64
+    assert "usage: lambda-dispatch" in capsys.readouterr().err
+
+
+def test_check_prints_the_configuration_and_where_it_came_from(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAMBDA_DISPATCH_FunctionName", "app")
+    assert cli.main(["router", "--check", "--allow-insecure-control", "--max-queue", "7"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["LAMBDA_DISPATCH_FunctionName", "--function-name", "app", "LAMBDA_DISPATCH_FunctionName"] in rows
+    assert ["LAMBDA_DISPATCH_MaxQueue", "--max-queue", "7", "--max-queue"] in rows
+
+
+def test_a_configuration_error_exits_78_and_says_every_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["router", "--check", "--max-queue", "x", "--http-prt", "1"]) == 78
+    err = capsys.readouterr().err
+    assert "--max-queue is 'x'; it must be a whole number" in err
+    assert "did you mean --http-port?" in err
+
+
+def test_router_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    from lambda_dispatch.config import OPTIONS
+
+    assert cli.main(["router", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(option.variable in out for option in OPTIONS.values())
+
+
+def test_the_command_alone_imports_next_to_nothing() -> None:
+    program = (
+        "import sys, lambda_dispatch.cli; "
+        "heavy = {'boto3', 'asyncio', 'json', 'ssl', 'lambda_dispatch.config'} & set(sys.modules); "
+        "print(sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
