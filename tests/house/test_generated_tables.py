@@ -1,0 +1,16 @@
+"""What is generated is what the generator writes today."""
+
+from tools.gen_hpack_tables import HEADER, huffman_codes, render, static_table
+
+
+def test_the_hpack_tables_are_what_their_generator_writes() -> None:
+    assert HEADER.read_text() == render(), "run: python tools/gen_hpack_tables.py"
+
+
+def test_the_hpack_tables_are_those_python_hyper_uses() -> None:
+    from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+    from hpack.table import HeaderTable
+
+    codes = huffman_codes()
+    assert [codes[symbol] for symbol in range(257)] == list(zip(REQUEST_CODES, REQUEST_CODES_LENGTH, strict=True))
+    assert [(n.encode(), v.encode()) for n, v in static_table()] == list(HeaderTable.STATIC_TABLE)
