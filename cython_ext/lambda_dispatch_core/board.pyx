@@ -1,0 +1,1129 @@
+"""The board's steps. What each one promises stands in board.pxd, the format in docs/shared-memory.md."""
+
+import fcntl
+import os
+import time
+from hashlib import blake2b
+from typing import NamedTuple
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.string cimport memcmp, memcpy, memset, strerror
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.unistd cimport write
+
+from lambda_dispatch_core.atomics cimport (
+    add16, fence, get16, get32, oru32, put16, put32, put64, putu32, putu64, swap16, swap64, swapu32, swapu64,
+)
+
+
+cdef extern from *:
+    """
+    #include <sched.h>
+    #include <stdint.h>
+
+    #if defined(__GNUC__) && !defined(__clang__)
+    #define LD_VECTORIZE __attribute__((optimize("O3")))
+    #else
+    #define LD_VECTORIZE
+    #endif
+
+    #define LD_BLOCK 64
+    #define LD_MOST_BLOCKS 64
+
+    /* The least in_flight among usable slots of one block, or more than any limit. The counters are read without
+       atomics, so that the loop is vector code: a 16-bit load cannot tear, and a value that is out of date only makes
+       this slot look a little better or worse; whether it is taken is decided by reserve(). */
+    LD_VECTORIZE static int16_t ld_least(const int16_t *restrict in_flight, const int16_t *restrict limits,
+                                         const int16_t *restrict mask, int n) {
+        int16_t least = INT16_MAX;
+        for (int i = 0; i < n; i++) {
+            int16_t full = in_flight[i] >= limits[i] ? INT16_MAX : 0;
+            int16_t key = (int16_t)(in_flight[i] | mask[i] | full);
+            least = key < least ? key : least;
+        }
+        return least;
+    }
+
+    static inline int ld_is(const int16_t *in_flight, const int16_t *limits, const int16_t *mask, int i, int16_t v) {
+        return in_flight[i] == v && mask[i] == 0 && in_flight[i] < limits[i];
+    }
+
+    /* Blocks first, each by ld_least; then only a block that holds the least is looked into, beginning at `turn`. */
+    static int ld_pick(const int16_t *in_flight, const int16_t *limits, const int16_t *mask, int count, int hint,
+                       int turn) {
+        int16_t block_least[LD_MOST_BLOCKS];
+        int16_t least = INT16_MAX;
+        int blocks = 0;
+        for (int at = 0; at + LD_BLOCK <= count; at += LD_BLOCK) {
+            int16_t v = ld_least(in_flight + at, limits + at, mask + at, LD_BLOCK);
+            block_least[blocks++] = v;
+            least = v < least ? v : least;
+        }
+        if (count % LD_BLOCK) {
+            int at = blocks * LD_BLOCK;
+            int16_t v = ld_least(in_flight + at, limits + at, mask + at, count - at);
+            block_least[blocks++] = v;
+            least = v < least ? v : least;
+        }
+        if (least == INT16_MAX) return -1;
+        if (hint >= 0 && hint < count && ld_is(in_flight, limits, mask, hint, least)) return hint;
+        if (turn >= count) turn = 0;
+        int first = turn / LD_BLOCK;
+        for (int b = 0; b <= blocks; b++) {
+            int block = first + b < blocks ? first + b : first + b - blocks;
+            if (block_least[block] != least) continue;
+            int from = b == 0 ? turn : block * LD_BLOCK;
+            int to = (block + 1) * LD_BLOCK < count ? (block + 1) * LD_BLOCK : count;
+            if (b == blocks) to = turn;
+            for (int i = from; i < to; i++)
+                if (ld_is(in_flight, limits, mask, i, least)) return i;
+        }
+        return -2;    /* a sibling changed it meanwhile */
+    }
+    """
+    int ld_pick(const int16_t* in_flight, const int16_t* limits, const int16_t* mask, int count, int hint,
+                int turn) noexcept nogil
+    int sched_yield() noexcept nogil
+
+
+cdef uint64_t MAGIC = 0x4452414F42444C00         # "\0LDBOARD" on a little-endian machine
+cdef uint32_t ORDER = 0x01020304
+cdef uint32_t REMOVED = 0xFFFF                   # an index cell that was used: a search goes on past it
+cdef int GATE_TRIES = 10_000                     # looks at a closed pools gate before giving up: some 10 ms
+
+NAME = "lambda-dispatch-board"
+
+# The counters of a worker slot from `requests` on, and the gauges after them, in their order there.
+COUNTERS = (
+    "requests", "status_1xx", "status_2xx", "status_3xx", "status_4xx", "status_5xx", "bad_requests", "heads_too_large",
+    "bad_gateways", "rejected", "queue_timeouts", "clients_gone", "resends", "health_checks", "dispatched_local",
+    "dispatched_sibling", "served_siblings", "accepted", "bytes_in", "bytes_out", "instance_bytes_in",
+    "instance_bytes_out", "channels_parked", "instance_accepted",
+)
+GAUGES = ("connections", "instance_connections", "idle_channels")
+
+WORKER_STATES = ("free", "booting", "ready", "draining", "gone")
+INSTANCE_STATES = ("free", "starting", "open", "draining", "closed")
+POOL_STATES = ("free", "active", "retired")
+
+
+class BoardError(Exception):
+    """The board cannot be used: not a board, or not of this version and size."""
+
+
+class Instance(NamedTuple):
+    slot: int
+    generation: int
+    id: bytes
+    state: int
+    pool: int
+    limit: int
+    in_flight: int
+    idle: int
+    channels: int
+    requests: int
+    created: int
+    opened: int
+    deadline: int
+    goaway_at: int
+    close_requested: bool
+
+
+class Worker(NamedTuple):
+    index: int
+    pid: int
+    generation: int
+    state: int
+    listening: int
+    heartbeat: int
+    started: int
+    queued: int
+    running: int
+    oldest_queued: int
+
+
+class Scaler(NamedTuple):
+    pid: int
+    generation: int
+    state: int
+    breaker: int
+    heartbeat: int
+    started: int
+    ticks: int
+    invokes: int
+    invokes_ended: int
+    invokes_failed: int
+    throttled: int
+    open_invokes: int
+    tokens_milli: int
+
+
+class Pool(NamedTuple):
+    pool: int
+    generation: int
+    name: bytes
+    state: int
+    created: int
+    retired: int
+    breaker: int
+    desired: int
+    starting: int
+    open: int
+    draining: int
+    min_instances: int
+    max_instances: int
+    limit: int
+    channels: int
+    starts: int
+    starts_failed: int
+    ended: int
+    backoff_until: int
+    rate_milli: int
+    average_us: int
+    last_decision: int
+    last_exit: int
+
+
+class PoolTotals(NamedTuple):
+    """What all workers together say of one pool; counters never go back."""
+
+    queued: int
+    running: int
+    oldest_queued: int
+    arrivals: int
+    completions: int
+    duration_ns: int
+    wait_ns: int
+    last_used: int
+    failures: int
+
+
+class PoolCounts(NamedTuple):
+    """Instances of one pool by state, and what they have to do."""
+
+    starting: int
+    open: int
+    draining: int
+    closed: int
+    in_flight: int
+    idle: int
+
+
+cdef inline size_t up(size_t n, size_t to) noexcept:
+    return (n + to - 1) // to * to
+
+
+cdef inline int64_t monotonic():
+    return time.monotonic_ns()
+
+
+cdef inline uint32_t index_hash(const uint8_t* id) noexcept:
+    cdef uint64_t a, b
+    memcpy(&a, id, 8)
+    memcpy(&b, id + 8, 8)
+    return <uint32_t> (((a ^ b) * 0x9E3779B97F4A7C15u) >> 32)
+
+
+cdef bint ring_bell(int fd) noexcept:
+    cdef uint64_t one = 1
+    while write(fd, &one, 8) != 8:
+        if errno == EAGAIN:
+            return True     # it rings already, as loud as it can
+        if errno != EINTR:
+            return False
+    return True
+
+
+def ring(int fd):
+    """Rings the doorbell `fd`; False when it is gone."""
+    return ring_bell(fd)
+
+
+def make_bell():
+    """A doorbell: an eventfd, non-blocking, closed on exec unless made inheritable. Read 8 bytes to silence it."""
+    return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+
+def silence(int fd):
+    """Takes what rang since the last time; to be called before looking at the board, so that no ring is missed."""
+    try:
+        os.eventfd_read(fd)
+    except BlockingIOError:
+        pass
+
+
+def bucket_of(int64_t ns):
+    return latency_bucket(ns)
+
+
+def bucket_bounds():
+    """Upper bound (exclusive, ns) of each latency bucket in use; the last has none and is given as None."""
+    bounds = [1024]
+    for power in range(10, 38):
+        bounds += [(1 << power) + (part + 1) * (1 << (power - 3)) for part in range(8)]
+    return [*bounds, None]
+
+
+def memory_file(size):
+    """A descriptor of `size` zero bytes of memory that can be neither shrunk nor grown, where the system has memfd."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create(NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    else:
+        import tempfile
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    try:
+        os.ftruncate(fd, size)
+        if hasattr(fcntl, "F_ADD_SEALS") and hasattr(os, "memfd_create"):
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+cdef class Board:
+    """See board.pxd."""
+
+    def __cinit__(self):
+        self.fd = -1
+        self.worker = -1
+
+    def __dealloc__(self):
+        if self.base != NULL:
+            munmap(self.base, self.size)
+
+    @staticmethod
+    def create(int workers, int instances=MAX_INSTANCES, int pools=MAX_POOLS):
+        """A new, empty board; `workers` counts worker slots."""
+        if not 1 <= workers <= MAX_WORKERS:
+            raise BoardError(f"a board has 1 to {MAX_WORKERS} worker slots, not {workers}")
+        if not (64 <= instances <= MAX_INSTANCES and instances & (instances - 1) == 0):
+            raise BoardError(f"a board has 64 to {MAX_INSTANCES} instance slots, a power of two, not {instances}")
+        if not 1 <= pools <= MAX_POOLS:
+            raise BoardError(f"a board has 1 to {MAX_POOLS} pool slots, not {pools}")
+        cdef Board self = Board.__new__(Board)
+        cdef Header header
+        self.header = &header
+        memset(&header, 0, sizeof(Header))
+        self._lay_out(workers, instances, pools)
+        self.header = NULL
+        self.fd = memory_file(header.size)
+        self.size = header.size
+        self._map(self.fd, False)
+        header.created = monotonic()
+        header.created_wall = time.time_ns()
+        header.supervisor_pid = os.getpid()
+        key = os.urandom(16)
+        memcpy(header.pool_key, <const uint8_t*> key, 16)
+        memcpy(self.base, &header, sizeof(Header))
+        self._bind()
+        putu64(&self.header.magic, MAGIC)
+        return self
+
+    @staticmethod
+    def attach(int fd, int worker=-1, bint readonly=False):
+        """The board behind `fd`, which stays the caller's until close(); `worker` is this process's own worker slot."""
+        cdef Board self = Board.__new__(Board)
+        size = os.fstat(fd).st_size
+        if size < 4096:
+            raise BoardError(f"descriptor {fd} is no board: {size} bytes")
+        self.size = size
+        self._map(fd, readonly)
+        cdef Header* header = <Header*> self.base
+        if header.magic != MAGIC:
+            raise BoardError(f"descriptor {fd} is no board, or one of a machine with another byte order")
+        if header.version != BOARD_VERSION or header.byte_order != ORDER:
+            raise BoardError(
+                f"the board has version {header.version}, this program knows {BOARD_VERSION}: "
+                "router and tool must be of one release"
+            )
+        if not (1 <= header.workers <= MAX_WORKERS and 64 <= header.instances <= MAX_INSTANCES
+                and 1 <= header.pools <= MAX_POOLS):
+            raise BoardError("the board's header is damaged: slot counts out of range")
+        cdef Header expected
+        memset(&expected, 0, sizeof(Header))
+        self.header = &expected
+        self._lay_out(header.workers, header.instances, header.pools)
+        self.header = NULL
+        # From `size` to `index_at` the header says the layout.
+        if header.size != <uint64_t> size or memcmp(&header.size, &expected.size, 112) != 0:
+            raise BoardError("the board's layout is not this program's: router and tool must be of one release")
+        if not -1 <= worker < <int> header.workers:
+            raise BoardError(f"no worker slot {worker}: the board has {header.workers}")
+        self.fd = fd
+        self.worker = worker
+        self._bind()
+        return self
+
+    def close(self):
+        """Unmaps the board and closes its descriptor. Nothing may use it afterwards."""
+        if self.base != NULL:
+            munmap(self.base, self.size)
+            self.base = NULL
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    cdef int _lay_out(self, int workers, int instances, int pools) except -1:
+        cdef Header* h = self.header
+        cdef size_t at
+        h.version = BOARD_VERSION
+        h.byte_order = ORDER
+        h.workers = workers
+        h.instances = instances
+        h.pools = pools
+        h.worker_size = sizeof(WorkerSlot)
+        h.pool_size = sizeof(PoolSlot)
+        h.instance_size = sizeof(InstanceSlot)
+        h.buckets = BUCKETS
+        h.index_cells = 2 * instances
+        at = 4096
+        h.pools_at = at
+        at = up(at + pools * sizeof(PoolSlot), 4096)
+        h.workers_at = at
+        at = up(at + workers * sizeof(WorkerSlot), 4096)
+        h.worker_pools_at = at
+        at = up(at + workers * pools * sizeof(WorkerPool), 4096)
+        h.instances_at = at
+        at = up(at + instances * sizeof(InstanceSlot), 4096)
+        h.in_flight_at = at
+        at = up(at + instances * sizeof(int16_t), 64)
+        h.limits_at = at
+        at = up(at + instances * sizeof(int16_t), 64)
+        h.reserved_at = at
+        at = up(at + workers * instances * sizeof(int16_t), 64)
+        h.idle_at = at
+        at = up(at + workers * instances * sizeof(int16_t), 64)
+        h.index_at = at
+        h.size = up(at + h.index_cells * sizeof(uint32_t), 4096)
+        return 0
+
+    cdef int _map(self, int fd, bint readonly) except -1:
+        cdef void* at = mmap(NULL, self.size, PROT_READ if readonly else PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+        if at == MAP_FAILED:
+            raise BoardError(f"descriptor {fd} cannot be mapped: {strerror(errno).decode()}")
+        self.base = <uint8_t*> at
+        self.readonly = readonly
+        return 0
+
+    cdef int _bind(self) except -1:
+        cdef Header* h = <Header*> self.base
+        self.header = h
+        self.workers = h.workers
+        self.instances = h.instances
+        self.pools = h.pools
+        self.scaler = <ScalerSlot*> (self.base + 256)
+        self.pool_slots = <PoolSlot*> (self.base + h.pools_at)
+        self.worker_slots = <WorkerSlot*> (self.base + h.workers_at)
+        self.worker_pools = <WorkerPool*> (self.base + h.worker_pools_at)
+        self.slots = <InstanceSlot*> (self.base + h.instances_at)
+        self.in_flight = <int16_t*> (self.base + h.in_flight_at)
+        self.limits = <int16_t*> (self.base + h.limits_at)
+        self.reserved = <int16_t*> (self.base + h.reserved_at)
+        self.idle = <int16_t*> (self.base + h.idle_at)
+        self.index = <uint32_t*> (self.base + h.index_at)
+        if self.worker >= 0:
+            self.me = &self.worker_slots[self.worker]
+            self.my_pools = &self.worker_pools[self.worker * self.pools]
+            self.my_reserved = &self.reserved[self.worker * self.instances]
+            self.my_idle = &self.idle[self.worker * self.instances]
+        return 0
+
+    # -- worker: choosing and reserving --------------------------------------------------------------------------------
+
+    cdef int pick(self, const int16_t* mask, int count, int hint) noexcept:
+        cdef int slot, _try
+        for _try in range(3):
+            slot = ld_pick(self.in_flight, self.limits, mask, count, hint, self.turn)
+            if slot != -2:
+                break
+        if slot >= 0:
+            self.turn = slot + 1
+        elif slot == -2:
+            # Siblings are busy with the same slots; any usable one will do.
+            for slot in range(count):
+                if mask[slot] == 0 and get16(&self.in_flight[slot]) < self.limits[slot]:
+                    return slot
+            slot = -1
+        return slot
+
+    cpdef bint reserve(self, int slot, uint32_t generation) noexcept:
+        cdef uint64_t open = <uint64_t> generation << 32 | INSTANCE_OPEN
+        if getu64(&self.slots[slot].life) != open or not self._take(slot):
+            return False
+        if getu64(&self.slots[slot].life) == open:
+            return True
+        # It changed under our hands. Whoever looked between sees one request too many for an instant.
+        self.release(slot)
+        return False
+
+    cpdef bint reserve_last_resort(self, int slot, uint32_t generation, int64_t now) noexcept:
+        if not self.is_last_resort(slot, generation, now) or not self._take(slot):
+            return False
+        if self.is_last_resort(slot, generation, now):
+            return True
+        self.release(slot)
+        return False
+
+    cdef bint _take(self, int slot) noexcept:
+        # `intent` tells the supervisor which slot's two counters may differ by one if we are killed between them.
+        cdef WorkerSlot* me = self.me
+        cdef uint64_t turn = ((me.intent >> 16) + 1) << 16
+        cdef int16_t limit = self.limits[slot]
+        cdef int16_t now = get16(&self.in_flight[slot])
+        if now >= limit:
+            return False
+        putu64(&me.intent, turn | <uint64_t> (slot + 1))
+        while not swap16(&self.in_flight[slot], now, now + 1):
+            now = get16(&self.in_flight[slot])
+            if now >= limit:
+                putu64(&me.intent, turn)
+                return False
+        put16(&self.my_reserved[slot], self.my_reserved[slot] + 1)
+        putu64(&me.intent, turn)
+        return True
+
+    cpdef void release(self, int slot) noexcept:
+        cdef WorkerSlot* me = self.me
+        cdef uint64_t turn
+        if self.my_reserved[slot] <= 0:
+            return
+        turn = ((me.intent >> 16) + 1) << 16
+        putu64(&me.intent, turn | <uint64_t> (slot + 1))
+        add16(&self.in_flight[slot], -1)
+        put16(&self.my_reserved[slot], self.my_reserved[slot] - 1)
+        putu64(&me.intent, turn)
+
+    # -- worker: free channels -----------------------------------------------------------------------------------------
+
+    cpdef bint park(self, int slot, uint32_t generation) noexcept:
+        # Counted first, looked at afterwards; the scaler closes first and looks at the counts afterwards: one of the two
+        # sees the other.
+        cdef int state
+        put16(&self.my_idle[slot], self.my_idle[slot] + 1)
+        fence()
+        state = self.state_of(slot, generation)
+        if state == INSTANCE_FREE or state == INSTANCE_CLOSED:
+            put16(&self.my_idle[slot], self.my_idle[slot] - 1)
+            return False
+        return True
+
+    cpdef void unpark(self, int slot) noexcept:
+        if self.my_idle[slot] > 0:
+            put16(&self.my_idle[slot], self.my_idle[slot] - 1)
+
+    cpdef int holder(self, int slot) noexcept:
+        cdef int worker, best = -1
+        cdef int16_t free, most = 0
+        cdef uint32_t state
+        for worker in range(self.workers):
+            free = get16(&self.idle[worker * self.instances + slot])
+            if free > most and worker != self.worker:
+                state = getu32(&self.worker_slots[worker].state)
+                if state == WORKER_READY or state == WORKER_DRAINING:
+                    best = worker
+                    most = free
+        return best
+
+    cpdef int sibling_with_slot(self, int pool) noexcept:
+        cdef int slot, worker, best = -1
+        cdef int16_t busy, least = NOT_USABLE
+        cdef int high = <int> getu32(&self.header.instances_high)
+        for slot in range(high):
+            if self.slots[slot].pool != <uint32_t> pool or getu64(&self.slots[slot].life) & 0xFF != INSTANCE_OPEN:
+                continue
+            busy = get16(&self.in_flight[slot])
+            if busy < least and busy < self.limits[slot]:
+                worker = self.holder(slot)
+                if worker >= 0:
+                    best = worker
+                    least = busy
+                    if busy == 0:
+                        break
+        return best
+
+    cpdef int sibling_waiting(self, int pool, int64_t since) noexcept:
+        cdef int worker, best = -1
+        cdef int64_t oldest
+        cdef uint32_t state
+        for worker in range(self.workers):
+            if worker == self.worker:
+                continue
+            oldest = get64(&self.worker_pools[worker * self.pools + pool].oldest_queued)
+            if oldest and oldest < since:
+                state = getu32(&self.worker_slots[worker].state)
+                if state == WORKER_READY or state == WORKER_DRAINING:
+                    best = worker
+                    since = oldest
+        return best
+
+    # -- the life of an instance ---------------------------------------------------------------------------------------
+
+    cdef int find(self, const uint8_t* id, uint32_t* generation) noexcept:
+        cdef uint32_t hash = index_hash(id)
+        cdef uint32_t mark = hash & 0xFFFF0000u
+        cdef uint32_t last = self.header.index_cells - 1
+        cdef uint32_t at, cell
+        cdef uint64_t life
+        cdef int slot, state, _n
+        at = hash & last
+        for _n in range(<int> last + 1):
+            cell = getu32(&self.index[at])
+            if cell == 0:
+                return -1
+            if (cell & 0xFFFF0000u) == mark and (cell & 0xFFFF) != REMOVED:
+                slot = <int> (cell & 0xFFFF) - 1
+                life = getu64(&self.slots[slot].life)
+                state = <int> (life & 0xFF)
+                if (state != INSTANCE_FREE and state != INSTANCE_CLOSED and memcmp(self.slots[slot].id, id, 16) == 0
+                        and getu64(&self.slots[slot].life) >> 32 == life >> 32):
+                    generation[0] = <uint32_t> (life >> 32)
+                    return slot
+            at = (at + 1) & last
+        return -1
+
+    cpdef bint open_instance(self, int slot, uint32_t generation, int64_t now) noexcept:
+        cdef uint64_t base = <uint64_t> generation << 32
+        if getu64(&self.slots[slot].life) != base | INSTANCE_STARTING:
+            return False
+        swap64(&self.slots[slot].opened, 0, now)
+        return swapu64(&self.slots[slot].life, base | INSTANCE_STARTING, base | INSTANCE_OPEN)
+
+    cpdef bint begin_drain(self, int slot, uint32_t generation, int64_t goaway_at) noexcept:
+        cdef uint64_t base = <uint64_t> generation << 32
+        cdef uint64_t life = getu64(&self.slots[slot].life)
+        while life == base | INSTANCE_STARTING or life == base | INSTANCE_OPEN:
+            swap64(&self.slots[slot].goaway_at, 0, goaway_at)
+            if swapu64(&self.slots[slot].life, life, base | INSTANCE_DRAINING):
+                return True
+            life = getu64(&self.slots[slot].life)
+        return False
+
+    cpdef bint request_close(self, int slot, uint32_t generation) noexcept:
+        if self.state_of(slot, generation) in (INSTANCE_FREE, INSTANCE_CLOSED):
+            return False
+        return (oru32(&self.slots[slot].flags, CLOSE_REQUESTED) & CLOSE_REQUESTED) == 0
+
+    def allocate_instance(self, int pool, bytes id not None, int limit, int64_t now, int64_t deadline):
+        """Takes the lowest free slot for a new instance, in state starting: (slot, generation), or None when all are
+        taken. For the scaler alone: it is the only one that makes a free slot anything else."""
+        cdef int slot, high = <int> self.header.instances_high
+        cdef InstanceSlot* it
+        cdef uint32_t generation
+        if len(id) != 16:
+            raise ValueError(f"an instance id has 16 bytes, not {len(id)}")
+        if not 1 <= limit < NOT_USABLE:
+            raise ValueError(f"an instance takes 1 to {NOT_USABLE - 1} requests at once, not {limit}")
+        for slot in range(self.instances):
+            if getu64(&self.slots[slot].life) & 0xFF == INSTANCE_FREE:
+                break
+        else:
+            return None
+        it = &self.slots[slot]
+        generation = self.generation_of(slot) + 1
+        memcpy(it.id, <const uint8_t*> id, 16)
+        it.pool = pool
+        it.limit = limit
+        it.created = now
+        it.created_wall = time.time_ns()
+        it.opened = it.goaway_at = it.closed = 0
+        it.deadline = deadline
+        it.requests = 0
+        it.channels = 0
+        it.flags = 0
+        put16(&self.limits[slot], limit)
+        if slot >= high:
+            putu32(&self.header.instances_high, slot + 1)
+        self._index_add(slot)
+        putu64(&it.life, <uint64_t> generation << 32 | INSTANCE_STARTING)
+        return slot, generation
+
+    cpdef bint close_instance(self, int slot, uint32_t generation, int64_t now) noexcept:
+        cdef uint64_t base = <uint64_t> generation << 32
+        cdef uint64_t life = getu64(&self.slots[slot].life)
+        while life == base | INSTANCE_STARTING or life == base | INSTANCE_OPEN or life == base | INSTANCE_DRAINING:
+            if swapu64(&self.slots[slot].life, life, base | INSTANCE_CLOSED):
+                put64(&self.slots[slot].closed, now)
+                self._index_remove(slot)
+                return True
+            life = getu64(&self.slots[slot].life)
+        return False
+
+    cpdef bint free_instance(self, int slot, uint32_t generation) noexcept:
+        cdef int worker
+        cdef uint64_t base = <uint64_t> generation << 32
+        if getu64(&self.slots[slot].life) != base | INSTANCE_CLOSED:
+            return False
+        fence()
+        if get16(&self.in_flight[slot]) != 0:
+            return False
+        for worker in range(self.workers):
+            if (get16(&self.reserved[worker * self.instances + slot]) != 0
+                    or get16(&self.idle[worker * self.instances + slot]) != 0):
+                return False
+        return swapu64(&self.slots[slot].life, base | INSTANCE_CLOSED, base | INSTANCE_FREE)
+
+    def _index_add(self, int slot):
+        cdef uint32_t hash = index_hash(self.slots[slot].id)
+        cdef uint32_t last = self.header.index_cells - 1
+        cdef uint32_t at = hash & last
+        # There are two cells per slot and never more than one in use for each, so this ends.
+        while self.index[at] != 0 and (self.index[at] & 0xFFFF) != REMOVED:
+            at = (at + 1) & last
+        putu32(&self.index[at], (hash & 0xFFFF0000u) | <uint32_t> (slot + 1))
+
+    cdef void _index_remove(self, int slot) noexcept:
+        cdef uint32_t last = self.header.index_cells - 1
+        cdef uint32_t at = index_hash(self.slots[slot].id) & last
+        cdef int _n
+        for _n in range(<int> last + 1):
+            if self.index[at] == 0:
+                return
+            if (self.index[at] & 0xFFFF) == <uint32_t> (slot + 1):
+                break
+            at = (at + 1) & last
+        else:
+            return
+        putu32(&self.index[at], REMOVED)
+        # Removed cells before an empty one serve nobody: a search would end there anyhow.
+        while self.index[(at + 1) & last] == 0 and (self.index[at] & 0xFFFF) == REMOVED:
+            putu32(&self.index[at], 0)
+            at = (at - 1) & last
+
+    def adopt(self):
+        """For a scaler that starts: undoes what its predecessor was killed in the middle of."""
+        cdef uint32_t at, cell
+        cdef int slot
+        cdef uint64_t state
+        for at in range(self.header.index_cells):
+            cell = self.index[at]
+            if cell == 0 or (cell & 0xFFFF) == REMOVED:
+                continue
+            slot = <int> (cell & 0xFFFF) - 1
+            state = getu64(&self.slots[slot].life) & 0xFF
+            if state == INSTANCE_FREE or state == INSTANCE_CLOSED:
+                putu32(&self.index[at], REMOVED)
+        if self.header.pools_gate & 1:
+            putu32(&self.header.pools_gate, self.header.pools_gate + 1)
+
+    def find_instance(self, bytes id not None):
+        """(slot, generation) of a starting, open or draining instance, or None."""
+        cdef uint32_t generation = 0
+        if len(id) != 16:
+            return None
+        slot = self.find(<const uint8_t*> id, &generation)
+        return None if slot < 0 else (slot, generation)
+
+    def instance(self, int slot):
+        """What the board says of one slot now."""
+        if not 0 <= slot < self.instances:
+            raise IndexError(f"no instance slot {slot}")
+        cdef InstanceSlot* it = &self.slots[slot]
+        cdef uint64_t life = getu64(&it.life)
+        cdef int worker, idle = 0
+        for worker in range(self.workers):
+            idle += get16(&self.idle[worker * self.instances + slot])
+        return Instance(
+            slot, life >> 32, it.id[:16], life & 0xFF, it.pool, it.limit, get16(&self.in_flight[slot]), idle,
+            get32(&it.channels), getu64(&it.requests), it.created, get64(&it.opened), it.deadline,
+            get64(&it.goaway_at), (getu32(&it.flags) & CLOSE_REQUESTED) != 0,
+        )
+
+    def list_instances(self, int pool=-1):
+        """Every slot that is not free, or those of one pool."""
+        cdef int slot
+        found = []
+        for slot in range(<int> getu32(&self.header.instances_high)):
+            if getu64(&self.slots[slot].life) & 0xFF and (pool < 0 or self.slots[slot].pool == <uint32_t> pool):
+                found.append(self.instance(slot))
+        return found
+
+    def pool_counts(self, int pool):
+        cdef int slot, worker, idle = 0, busy = 0
+        cdef int state
+        cdef int[5] by_state
+        memset(by_state, 0, sizeof(by_state))
+        for slot in range(<int> getu32(&self.header.instances_high)):
+            state = <int> (getu64(&self.slots[slot].life) & 0xFF)
+            if state == INSTANCE_FREE or self.slots[slot].pool != <uint32_t> pool:
+                continue
+            by_state[state] += 1
+            busy += get16(&self.in_flight[slot])
+            for worker in range(self.workers):
+                idle += get16(&self.idle[worker * self.instances + slot])
+        return PoolCounts(by_state[1], by_state[2], by_state[3], by_state[4], busy, idle)
+
+    # -- pools ---------------------------------------------------------------------------------------------------------
+
+    def claim_pool(self, bytes name not None, int64_t now):
+        """(pool, generation) of the pool of that name, made when there is none; None when the table is full, or is
+        being tidied up this very moment. All who ask for one name at one time, in whatever process, get one pool.
+
+        A name is claimed by writing its keyed hash into the first free slot of the table by compare-and-swap; slots
+        only go from free to taken while anyone claims (the gate), so two that claim one name meet in the same slot.
+        Everything after the swap is the same bytes whoever writes them, so a claimant that was killed is helped along.
+        """
+        cdef int pool, _try
+        cdef uint64_t key
+        if not 1 <= len(name) <= POOL_NAME:
+            raise ValueError(f"a function name has 1 to {POOL_NAME} bytes, not {len(name)}")
+        key = self._pool_key(name)
+        try:
+            if self.me != NULL:
+                for _try in range(GATE_TRIES):
+                    putu32(&self.me.claiming, 1)
+                    fence()
+                    if not getu32(&self.header.pools_gate) & 1:
+                        break
+                    putu32(&self.me.claiming, 0)
+                    sched_yield()
+                else:
+                    return None
+            pool = self._find_pool(key)
+            if pool < 0:
+                for pool in range(self.pools):
+                    if swapu64(&self.pool_slots[pool].key, 0, key) or getu64(&self.pool_slots[pool].key) == key:
+                        break
+                else:
+                    return None
+            self._publish_pool(pool, name, now)
+            return pool, getu32(&self.pool_slots[pool].generation)
+        finally:
+            if self.me != NULL:
+                putu32(&self.me.claiming, 0)
+
+    def find_pool(self, bytes name not None):
+        """(pool, generation) of the active pool of that name, or None."""
+        cdef int pool = self._find_pool(self._pool_key(name))
+        if pool < 0 or getu32(&self.pool_slots[pool].state) != POOL_ACTIVE:
+            return None
+        return pool, getu32(&self.pool_slots[pool].generation)
+
+    def retire_pool(self, int pool, int64_t now):
+        """An active pool becomes retired; its name, asked for again, revives it. The scaler's."""
+        put64(&self.pool_slots[pool].retired, now)
+        return swapu32(&self.pool_slots[pool].state, POOL_ACTIVE, POOL_RETIRED)
+
+    def revive_pool(self, int pool):
+        return swapu32(&self.pool_slots[pool].state, POOL_RETIRED, POOL_ACTIVE)
+
+    def free_pools(self, pools):
+        """Frees those of `pools` that are retired, and slots that were claimed and never named; the number freed.
+        None when a worker claims at this moment: try again later. The scaler's; leave a pool retired for a minute
+        first, so that no worker can still be about to use it."""
+        cdef int worker, pool, freed = 0
+        cdef PoolSlot* it
+        putu32(&self.header.pools_gate, self.header.pools_gate | 1)
+        fence()
+        try:
+            for worker in range(self.workers):
+                if getu32(&self.worker_slots[worker].claiming):
+                    return None
+            for pool in range(self.pools):
+                it = &self.pool_slots[pool]
+                if (pool in pools and it.state == POOL_RETIRED) or (it.key != 0 and it.state == POOL_FREE):
+                    putu32(&it.state, POOL_FREE)
+                    putu32(&it.generation, it.generation + 1)
+                    memset(&it.name_length, 0, sizeof(PoolSlot) - 16)
+                    putu64(&it.key, 0)
+                    freed += 1
+        finally:
+            putu32(&self.header.pools_gate, self.header.pools_gate + 1)
+        return freed
+
+    def _pool_key(self, bytes name):
+        digest = blake2b(name, digest_size=8, key=self.header.pool_key[:16]).digest()
+        return int.from_bytes(digest, "little") or 1
+
+    cdef int _find_pool(self, uint64_t key) noexcept:
+        cdef int pool
+        for pool in range(self.pools):
+            if getu64(&self.pool_slots[pool].key) == key:
+                return pool
+        return -1
+
+    cdef int _publish_pool(self, int pool, bytes name, int64_t now) except -1:
+        cdef PoolSlot* it = &self.pool_slots[pool]
+        if getu32(&it.state) == POOL_FREE:
+            memcpy(it.name, <const uint8_t*> name, len(name))
+            putu32(&it.name_length, <uint32_t> len(name))
+            swap64(&it.created, 0, now)
+            swapu32(&it.state, POOL_FREE, POOL_ACTIVE)
+        swapu32(&it.state, POOL_RETIRED, POOL_ACTIVE)
+        return 0
+
+    def pool_name(self, int pool):
+        """The name a pool was claimed by, as bytes; b"" when the slot is free."""
+        if not 0 <= pool < self.pools:
+            raise IndexError(f"no pool slot {pool}")
+        cdef PoolSlot* it = &self.pool_slots[pool]
+        if getu32(&it.state) == POOL_FREE:
+            return b""
+        return it.name[:it.name_length]
+
+    def pool_totals(self, int pool):
+        cdef WorkerPool* it
+        cdef int worker
+        cdef int64_t queued = 0, running = 0, oldest = 0, used = 0, since
+        cdef uint64_t arrivals = 0, completions = 0, duration = 0, wait = 0, failures = 0
+        for worker in range(self.workers):
+            it = &self.worker_pools[worker * self.pools + pool]
+            queued += get32(&it.queued)
+            running += get32(&it.running)
+            since = get64(&it.oldest_queued)
+            if since and (oldest == 0 or since < oldest):
+                oldest = since
+            arrivals += it.arrivals
+            completions += it.completions
+            duration += it.duration_ns
+            wait += it.wait_ns
+            failures += it.failures
+            used = max(used, it.last_used)
+        return PoolTotals(queued, running, oldest, arrivals, completions, duration, wait, used, failures)
+
+    # -- supervisor: worker slots --------------------------------------------------------------------------------------
+
+    def start_worker(self, int worker, int listening, int64_t now):
+        """Gives a free worker slot to a process about to be started; its generation. The supervisor's."""
+        cdef WorkerSlot* it = self._worker_slot(worker)
+        if it.state != WORKER_FREE:
+            raise BoardError(f"worker slot {worker} is {WORKER_STATES[it.state]}, not free")
+        it.pid = 0
+        it.listening = listening
+        it.started = now
+        it.heartbeat = now
+        putu32(&it.generation, it.generation + 1)
+        putu32(&it.state, WORKER_BOOTING)
+        return it.generation
+
+    def reclaim(self, int worker):
+        """Returns what a dead worker held: its reservations, free channels and gauges; the slot is free afterwards.
+
+        False when one instance's counters cannot be told apart yet, because another worker is changing them at this
+        moment or died doing so: reclaim that one, or call again a little later. Repeating it is harmless, and the slot
+        stays with the dead process until it is done.
+        """
+        cdef WorkerSlot* it = self._worker_slot(worker)
+        cdef int16_t* reserved = &self.reserved[worker * self.instances]
+        cdef int16_t* idle = &self.idle[worker * self.instances]
+        cdef int slot, suspect = <int> (it.intent & 0xFFFF) - 1
+        if it.state == WORKER_FREE:
+            return True
+        putu32(&it.state, WORKER_GONE)
+        putu32(&it.claiming, 0)
+        for slot in range(self.instances):
+            put16(&idle[slot], 0)
+            if reserved[slot] and slot != suspect:
+                add16(&self.in_flight[slot], -reserved[slot])
+                put16(&reserved[slot], 0)
+        it.queued = it.running = 0
+        it.oldest_queued = 0
+        it.connections = it.instance_connections = it.idle_channels = 0
+        for slot in range(self.pools):
+            put32(&self.worker_pools[worker * self.pools + slot].queued, 0)
+            put32(&self.worker_pools[worker * self.pools + slot].running, 0)
+            put64(&self.worker_pools[worker * self.pools + slot].oldest_queued, 0)
+        if suspect >= 0 and not self._settle(worker, suspect):
+            return False
+        putu64(&it.intent, it.intent & ~<uint64_t> 0xFFFF)
+        it.pid = 0
+        putu32(&it.state, WORKER_FREE)
+        return True
+
+    cdef bint _settle(self, int worker, int slot) noexcept:
+        # The worker died while it changed this slot: in_flight may be one more or less than what all workers hold. No
+        # one else changes it when every worker's count of changes (intent) is the same before and after the numbers
+        # were read; then the difference is the dead one's. Others that are gone may add to it: it is all taken back
+        # here, and nothing is left when their turn comes.
+        cdef uint64_t[MAX_WORKERS] before
+        cdef uint64_t intent
+        cdef int other, _try
+        cdef int held, busy
+        cdef bint calm
+        for _try in range(1000):
+            calm = True
+            held = 0
+            for other in range(self.workers):
+                before[other] = getu64(&self.worker_slots[other].intent)
+            for other in range(self.workers):
+                held += get16(&self.reserved[other * self.instances + slot])
+            busy = get16(&self.in_flight[slot])
+            for other in range(self.workers):
+                intent = getu64(&self.worker_slots[other].intent)
+                if intent != before[other] or (
+                    other != worker and <int> (intent & 0xFFFF) - 1 == slot
+                    and getu32(&self.worker_slots[other].state) != WORKER_GONE
+                ):
+                    calm = False
+                    break
+            if calm:
+                add16(&self.in_flight[slot],
+                      -<int16_t> (self.reserved[worker * self.instances + slot] + busy - held))
+                put16(&self.reserved[worker * self.instances + slot], 0)
+                return True
+            sched_yield()
+        return False
+
+    cdef WorkerSlot* _worker_slot(self, int worker) except NULL:
+        if not 0 <= worker < self.workers:
+            raise IndexError(f"no worker slot {worker}")
+        return &self.worker_slots[worker]
+
+    def reset_scaler(self, int pid, int64_t now):
+        """A scaler is being started; its generation. The supervisor's."""
+        self.scaler.pid = pid
+        self.scaler.started = self.scaler.heartbeat = now
+        self.scaler.open_invokes = 0
+        putu32(&self.scaler.generation, self.scaler.generation + 1)
+        putu32(&self.scaler.state, WORKER_BOOTING)
+        return self.scaler.generation
+
+    # -- a process about itself ----------------------------------------------------------------------------------------
+
+    def set_worker_pid(self, int worker, int pid):
+        putu32(&self._worker_slot(worker).pid, pid)
+
+    def set_worker_state(self, int worker, int state):
+        putu32(&self._worker_slot(worker).state, state)
+
+    def worker_state(self, int worker):
+        return getu32(&self._worker_slot(worker).state)
+
+    def beat(self, int64_t now):
+        """This worker's loop came round."""
+        put64(&self.me.heartbeat, now)
+
+    def scaler_beat(self, int64_t now):
+        put64(&self.scaler.heartbeat, now)
+
+    def set_scaler_state(self, int state):
+        putu32(&self.scaler.state, state)
+
+    def publish_scaler(self, *, uint64_t ticks, uint64_t invokes, uint64_t invokes_ended, uint64_t invokes_failed,
+                       uint64_t throttled, int64_t open_invokes, int64_t tokens_milli, uint32_t breaker):
+        self.scaler.ticks = ticks
+        self.scaler.invokes = invokes
+        self.scaler.invokes_ended = invokes_ended
+        self.scaler.invokes_failed = invokes_failed
+        self.scaler.throttled = throttled
+        self.scaler.open_invokes = open_invokes
+        self.scaler.tokens_milli = tokens_milli
+        self.scaler.breaker = breaker
+
+    def publish_pool(self, int pool, *, int32_t desired, int32_t starting, int32_t open, int32_t draining,
+                     uint64_t starts, uint64_t starts_failed, uint64_t ended, int64_t backoff_until, int64_t rate_milli,
+                     int64_t average_us, uint32_t breaker, int64_t last_decision, uint32_t last_exit):
+        """What the scaler makes of a pool, for the others to read."""
+        if not 0 <= pool < self.pools:
+            raise IndexError(f"no pool slot {pool}")
+        cdef PoolSlot* it = &self.pool_slots[pool]
+        it.desired = desired
+        it.starting = starting
+        it.open = open
+        it.draining = draining
+        it.starts = starts
+        it.starts_failed = starts_failed
+        it.ended = ended
+        it.backoff_until = backoff_until
+        it.rate_milli = rate_milli
+        it.average_us = average_us
+        it.breaker = breaker
+        it.last_decision = last_decision
+        it.last_exit = last_exit
+
+    def set_pool_limits(self, int pool, *, int32_t limit, int32_t channels, int32_t min_instances,
+                        int32_t max_instances):
+        if not 0 <= pool < self.pools:
+            raise IndexError(f"no pool slot {pool}")
+        cdef PoolSlot* it = &self.pool_slots[pool]
+        it.limit = limit
+        it.channels = channels
+        it.min_instances = min_instances
+        it.max_instances = max_instances
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def list_workers(self):
+        """Every worker slot."""
+        cdef WorkerSlot* it
+        cdef int worker
+        found = []
+        for worker in range(self.workers):
+            it = &self.worker_slots[worker]
+            found.append(Worker(
+                worker, it.pid, it.generation, getu32(&it.state), it.listening, get64(&it.heartbeat), it.started,
+                get32(&it.queued), get32(&it.running), get64(&it.oldest_queued),
+            ))
+        return found
+
+    def worker_numbers(self, int worker):
+        """Counters and gauges of one worker slot by name."""
+        cdef uint64_t* counter = &self._worker_slot(worker).requests
+        cdef int64_t* gauge = &self._worker_slot(worker).connections
+        numbers = {name: counter[at] for at, name in enumerate(COUNTERS)}
+        numbers.update((name, gauge[at]) for at, name in enumerate(GAUGES))
+        return numbers
+
+    def histograms(self, int worker):
+        """(queue wait, total time) of one worker slot: a count per latency bucket."""
+        cdef WorkerSlot* it = self._worker_slot(worker)
+        cdef int used = 226
+        return [it.wait[n] for n in range(used)], [it.total[n] for n in range(used)]
+
+    def scaler_view(self):
+        cdef ScalerSlot* it = self.scaler
+        return Scaler(
+            it.pid, it.generation, getu32(&it.state), it.breaker, get64(&it.heartbeat), it.started, it.ticks,
+            it.invokes, it.invokes_ended, it.invokes_failed, it.throttled, it.open_invokes, it.tokens_milli,
+        )
+
+    def pool(self, int pool):
+        name = self.pool_name(pool)
+        cdef PoolSlot* it = &self.pool_slots[pool]
+        return Pool(
+            pool, it.generation, name, getu32(&it.state), it.created, it.retired, it.breaker, it.desired, it.starting,
+            it.open, it.draining, it.min_instances, it.max_instances, it.limit, it.channels, it.starts,
+            it.starts_failed, it.ended, it.backoff_until, it.rate_milli, it.average_us, it.last_decision, it.last_exit,
+        )
+
+    def list_pools(self):
+        """Every pool slot that is active or retired."""
+        cdef int pool
+        return [self.pool(pool) for pool in range(self.pools) if getu32(&self.pool_slots[pool].state) != POOL_FREE]
+
+    @property
+    def supervisor_pid(self):
+        return self.header.supervisor_pid
+
+    @property
+    def created(self):
+        return self.header.created
+
+    @property
+    def created_wall(self):
+        return self.header.created_wall
+
+    # -- for tests and Python callers: what the C methods say ----------------------------------------------------------
+
+    def pick_from(self, bytes mask not None, int hint=-1):
+        """pick() with a mask of native int16, one per slot."""
+        cdef int count = <int> (len(mask) // 2)
+        if not 1 <= count <= self.instances:
+            raise ValueError(f"a mask has 1 to {self.instances} entries, not {count}")
+        return self.pick(<const int16_t*> <const uint8_t*> mask, count, hint)
+
+    def in_flight_at(self, int slot):
+        return get16(&self.in_flight[slot])
+
+    def reserved_at(self, int worker, int slot):
+        return get16(&self.reserved[worker * self.instances + slot])
+
+    def idle_at(self, int worker, int slot):
+        return get16(&self.idle[worker * self.instances + slot])
+
+    def generation(self, int slot):
+        return self.generation_of(slot)
+
+    def state(self, int slot, uint32_t generation):
+        return self.state_of(slot, generation)
