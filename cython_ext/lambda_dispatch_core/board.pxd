@@ -105,7 +105,7 @@ cdef struct WorkerSlot:         # one writer: the worker itself (pid, generation
     uint32_t listening          # which set of listening sockets it serves
     int64_t heartbeat           # when its loop last came round
     int64_t started
-    uint64_t intent             # low 16 bits: slot + 1 whose counters it is changing, 0 none; above: how many it changed
+    uint64_t intent             # low 16 bits: slot + 1 being changed, 0 none; above: a count of changes
     uint32_t claiming           # 1 while it looks for or claims a pool
     uint32_t pad0
     int32_t queued              # requests that wait here now

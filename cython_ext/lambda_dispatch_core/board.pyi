@@ -50,7 +50,7 @@ class Instance(NamedTuple):
     close_requested: bool
 
 class Worker(NamedTuple):
-    index: int
+    slot: int
     pid: int
     generation: int
     state: int

@@ -130,7 +130,7 @@ class Instance(NamedTuple):
 
 
 class Worker(NamedTuple):
-    index: int
+    slot: int
     pid: int
     generation: int
     state: int
@@ -498,8 +498,8 @@ cdef class Board:
     # -- worker: free channels -----------------------------------------------------------------------------------------
 
     cpdef bint park(self, int slot, uint32_t generation) noexcept:
-        # Counted first, looked at afterwards; the scaler closes first and looks at the counts afterwards: one of the two
-        # sees the other.
+        # Counted first, looked at afterwards; the scaler closes first and looks at the counts afterwards: one of the
+        # two sees the other.
         cdef int state
         put16(&self.my_idle[slot], self.my_idle[slot] + 1)
         fence()

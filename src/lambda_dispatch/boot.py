@@ -1,0 +1,68 @@
+"""What a worker or the scaler is handed by the supervisor: numbers of inherited descriptors, and the configuration.
+
+A child is started as `python -m lambda_dispatch.worker FD` (or `.scaler`); behind FD lies this object as JSON. All
+descriptors named here are open in the child and belong to it.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+
+class BootError(Exception):
+    """A process was not started the way the supervisor starts it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    role: str  # "worker" or "scaler"
+    index: int  # the worker slot on the board; 0 for the scaler
+    generation: int  # of that slot
+    listening: int  # which set of listening sockets, 0 … workers - 1; two processes share a set during a replacement
+    workers: int  # sets of listening sockets, that is workers in normal times; the board has twice as many slots
+    config: str  # RouterConfig as JSON
+    board_fd: int
+    bell_fd: int  # rung to wake this process
+    bells: tuple[int, ...]  # every worker slot's bell, by slot
+    scaler_bell_fd: int
+    supervisor_bell_fd: int
+    front_fds: tuple[int, ...]  # listening sockets: HTTP from clients
+    front_tls_fds: tuple[int, ...]
+    control_fds: tuple[int, ...]  # listening sockets: HTTP/2 from instances
+    control_tls_fds: tuple[int, ...]
+    peer_fd: int  # listening Unix socket for siblings; -1 for the scaler
+    peer_addresses: tuple[str, ...]  # per worker slot: a path, or "\0name" in Linux's own space
+    ports: dict[str, int]  # by http, https, control_http, control_https; 0: no such socket
+    life_fd: int  # reads end of file when the supervisor is no more
+    parent_pid: int
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        values = json.loads(text)
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or set(values) != names:
+            raise BootError("the boot record is of another release than this program")
+        record: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**record)
+
+    @classmethod
+    def receive(cls, argv: Sequence[str]) -> Self:
+        """The record behind the descriptor whose number is the one argument; the descriptor is closed."""
+        if len(argv) != 1 or not (argv[0].isascii() and argv[0].isdigit()):
+            raise BootError("this process is started by `lambda-dispatch router`, not by hand")
+        try:
+            with os.fdopen(int(argv[0]), "rb") as file:
+                text = file.read()
+        except OSError as error:
+            raise BootError(f"no boot record at descriptor {argv[0]}: {error.strerror}") from error
+        return cls.from_json(text.decode())
+
+
+# How a child says at exit why it could not begin; the supervisor tells them apart.
+EXIT_CONFIG = 78  # the configuration is wrong: starting again cannot help (sysexits.h EX_CONFIG)
+EXIT_BOOT = 79  # something needed at start was not there; may be tried again
