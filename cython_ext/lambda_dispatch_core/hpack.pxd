@@ -26,8 +26,8 @@ cdef enum:
 
 cdef class Decoder:
     cdef readonly uint32_t max_table_size       # bytes; what our SETTINGS_HEADER_TABLE_SIZE allows the peer
-    cdef public uint32_t max_list_size          # bytes as RFC 9113 6.5.2 counts (name + value + 32); over it: HPACK_TOO_LARGE
-    cdef public uint32_t max_fields             # fields per block; over it: HPACK_TOO_LARGE
+    cdef public uint32_t max_list_size          # bytes as RFC 9113 6.5.2 counts (name + value + 32), and
+    cdef public uint32_t max_fields             # fields per block; over either: HPACK_TOO_LARGE
     cdef const char* reason                     # after HPACK_ERROR: what was wrong, for the log; never peer bytes
     cdef Table table
     # Decodes one whole header block (all fragments joined) and adds its fields to `into`, tokens set, NEVER_INDEX kept.

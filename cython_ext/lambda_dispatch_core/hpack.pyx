@@ -1,38 +1,41 @@
 """HPACK (RFC 7541): header blocks to fields and back.
 
-The shape of it. Both sides of a connection's direction keep the same dynamic table: a ring of (name, value) entries,
-newest first, that the encoder steers. A field in a block is an index into static and dynamic table together, or a
-literal that says whether it joins the table. So one octet lost or misread spoils all that follows: every error here
-is the connection's, with one exception. A header list that is merely too large for us is the request's fault alone:
-the decoder then goes on without keeping fields, so that the table stays in step.
+The shape of it. Both ends of one direction of a connection keep the same dynamic table: a ring of (name, value)
+entries, newest first, that the encoder steers. A field in a block is an index into static and dynamic table together,
+or a literal that says whether it joins the table. So one octet lost or misread spoils all that follows: every error
+here is the connection's, with one exception. A header list that is merely too large for us is its request's fault
+alone: the decoder then goes on without keeping fields, so that the table stays in step.
 
 What the decoder bounds. Integers have at most five octets after the prefix and fit 32 bits, whatever zeros they are
 padded with (RFC 7541 5.1 asks for a limit on both). Before anything of an indexed field is copied its size is counted
 against max_list_size: a block of one-octet references to a large entry costs nothing. A literal is decoded before it
 is counted, but cannot be larger than 8/5 of the block it came in, which the session bounds. The dynamic table's memory
-is bounded by what we announced, or the protocol's first 4,096 bytes, which a peer that has not yet seen our SETTINGS
-may use.
+is bounded by what we announced, or by the protocol's first 4,096 bytes, which a peer that has not yet seen our
+SETTINGS may use.
 
 What is indexed. An entry is worth its place when it is used again before FIFO order pushes it out; one that is not
-costs the table twice, for what it displaced comes back as a literal. So:
+costs twice, since what it displaced comes back as a literal. So:
 
-* Names whose values hardly ever change on one connection (`stable()`: content-type, server, user-agent, ...) are
-  added at first sight.
-* Everything else is added at second sight: `seen` keeps hashes of recent fields that were sent as literals, one per slot, a
-  newer hash replacing an older one. A path with an id in it or an etag passes through it once and leaves the table
-  alone; a channel's path, the date within one second, a browser's cookie come again and are added. When a
-  field is added its hash is forgotten: should it be pushed out of the table, it has to earn its place anew.
+* Fields whose values hardly ever change on one connection (`stable`: content-type, server, user-agent, ...) are added
+  at first sight.
+* Everything else is added at second sight: `seen` keeps hashes of fields that were lately sent as literals, one per
+  slot, a newer one replacing an older. A path with an id in it or an etag passes once and leaves the table alone; a
+  channel's path, the date within one second, a browser's cookie come again and are added. When a field is added its
+  hash is forgotten: pushed out of the table, it has to earn its place anew.
+* When L fields take turns and are too many for the table (a connection with a hundred channels, each with its own
+  path), about L * exp(-L / SEEN) of them find their hash still in its slot: never more than SEEN / e = 24 in one
+  round, which is less than the table holds of ordinary size. So what was added is used before it is pushed out.
 * Fields that would take more than half of the table are never added.
 * authorization, proxy-authorization, the shared secret, and cookies below 20 bytes are never-indexed literals (RFC 7541
-  7.1.3): short secrets could be guessed by watching sizes, where an attacker can make us send guesses of his. So is
-  whatever arrived as a never-indexed literal.
+  7.1.3): who can make us send guesses of his and watch sizes could find out short secrets. So is whatever arrived as a
+  never-indexed literal.
 
 How it is found. Two hash tables, of whole fields and of names, hold the number of the newest entry in each bucket; an
-entry holds the number of the next older one. Numbers only grow, and an entry is alive while its number is among the last
-`count`; so eviction touches no chain: a walk ends at the first number that is dead, since all after it are older. Chains
-cannot be longer than the table (128 entries), whatever hashes an attacker finds. Known names are hashed and compared by token.
-
-The static table is asked first, by token or by the name's hash: its names stand together, so a match is a few compares.
+entry holds the number of the next older one. Numbers only grow, and an entry is alive while its number is among the
+last `count`; so eviction touches no chain: a walk ends at the first number that is dead, since all after it are older.
+Chains cannot be longer than the table (128 entries), whatever hashes an attacker finds. Known names are hashed and
+compared by token. The static table is asked first, by token or by the name's hash: entries of one name stand together
+there, so a match is a few compares.
 """
 
 cimport cython
@@ -44,9 +47,9 @@ from lambda_dispatch_core.buffer cimport OutBuffer
 from lambda_dispatch_core.fields cimport (
     NEVER_INDEX, TOKENS, T_ACCEPT, T_ACCEPT_ENCODING, T_AUTHORITY, T_AUTHORIZATION, T_CACHE_CONTROL,
     T_CONTENT_ENCODING, T_CONTENT_TYPE, T_COOKIE, T_HOST, T_METHOD, T_PROXY_AUTHORIZATION, T_SCHEME, T_SERVER,
-    T_SET_COOKIE, T_STATUS, T_TE, T_USER_AGENT, T_VARY, T_VIA, T_X_FORWARDED_PORT, T_X_FORWARDED_PROTO, T_X_LAMBDA_NAME,
-    T_X_LAMBDA_DISPATCH_BUILD_TIME, T_X_LAMBDA_DISPATCH_SECRET, T_X_LAMBDA_DISPATCH_VERSION, T_X_POOL_ID, UNKNOWN, Field,
-    FieldList, token_of
+    T_SET_COOKIE, T_STATUS, T_TE, T_USER_AGENT, T_VARY, T_VIA, T_X_FORWARDED_PORT, T_X_FORWARDED_PROTO,
+    T_X_LAMBDA_DISPATCH_BUILD_TIME, T_X_LAMBDA_DISPATCH_SECRET, T_X_LAMBDA_DISPATCH_VERSION, T_X_LAMBDA_NAME,
+    T_X_POOL_ID, Field, FieldList, token_of
 )
 from lambda_dispatch_core.hpack_huffman cimport huffman_decode, huffman_encode, huffman_length, huffman_room
 from lambda_dispatch_core.hpack_table cimport (
@@ -151,18 +154,19 @@ cdef void prepare() noexcept:
         while static_of_name[slot]:
             slot = (slot + 1) & (STATIC_BUCKETS - 1)
         static_of_name[slot] = index
-    for token in (T_METHOD, T_SCHEME, T_AUTHORITY, T_STATUS, T_HOST, T_SERVER, T_USER_AGENT, T_VIA, T_VARY, T_TE, T_ACCEPT,
-                  T_ACCEPT_ENCODING, T_CACHE_CONTROL, T_CONTENT_TYPE, T_CONTENT_ENCODING, T_X_POOL_ID, T_X_LAMBDA_NAME,
-                  T_X_FORWARDED_PORT, T_X_FORWARDED_PROTO, T_X_LAMBDA_DISPATCH_BUILD_TIME,
-                  T_X_LAMBDA_DISPATCH_VERSION):
+    for token in (
+        T_METHOD, T_SCHEME, T_AUTHORITY, T_STATUS, T_HOST, T_SERVER, T_USER_AGENT, T_VIA, T_VARY, T_TE, T_ACCEPT,
+        T_ACCEPT_ENCODING, T_CACHE_CONTROL, T_CONTENT_TYPE, T_CONTENT_ENCODING, T_X_POOL_ID, T_X_LAMBDA_NAME,
+        T_X_FORWARDED_PORT, T_X_FORWARDED_PROTO, T_X_LAMBDA_DISPATCH_BUILD_TIME, T_X_LAMBDA_DISPATCH_VERSION
+    ):
         stable[token] = True
 
 
 prepare()
 
 
-# Reads an integer whose prefix is what `mask` covers of p[0] (RFC 7541 5.1). Returns the octet after it, or NULL when it
-# is cut short or too large.
+# Reads an integer whose prefix is what `mask` covers of p[0] (RFC 7541 5.1). Returns the octet after it, or NULL when
+# it is cut short or too large.
 cdef inline const uint8_t* read_integer(const uint8_t* p, const uint8_t* end, uint32_t mask,
                                         uint32_t* value) noexcept nogil:
     cdef uint64_t total = p[0] & mask
@@ -216,7 +220,7 @@ cdef class Decoder:
 
     def __cinit__(self, uint32_t max_table_size=4096, uint32_t max_list_size=65536, uint32_t max_fields=200):
         if max_table_size > LARGEST_TABLE:
-            raise ValueError(f"a header table of {max_table_size} bytes is asked for; at most {LARGEST_TABLE} are allowed")
+            raise ValueError(f"a header table of {max_table_size} bytes is asked for, the most is {LARGEST_TABLE}")
         self.max_table_size = max_table_size
         self.max_list_size = max_list_size
         self.max_fields = max_fields
@@ -230,8 +234,8 @@ cdef class Decoder:
         self.reason = reason
         return HPACK_ERROR
 
-    # Decodes the string literal at p[0], moves p behind it, and leaves its octets at the arena's end without taking them
-    # into arena_len.
+    # Decodes the string literal at p[0], moves p behind it, and leaves its octets at the arena's end without taking
+    # them into arena_len.
     cdef int string(self, const uint8_t** p, const uint8_t* end, FieldList into, uint32_t* length) except -1:
         cdef const uint8_t* at = p[0]
         cdef bint huffman
@@ -362,6 +366,15 @@ cdef class Decoder:
             raise HeaderListTooLarge(
                 f"a header list has more than {self.max_list_size} bytes or {self.max_fields} fields")
         return [(name, value, flags) for (name, value), flags in zip(fields.pairs(), fields.flags(), strict=True)]
+
+    def decode_times(self, bytes block not None, int times):
+        """Decodes the same block again and again into the same list (benchmarks); returns the last HpackResult."""
+        cdef FieldList fields = FieldList.__new__(FieldList)
+        cdef int done = HPACK_OK
+        for _ in range(times):
+            fields.clear()
+            done = self.decode(<const uint8_t*> PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), fields)
+        return done
 
     def table_entries(self):
         """The dynamic table as (name, value), newest first (tests)."""
@@ -529,6 +542,14 @@ cdef class Encoder:
             p = <const uint8_t*> PyBytes_AS_STRING(name)
             self.field(out, p, PyBytes_GET_SIZE(name), <const uint8_t*> PyBytes_AS_STRING(value),
                        PyBytes_GET_SIZE(value), token_of(p, PyBytes_GET_SIZE(name)), flags[0] if flags else 0, lower)
+        return out.take()
+
+    def encode_times(self, FieldList fields not None, int times):
+        """Encodes the same fields again and again over the same octets (benchmarks); returns the last block."""
+        cdef OutBuffer out = OutBuffer.__new__(OutBuffer)
+        for _ in range(times):
+            out.length = 0
+            self.encode(out, fields)
         return out.take()
 
     def encode_status(self, int status):

@@ -56,8 +56,8 @@ cdef inline Py_ssize_t huffman_decode(const uint8_t* p, Py_ssize_t n, uint8_t* t
     cdef uint64_t bits = 0      # the input's next bits, left-aligned; below `have` either right already or 0
     cdef uint32_t have = 0      # how many of them count
     cdef uint64_t load
-    cdef uint32_t entry, used
-    cdef int i
+    cdef uint32_t entry, used, nth
+    cdef int i, _
     cdef uint16_t symbol
     while True:
         if end - p >= 8:
@@ -71,7 +71,7 @@ cdef inline Py_ssize_t huffman_decode(const uint8_t* p, Py_ssize_t n, uint8_t* t
                 p += 1
                 have += 8
         if have >= 4 * HPACK_STEP:
-            for i in range(4):
+            for _ in range(4):
                 entry = hpack_step[bits >> (64 - HPACK_STEP)]
                 if entry == 0:
                     break
@@ -110,7 +110,8 @@ cdef inline Py_ssize_t huffman_decode(const uint8_t* p, Py_ssize_t n, uint8_t* t
         used = hpack_long_bits[i]
         if used > have:
             break
-        symbol = hpack_long_symbol[hpack_long_start[i] + ((<uint32_t> (bits >> 32) - hpack_long_first[i]) >> (32 - used))]
+        nth = (<uint32_t> (bits >> 32) - hpack_long_first[i]) >> (32 - used)
+        symbol = hpack_long_symbol[hpack_long_start[i] + nth]
         if symbol == HUFFMAN_EOS:
             return -1
         to[0] = <uint8_t> symbol

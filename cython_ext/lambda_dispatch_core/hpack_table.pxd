@@ -22,7 +22,6 @@ cdef struct Entry:
     uint32_t value_len          # bytes
     uint16_t token              # a Token of fields.pxd
     # the encoder's alone:
-    uint16_t hits               # times used since it was added, up to 1
     uint32_t pair_hash          # of name and value
     uint32_t older_pair         # the entry before it in the same bucket of pairs, by number
     uint32_t older_name         # likewise of names
@@ -102,8 +101,8 @@ cdef inline void table_resize(Table* t, uint32_t limit) noexcept nogil:
         table_evict(t)
 
 
-# Adds an entry, evicting what must go (RFC 7541 4.4), and returns it; NULL when it is larger than the whole table, which
-# then is empty. The octets must not be the table's own.
+# Adds an entry, evicting what must go (RFC 7541 4.4). `added` becomes the entry, or NULL when it is larger than the
+# whole table, which then is empty. The octets must not be the table's own.
 cdef inline int table_add(Table* t, const uint8_t* name, Py_ssize_t name_len, const uint8_t* value,
                           Py_ssize_t value_len, uint16_t token, Entry** added) except -1:
     cdef Py_ssize_t length = name_len + value_len
