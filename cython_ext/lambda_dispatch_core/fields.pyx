@@ -179,7 +179,7 @@ cdef class FieldList:
         cdef uint8_t* old = self.arena
         cdef int i
         cdef Field* f
-        if want <= self.arena_room:
+        if want <= self.arena_room and old != NULL:
             return self.arena + self.arena_len
         while room < want:
             room *= 2

@@ -301,7 +301,7 @@ cdef class Decoder:
                 too_large = too_large or total > self.max_list_size or fields > self.max_fields
                 if not too_large:
                     n = <Py_ssize_t> e.name_len + e.value_len
-                    to = into.arena + into.arena_len if n <= into.arena_room - into.arena_len else into.arena_reserve(n)
+                    to = into.arena + into.arena_len if n < into.arena_room - into.arena_len else into.arena_reserve(n)
                     memcpy(to, self.table.store + e.start, n)
                     into.arena_len += n
                     into.add(to, e.name_len, to + e.name_len, e.value_len, e.token, 0)
