@@ -29,7 +29,7 @@ cdef enum HeadError:
     BAD_LINE_END = -9           # bare CR; bare LF where strict
     OBS_FOLD = -10
     BAD_CONTENT_LENGTH = -11    # not 1*DIGIT, too big for 63 bits, or several that are not one
-    BAD_TRANSFER_ENCODING = -12 # anything but exactly one "chunked"; or on HTTP/1.0
+    BAD_TRANSFER_ENCODING = -12  # anything but exactly one "chunked"; or on HTTP/1.0
     LENGTH_AND_ENCODING = -13   # both Content-Length and Transfer-Encoding
     BAD_HOST = -14              # missing, repeated, or not a host on HTTP/1.1
     BAD_STATUS_LINE = -15

@@ -18,6 +18,14 @@ cdef enum:
     # Encoder table: we index what repeats; more than the peer's default is never used.
     OUR_TABLE = 4096
 
+    # HTTP/1.1 ---------------------------------------------------------------------------------------------------------
+    # Empty lines before a request: RFC 9112 2.2 asks for one, old clients send it after a POST. More are idle talk.
+    LEADING_LINES = 4
+    # A chunk's size line with its extensions, which nobody sends and everybody must skip: RFC 9112 7.1.1 asks for a bound.
+    CHUNK_LINE = 256
+    # All trailers of a chunked body; they are read to be dropped.
+    TRAILER_BYTES = 8 * 1024
+
     # Sockets ----------------------------------------------------------------------------------------------------------
     # A transport that holds more than this back is "blocked": sources stop until it is down to a quarter.
     WRITE_HIGH = 64 * 1024

@@ -37,3 +37,5 @@ cdef class WaitQueue:
     # The oldest waiter if its deadline <= now, removed; else None. Call until None.
     cdef Waiter expire(self, int64_t now)
     cdef int64_t oldest(self) noexcept      # `since` of the oldest; 0 when empty
+
+    cdef void _unlink(self, Waiter waiter) noexcept

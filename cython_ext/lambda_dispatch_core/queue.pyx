@@ -1,0 +1,137 @@
+"""The waiting line of a pool; its rules stand in queue.pxd.
+
+A waiter's links are references, so waiters in a queue form cycles that only the collector could take apart. Every way
+out of the queue therefore cuts all three links of the one that leaves.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t
+
+
+cdef class Waiter:
+    pass
+
+
+cdef int check_free(Waiter waiter) except -1:
+    if waiter is None or waiter._queue is not None:
+        raise ValueError("a waiter must be an object that stands in no queue yet")
+    return 0
+
+
+@cython.final
+cdef class WaitQueue:
+
+    def __init__(self, Py_ssize_t limit):
+        if limit < 0:
+            raise ValueError(f"a queue's limit cannot be negative: {limit}")
+        self.limit = limit
+
+    cdef bint push(self, Waiter waiter, int64_t since, int64_t deadline) except -1:
+        check_free(waiter)
+        if self.length >= self.limit:
+            return False
+        waiter.since = since
+        waiter.deadline = deadline
+        waiter._queue = self
+        waiter._before = self._tail
+        if self._tail is None:
+            self._head = waiter
+        else:
+            self._tail._next = waiter
+        self._tail = waiter
+        self.length += 1
+        self.pushed += 1
+        return True
+
+    cdef int push_front(self, Waiter waiter) except -1:
+        check_free(waiter)
+        waiter._queue = self
+        waiter._next = self._head
+        if self._head is None:
+            self._tail = waiter
+        else:
+            self._head._before = waiter
+        self._head = waiter
+        self.length += 1
+        return 0
+
+    cdef Waiter pop(self):
+        cdef Waiter oldest = self._head
+        if oldest is not None:
+            self._unlink(oldest)
+            self.popped += 1
+        return oldest
+
+    cdef Waiter peek(self):
+        return self._head
+
+    cdef bint remove(self, Waiter waiter) except -1:
+        if waiter is None or waiter._queue is not self:
+            return False
+        self._unlink(waiter)
+        self.removed += 1
+        return True
+
+    cdef Waiter expire(self, int64_t now):
+        cdef Waiter oldest = self._head
+        if oldest is None or oldest.deadline > now:
+            return None
+        self._unlink(oldest)
+        self.removed += 1
+        return oldest
+
+    cdef int64_t oldest(self) noexcept:
+        return self._head.since if self._head is not None else 0
+
+    cdef void _unlink(self, Waiter waiter) noexcept:
+        cdef Waiter before = waiter._before
+        cdef Waiter after = waiter._next
+        if before is None:
+            self._head = after
+        else:
+            before._next = after
+        if after is None:
+            self._tail = before
+        else:
+            after._before = before
+        waiter._before = None
+        waiter._next = None
+        waiter._queue = None
+        self.length -= 1
+
+    def __len__(self):
+        return self.length
+
+
+# ---- the same for tests, which cannot see what is C
+
+def push(WaitQueue queue not None, Waiter waiter, int64_t since, int64_t deadline):
+    return bool(queue.push(waiter, since, deadline))
+
+
+def push_front(WaitQueue queue not None, Waiter waiter):
+    queue.push_front(waiter)
+
+
+def pop(WaitQueue queue not None):
+    return queue.pop()
+
+
+def peek(WaitQueue queue not None):
+    return queue.peek()
+
+
+def remove(WaitQueue queue not None, Waiter waiter):
+    return bool(queue.remove(waiter))
+
+
+def expire(WaitQueue queue not None, int64_t now):
+    return queue.expire(now)
+
+
+def oldest(WaitQueue queue not None):
+    return queue.oldest()
+
+
+def waiting(Waiter waiter not None):
+    return bool(waiter.waiting())
