@@ -1,0 +1,139 @@
+"""docs/shared-memory.md, the structs in board.pxd and the compiled board say the same."""
+
+import os
+import re
+import uuid
+from pathlib import Path
+
+import pytest
+
+from lambda_dispatch_core import board as b
+from lambda_dispatch_core.board import Board
+
+ROOT = Path(__file__).resolve().parents[2]
+DOC = (ROOT / "docs/shared-memory.md").read_text()
+PXD = (ROOT / "cython_ext/lambda_dispatch_core/board.pxd").read_text()
+SIZES = {"uint8": 1, "int16": 2, "uint32": 4, "int32": 4, "uint64": 8, "int64": 8}
+STRUCTS = {"Header": 256, "ScalerSlot": 128, "PoolSlot": 512, "WorkerSlot": 4096, "WorkerPool": 64, "InstanceSlot": 128}
+
+Field = tuple[int, int, str]  # offset, bytes, type
+
+
+def in_pxd(struct: str) -> tuple[dict[str, Field], int]:
+    """Fields as C lays them out; every struct is written so that nothing needs padding of the compiler's."""
+    body = re.search(rf"^cdef struct {struct}:.*?\n((?:    .*\n)+)", PXD, re.M)
+    assert body is not None
+    fields: dict[str, Field] = {}
+    at = 0
+    for line in body[1].splitlines():
+        found = re.match(r"    (\w+)_t (\w+)(?:\[(\w+)\])?", line)
+        if found is None:
+            continue
+        unit = SIZES[found[1]]
+        count = {"BUCKETS": b.BUCKETS, "POOL_NAME": b.POOL_NAME, None: 1}.get(found[3]) or int(found[3])
+        assert at % unit == 0, f"{struct}.{found[2]} would be padded"
+        if not found[2].startswith(("pad", "spare")):
+            fields[found[2]] = (at, unit * count, found[1] + (f"[{count}]" if count > 1 else ""))
+        at += unit * count
+    return fields, at
+
+
+def in_doc(struct: str) -> dict[str, Field]:
+    section = DOC.split(f"\n## {struct}\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| `(\w+)` \| ([\w\[\]]+) \|", section, re.M)
+    return {name: (int(offset), int(size), type_) for offset, size, name, type_ in rows}
+
+
+def number(board: Board, offset: int, size: int = 4) -> int:
+    return int.from_bytes(os.pread(board.fd, size, offset), "little")
+
+
+@pytest.mark.parametrize("struct", STRUCTS)
+def test_the_page_and_the_structs_name_the_same_fields_at_the_same_offsets(struct: str) -> None:
+    fields, size = in_pxd(struct)
+    assert in_doc(struct) == fields
+    assert size == STRUCTS[struct]
+    if struct != "Header":
+        assert re.search(rf"\| {struct}\b.*\| {size}( each)? \|", DOC)
+
+
+def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
+    board = Board.create(3, instances=64, pools=2)
+    try:
+        header = in_doc("Header")
+        for name, value in {"version": 1, "workers": 3, "instances": 64, "pools": 2, "index_cells": 128}.items():
+            assert number(board, header[name][0]) == value, name
+        for name, struct in {
+            "worker_size": "WorkerSlot",
+            "pool_size": "PoolSlot",
+            "instance_size": "InstanceSlot",
+        }.items():
+            assert number(board, header[name][0]) == STRUCTS[struct]
+
+        def at(section: str, index: int, size: int) -> int:
+            return number(board, header[section][0], 8) + index * size
+
+        worker = Board.attach(os.dup(board.fd), worker=1)
+        board.start_worker(1, 7, 99)
+        slot = at("workers_at", 1, 4096)
+        fields = in_doc("WorkerSlot")
+        assert number(board, slot + fields["listening"][0]) == 7
+        assert number(board, slot + fields["started"][0], 8) == 99
+        for number_, name in enumerate((*b.COUNTERS, *b.GAUGES)):
+            os.pwrite(board.fd, (number_ + 5).to_bytes(8, "little"), slot + fields[name][0])
+        assert list(board.worker_numbers(1).values()) == list(range(5, 5 + len(b.COUNTERS) + len(b.GAUGES)))
+        os.pwrite(board.fd, (3).to_bytes(8, "little"), slot + fields["wait"][0] + 8 * 2)
+        os.pwrite(board.fd, (4).to_bytes(8, "little"), slot + fields["total"][0] + 8 * 225)
+        wait, total = board.histograms(1)
+        assert wait[2] == 3 and sum(wait) == 3 and total[225] == 4 and sum(total) == 4
+
+        name = uuid.uuid4().bytes
+        board.allocate_instance(0, uuid.uuid4().bytes, 10, 11, 12)
+        taken = board.allocate_instance(1, name, 10, 13, 14)
+        assert taken == (1, 1)
+        board.open_instance(1, 1, 15)
+        worker.reserve(1, 1)
+        worker.park(1, 1)
+        slot = at("instances_at", 1, 128)
+        fields = in_doc("InstanceSlot")
+        assert os.pread(board.fd, 16, slot) == name
+        assert number(board, slot + fields["life"][0], 8) == 1 << 32 | b.INSTANCE_OPEN
+        assert number(board, slot + fields["pool"][0]) == 1
+        assert [number(board, slot + fields[f][0], 8) for f in ("created", "opened", "deadline")] == [13, 15, 14]
+        assert number(board, at("in_flight_at", 1, 2), 2) == 1
+        assert number(board, at("limits_at", 1, 2), 2) == 10
+        assert number(board, at("reserved_at", 64 + 1, 2), 2) == 1
+        assert number(board, at("idle_at", 64 + 1, 2), 2) == 1
+
+        worker.claim_pool(b"first", 1)
+        worker.claim_pool(b"second", 1)
+        fields = in_doc("PoolSlot")
+        assert os.pread(board.fd, 6, at("pools_at", 1, 512) + fields["name"][0]) == b"second"
+        board.set_pool_limits(1, limit=9, channels=8, min_instances=7, max_instances=6)
+        slot = at("pools_at", 1, 512)
+        names = ("limit", "channels", "min_instances", "max_instances")
+        assert [number(board, slot + fields[f][0]) for f in names] == [9, 8, 7, 6]
+
+        fields = in_doc("WorkerPool")
+        slot = at("worker_pools_at", 2 + 1, 64)
+        for offset, size, _ in fields.values():
+            os.pwrite(board.fd, (offset + 1).to_bytes(size, "little"), slot + offset)
+        totals = board.pool_totals(1)._asdict()
+        assert totals == {name: offset + 1 for name, (offset, _, _) in fields.items()}
+
+        board.publish_scaler(
+            ticks=1,
+            invokes=2,
+            invokes_ended=3,
+            invokes_failed=4,
+            throttled=5,
+            open_invokes=6,
+            tokens_milli=7,
+            breaker=8,
+        )
+        fields = in_doc("ScalerSlot")
+        shown = board.scaler_view()._asdict()
+        assert {f: number(board, 256 + fields[f][0], fields[f][1]) for f in fields} == shown
+        worker.close()
+    finally:
+        board.close()
