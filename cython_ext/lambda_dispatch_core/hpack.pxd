@@ -18,7 +18,8 @@ cdef enum HpackResult:
 
 
 cdef enum:
-    SEEN = 64                   # hashes of fields the encoder remembers that it did not index; a power of two
+    SEEN_SETS = 16              # the encoder remembers so many sets of hashes (a power of two)
+    SEEN_WAYS = 4               # of so many fields that it did not index; 4, chosen among by two bits
     PAIR_BUCKETS = 256          # about two for each entry of a full table; a power of two
     NAME_BUCKETS = 64
     LOWERED = 256               # bytes; names that have to be lowered and are longer are never indexed
@@ -42,7 +43,8 @@ cdef class Encoder:
     cdef Table table
     cdef uint32_t lowest_size                   # bytes; the smallest size since the last block
     cdef bint size_changed                      # the next block begins with a size update
-    cdef uint32_t seen[SEEN]                    # see "What is indexed" in hpack.pyx
+    cdef uint32_t seen[SEEN_SETS][SEEN_WAYS]    # see "What is indexed" in hpack.pyx
+    cdef uint32_t dice                          # pseudo-random state: which hash in `seen` is replaced
     cdef uint32_t pairs[PAIR_BUCKETS]           # by hash of name and value: number of the newest entry
     cdef uint32_t names[NAME_BUCKETS]           # by hash of the name
     # The peer's SETTINGS_HEADER_TABLE_SIZE. We never use more than OUR_TABLE (limits.pxd); a change is announced at the

@@ -18,13 +18,15 @@ costs twice, since what it displaced comes back as a literal. So:
 
 * Fields whose values hardly ever change on one connection (`stable`: content-type, server, user-agent, ...) are added
   at first sight.
-* Everything else is added at second sight: `seen` keeps hashes of fields that were lately sent as literals, one per
-  slot, a newer one replacing an older. A path with an id in it or an etag passes once and leaves the table alone; a
-  channel's path, the date within one second, a browser's cookie come again and are added. When a field is added its
-  hash is forgotten: pushed out of the table, it has to earn its place anew.
-* When L fields take turns and are too many for the table (a connection with a hundred channels, each with its own
-  path), about L * exp(-L / SEEN) of them find their hash still in its slot: never more than SEEN / e = 24 in one
-  round, which is less than the table holds of ordinary size. So what was added is used before it is pushed out.
+* Everything else is added at second sight: `seen` keeps hashes of fields that were lately sent as literals. A path with
+  an id in it or an etag passes once and leaves the table alone; a channel's path, the date within one second, a
+  browser's cookie come again and are added. When a field is added its hash is forgotten: pushed out of the table, it
+  has to earn its place anew.
+* A new hash takes the place of any of the four in its set, by chance: an order by age would never let in five fields
+  that take turns in one set. When L fields take turns and are too many for the table (a hundred channels on one
+  connection, each with its own path), a share of (3/4) ** (L / 16) of them is seen again: never more than 21 in one
+  round, which is less than the table holds of ordinary size. So what is added is used before it is pushed out, and
+  with many hundreds in turn the table is left to those fields that do repeat.
 * Fields that would take more than half of the table are never added.
 * authorization, proxy-authorization, the shared secret, and cookies below 20 bytes are never-indexed literals (RFC 7541
   7.1.3): who can make us send guesses of his and watch sizes could find out short secrets. So is whatever arrived as a
@@ -367,6 +369,14 @@ cdef class Decoder:
                 f"a header list has more than {self.max_list_size} bytes or {self.max_fields} fields")
         return [(name, value, flags) for (name, value), flags in zip(fields.pairs(), fields.flags(), strict=True)]
 
+    def decode_tokens(self, bytes block not None):
+        """The tokens of one block's fields; empty when it is refused (tests)."""
+        cdef FieldList fields = FieldList.__new__(FieldList)
+        cdef int i
+        if self.decode(<const uint8_t*> PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), fields) != HPACK_OK:
+            return []
+        return [fields.at[i].token for i in range(fields.count)]
+
     def decode_times(self, bytes block not None, int times):
         """Decodes the same block again and again into the same list (benchmarks); returns the last HpackResult."""
         cdef FieldList fields = FieldList.__new__(FieldList)
@@ -399,6 +409,7 @@ cdef class Encoder:
         self.table_size = FIRST_TABLE
         self.lowest_size = FIRST_TABLE
         self.size_changed = False
+        self.dice = 0
         memset(self.seen, 0, sizeof(self.seen))
         memset(self.pairs, 0, sizeof(self.pairs))
         memset(self.names, 0, sizeof(self.names))
@@ -486,11 +497,8 @@ cdef class Encoder:
                     number = e.older_pair
                 if stable[token]:
                     pattern = 0x40
-                elif self.seen[pair_hash & (SEEN - 1)] == pair_hash:
-                    self.seen[pair_hash & (SEEN - 1)] = 0
+                elif was_seen(self.seen[pair_hash & (SEEN_SETS - 1)], pair_hash, &self.dice):
                     pattern = 0x40
-                else:
-                    self.seen[pair_hash & (SEEN - 1)] = pair_hash
         if name_index == 0:
             number = self.names[name_hash & (NAME_BUCKETS - 1)]
             while table_alive(&self.table, number):
@@ -566,6 +574,18 @@ cdef class Encoder:
     def table_entries(self):
         """The dynamic table as (name, value), newest first (tests)."""
         return table_list(&self.table)
+
+
+# Whether the hash is in the set; forgets it if so, otherwise remembers it in place of any.
+cdef inline bint was_seen(uint32_t* ways, uint32_t pair_hash, uint32_t* dice) noexcept nogil:
+    cdef int way
+    for way in range(SEEN_WAYS):
+        if ways[way] == pair_hash:
+            ways[way] = 0
+            return True
+    dice[0] = dice[0] * 1664525 + 1013904223
+    ways[dice[0] >> 30] = pair_hash
+    return False
 
 
 cdef inline bint is_name(Table* t, Entry* e, const uint8_t* name, Py_ssize_t n, uint16_t token) noexcept nogil:
