@@ -11,10 +11,25 @@ with more (HeadScan says cheaply whether the end has come, so that a head arrivi
 The fields and pointers it yields point into p. Fields have tokens set.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from lambda_dispatch_core.buffer cimport OutBuffer
 from lambda_dispatch_core.fields cimport FieldList
+# Part of this interface: chunked bodies and writing, which need no head.
+from lambda_dispatch_core.http1_body cimport (
+    CHUNK_BAD,
+    CHUNK_DATA,
+    CHUNK_END,
+    CHUNK_MORE,
+    ChunkReader,
+    parse_size,
+    read_chunked,
+    reason_phrase,
+    write_chunk,
+    write_decimal,
+    write_field,
+    write_last_chunk,
+    write_status_line,
+)
 
 
 cdef enum HeadError:
@@ -96,40 +111,8 @@ cdef Py_ssize_t parse_response(const uint8_t* p, Py_ssize_t n, const HeadLimits*
 cdef int check_target(const uint8_t* p, Py_ssize_t n) noexcept nogil
 cdef int check_host(const uint8_t* p, Py_ssize_t n) noexcept nogil
 
-# 1*DIGIT below 2**63, or -1.
-cdef int64_t parse_size(const uint8_t* p, Py_ssize_t n) noexcept nogil
 # Whether a Connection field of this list names the field `name` as an option (any case).
 cdef bint named_by_connection(FieldList fields, const uint8_t* name, Py_ssize_t n) noexcept nogil
 
 cdef int head_error_status(int error) noexcept nogil
 cdef const char* head_error_reason(int error) noexcept nogil
-# The standard reason phrase of a status; "" when there is none.
-cdef const char* reason_phrase(int status) noexcept nogil
-
-
-# A chunked body being read (RFC 9112 7.1), any split.
-cdef enum ChunkResult:
-    CHUNK_MORE = 0              # all of p was used; more must come
-    CHUNK_DATA = 1              # *body, *body_len: a piece of the content, inside p; call again with the rest
-    CHUNK_END = 2               # the last chunk and the trailers have been read; bytes after `*used` are not ours
-    CHUNK_BAD = -2              # a bad size, extension, line end or trailer, or a limit exceeded: 400 and close
-
-cdef struct ChunkReader:
-    int64_t left                # bytes of the current chunk still to come
-    uint32_t line               # bytes of the current size line or of the trailers so far
-    uint8_t state               # 0 at the start
-    uint8_t extra
-
-# Trailers are checked (field syntax, limits) and dropped. limits: see limits.pxd (chunk line, trailer bytes).
-cdef int read_chunked(ChunkReader* reader, const uint8_t* p, Py_ssize_t n,
-                      const uint8_t** body, Py_ssize_t* body_len, Py_ssize_t* used) noexcept nogil
-
-# Writing. A chunk is size line, bytes, CRLF; never write an empty one: that is the end.
-cdef int write_chunk(OutBuffer out, const uint8_t* p, Py_ssize_t n) except -1
-cdef int write_last_chunk(OutBuffer out) except -1
-cdef int write_decimal(OutBuffer out, int64_t number) except -1
-# "HTTP/1.1 status reason\r\n"; the standard phrase when reason is NULL or empty.
-cdef int write_status_line(OutBuffer out, int status, const uint8_t* reason, Py_ssize_t reason_len) except -1
-# "name: value\r\n"
-cdef int write_field(OutBuffer out, const uint8_t* name, Py_ssize_t name_len,
-                     const uint8_t* value, Py_ssize_t value_len) except -1

@@ -64,7 +64,8 @@ cdef enum:
     # HTTP/1.1 ---------------------------------------------------------------------------------------------------------
     # Empty lines before a request: RFC 9112 2.2 asks for one, old clients send it after a POST. More are idle talk.
     LEADING_LINES = 4
-    # A chunk's size line with its extensions, which nobody sends and everybody must skip: RFC 9112 7.1.1 asks for a bound.
+    # A chunk's size line with its extensions, which nobody sends and everybody must skip; RFC 9112 7.1.1 asks for a
+    # bound.
     CHUNK_LINE = 256
     # All trailers of a chunked body; they are read to be dropped.
     TRAILER_BYTES = 8 * 1024

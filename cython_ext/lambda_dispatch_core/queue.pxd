@@ -11,7 +11,7 @@ cdef class Waiter:
     cdef Waiter _next           # towards the tail
     cdef Waiter _before         # towards the head
     cdef WaitQueue _queue       # the queue it stands in, or None
-    cdef readonly int64_t since     # when it began to wait, in the caller's clock (ns); kept when it is put back in front
+    cdef readonly int64_t since     # when it began to wait, in the caller's clock (ns); kept when put back in front
     cdef readonly int64_t deadline  # when it has waited too long, same clock
 
     cdef inline bint waiting(self) noexcept:

@@ -1,6 +1,6 @@
 """The strict dialect: what the front door takes from a client, and what it refuses."""
 
-from lambda_dispatch_core.http1 import read_request
+from lambda_dispatch_core.http1_face import read_request
 
 PLAIN = b"POST /a?b=%25&c=[+]//\xff HTTP/1.1\r\nHost: example.com:8080\r\nX-Empty:\r\nX-Text: \t one\ttwo\xe9 \r\n\r\n"
 
