@@ -1,0 +1,92 @@
+"""One invoke of a function, from the call to the REPORT line."""
+
+import asyncio
+import math
+import secrets
+import time
+import uuid
+from dataclasses import dataclass
+
+import orjson
+
+LOG_TAIL = 4096  # bytes of log X-Amz-Log-Result carries
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the caller gets: the payload, and whether the function failed (`Unhandled`)."""
+
+    payload: bytes
+    error: str | None = None
+
+
+def failure(kind: str, message: str, request_id: str) -> Answer:
+    """A failure Lambda itself reports, in its words."""
+    body = {"errorType": kind, "errorMessage": f"RequestId: {request_id} Error: {message}"}
+    return Answer(orjson.dumps(body), "Unhandled")
+
+
+class Invocation:
+    """`answer` is done when the caller can be answered, `finished` when the environment is free again or gone."""
+
+    def __init__(
+        self,
+        payload: bytes,
+        arn: str,
+        *,
+        request_id: str | None = None,
+        version: str = "$LATEST",
+        trace_id: str | None = None,
+        client_context: str | None = None,
+        cognito_identity: str | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.request_id = request_id or str(uuid.uuid4())
+        self.payload = payload
+        self.arn = arn
+        self.version = version
+        self.trace_id = trace_id or new_trace_id()
+        self.client_context = client_context
+        self.cognito_identity = cognito_identity
+        self.deadline_ms = 0
+        self.response: Answer | None = None  # the runtime's, from the moment it is there
+        self.answer: asyncio.Future[Answer] = loop.create_future()
+        self.finished: asyncio.Future[None] = loop.create_future()
+        self.log = bytearray()
+        self.duration_ms = 0.0
+        self.init_ms = 0.0  # 0 when the environment was warm
+        self.billed_ms = 0
+        self.memory_mb = 0
+        self.environment_id = ""
+        self._began = 0.0
+
+    def begin(self, now: float, deadline_ms: int) -> None:
+        self._began = now
+        self.deadline_ms = deadline_ms
+
+    def settle(self, answer: Answer) -> None:
+        """Lets the caller have the answer; a response the runtime gave stands against any failure after it."""
+        if not self.answer.done():
+            self.answer.set_result(self.response or answer)
+
+    def finish(self, now: float, memory_size: int, memory_mb: int) -> str:
+        """Ends the accounting; returns the REPORT line."""
+        self.duration_ms = (now - self._began) * 1000 if self._began else 0.0  # it may have ended before it began
+        self.memory_mb = memory_mb
+        self.billed_ms = math.ceil(self.duration_ms + self.init_ms)
+        init = f"Init Duration: {self.init_ms:.2f} ms\t" if self.init_ms else ""
+        return (
+            f"REPORT RequestId: {self.request_id}\tDuration: {self.duration_ms:.2f} ms\t"
+            f"Billed Duration: {self.billed_ms} ms\tMemory Size: {memory_size} MB\t"
+            f"Max Memory Used: {memory_mb} MB\t{init}"
+        )
+
+    def add_log(self, line: bytes) -> None:
+        self.log += line
+        if len(self.log) > 2 * LOG_TAIL:
+            del self.log[:-LOG_TAIL]
+
+
+def new_trace_id() -> str:
+    root = f"1-{int(time.time()):08x}-{secrets.token_hex(12)}"
+    return f"Root={root};Parent={secrets.token_hex(8)};Sampled=0"

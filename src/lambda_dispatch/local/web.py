@@ -1,0 +1,309 @@
+"""A small HTTP/1.1 server on httptools: whole requests in, whole responses out, every size bounded.
+
+Everything the embedded Lambda speaks (Invoke API, Runtime API, Extensions API, the direct front) is a short exchange
+whose bodies Lambda itself limits to 6 MB, so a body is collected before the handler sees it. One request per connection
+is in a handler at a time; requests sent ahead (pipelined) wait, and reading stops when they are many. A handler is
+cancelled when its client goes away: work that must outlive the client belongs in a task of its own.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import cast
+from urllib.parse import unquote
+
+import httptools
+
+MAX_HEAD = 64 * 1024  # request line and headers together; boto3 and curl stay below 8 KiB
+MAX_DISCARD = 64 * 1024 * 1024  # of a body over its limit, what is still read so that the client gets to see the 413
+MAX_PIPELINED = 16  # complete requests waiting on one connection before reading from it stops
+BACKLOG = 1024  # environments and callers connect in bursts
+
+Headers = list[tuple[str, str]]
+
+
+@dataclass(slots=True)
+class Request:
+    method: str
+    target: str
+    headers: Headers = field(default_factory=list)
+    trailers: Headers = field(default_factory=list)
+    body: bytes = b""
+    too_large: bool = False  # the body was over the server's limit and is not here
+    peer: str = ""
+    keep_alive: bool = True
+
+    @property
+    def raw_path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
+    def path(self) -> str:
+        return unquote(self.raw_path)
+
+    @property
+    def query(self) -> str:
+        return self.target.partition("?")[2]
+
+    def header(self, name: str) -> str | None:
+        for key, value in self.headers:
+            if key == name:
+                return value
+        for key, value in self.trailers:
+            if key == name:
+                return value
+        return None
+
+
+@dataclass(slots=True)
+class Response:
+    status: int = 200
+    body: bytes = b""
+    headers: Headers = field(default_factory=list)
+    close: bool = False
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def reason_phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+def encode(response: Response, *, keep_alive: bool, head_only: bool = False) -> bytes:
+    lines = [f"HTTP/1.1 {response.status} {reason_phrase(response.status)}"]
+    lines += [f"{name}: {value}" for name, value in response.headers]
+    if response.status >= 200 and response.status not in (204, 304):
+        lines.append(f"content-length: {len(response.body)}")
+    if not keep_alive:
+        lines.append("connection: close")
+    head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+    return head if head_only or response.status in (204, 304) else head + response.body
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, server: "HttpServer") -> None:
+        self._server = server
+        self._parser = httptools.HttpRequestParser(self)
+        self._waiting: deque[Request] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._paused = False
+        self._resumed: asyncio.Future[None] | None = None
+        self._closing = False
+        self._heads = 0
+        self._start_message()
+
+    # transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one without saying so
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if isinstance(peer, tuple) else ""
+        self._server.joined(self)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.left(self)
+        self._closing = True
+        if self._task is not None:
+            self._task.cancel()
+        self.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        if not self._head_done:
+            self._head_size += len(data)
+            if self._head_size > MAX_HEAD:
+                # Only what can be a head is fed: a request that fits is complete within MAX_HEAD bytes.
+                fits = max(0, len(data) - (self._head_size - MAX_HEAD))
+                heads = self._heads
+                self._feed(data[:fits])
+                if self._heads == heads:
+                    self._refuse(431, f"request head is over {MAX_HEAD} bytes")
+                    return
+                data = data[fits:]
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # An Upgrade is ignored, as HTTP allows; what follows cannot be told from it, so the connection closes.
+            if self._waiting:
+                self._waiting[-1].keep_alive = False
+        except httptools.HttpParserError as error:
+            self._refuse(400, f"not an HTTP/1.1 request: {error}")
+
+    def _refuse(self, status: int, why: str) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        response = Response(status, (why + "\n").encode(), [("content-type", "text/plain")])
+        self._transport.write(encode(response, keep_alive=False))
+        self._transport.close()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._resumed is not None and not self._resumed.done():
+            self._resumed.set_result(None)
+
+    # parser callbacks
+
+    def _start_message(self) -> None:
+        self._url = b""
+        self._headers: Headers = []
+        self._trailers: Headers = []
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._head_size = 0
+        self._head_done = False
+
+    def on_message_begin(self) -> None:
+        head_size = self._head_size
+        self._start_message()
+        self._head_size = head_size
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        target = self._trailers if self._head_done else self._headers
+        target.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        self._head_done = True
+        self._heads += 1
+        if any(name == "expect" and value.lower() == "100-continue" for name, value in self._headers):
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._body_size += len(body)
+        if self._body_size <= self._server.max_body:
+            self._body.append(body)
+        else:
+            self._body.clear()
+            if self._body_size > self._server.max_body + MAX_DISCARD:
+                self._refuse(413, f"body is over {self._server.max_body} bytes")
+
+    def on_message_complete(self) -> None:
+        if self._closing:
+            return
+        request = Request(
+            method=self._parser.get_method().decode("latin-1"),
+            target=self._url.decode("latin-1"),
+            headers=self._headers,
+            trailers=self._trailers,
+            body=b"".join(self._body),
+            too_large=self._body_size > self._server.max_body,
+            peer=self._peer,
+            keep_alive=self._parser.should_keep_alive(),
+        )
+        self._start_message()
+        self._waiting.append(request)
+        if len(self._waiting) >= MAX_PIPELINED:
+            self._transport.pause_reading()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._serve())
+
+    # serving
+
+    async def _serve(self) -> None:
+        try:
+            while self._waiting and not self._closing:
+                request = self._waiting.popleft()
+                if len(self._waiting) == MAX_PIPELINED - 1:
+                    self._transport.resume_reading()
+                response = await self._server.answer(request)
+                keep = request.keep_alive and not response.close and not self._server.closing
+                self._transport.write(encode(response, keep_alive=keep, head_only=request.method == "HEAD"))
+                if not keep:
+                    self._closing = True
+                    self._transport.close()
+                elif self._paused:
+                    self._resumed = asyncio.get_running_loop().create_future()
+                    await self._resumed
+        finally:
+            self._task = None
+
+    def close(self) -> None:
+        if self._task is None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
+class HttpServer:
+    """Listens on one address and answers each request with what `handler` returns; a failing handler answers 500."""
+
+    def __init__(
+        self, handler: Handler, *, max_body: int, failed: Callable[[BaseException], None] | None = None
+    ) -> None:
+        self.max_body = max_body
+        self.closing = False
+        self.port = 0
+        self._handler = handler
+        self._failed = failed
+        self._connections: set[_Connection] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: _Connection(self), host, port, backlog=BACKLOG, reuse_address=True
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self.port
+
+    def joined(self, connection: _Connection) -> None:
+        self._connections.add(connection)
+        self._empty.clear()
+
+    def left(self, connection: _Connection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+    async def answer(self, request: Request) -> Response:
+        try:
+            return await self._handler(request)
+        except Exception as error:
+            if self._failed is not None:
+                self._failed(error)
+            return Response(500, b"internal error\n", [("content-type", "text/plain")])
+
+    async def close(self, *, grace: float = 0.0) -> None:
+        """Stops listening, lets requests in a handler finish for `grace` seconds, then drops every connection."""
+        self.closing = True
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._empty.wait()
+        for connection in list(self._connections):
+            connection.abort()
+        await self._empty.wait()
+
+
+def parse_query(query: str) -> dict[str, str]:
+    """The last value of each key; the Invoke API has no repeated ones."""
+    pairs: Iterable[str] = filter(None, query.split("&"))
+    split = (pair.partition("=") for pair in pairs)
+    return {unquote(key): unquote(value.replace("+", " ")) for key, _, value in split}
