@@ -1,5 +1,5 @@
 from collections.abc import Collection
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 BOARD_VERSION: Final[int]
 MAX_WORKERS: Final[int]
@@ -127,6 +127,7 @@ def bucket_of(ns: int) -> int: ...
 def bucket_bounds() -> list[int | None]: ...
 def memory_file(size: int) -> int: ...
 
+@final
 class Board:
     @property
     def fd(self) -> int: ...

@@ -24,7 +24,7 @@ cdef class OutBuffer:
     cdef void clear(self) noexcept
 
     cdef inline uint8_t* reserve(self, Py_ssize_t n) except NULL:
-        if n <= self.capacity - self.length:
+        if n < self.capacity - self.length:     # not <=: an empty buffer has no place that even 0 bytes could go to
             return self.data + self.length
         return self.reserve_slow(n)
 

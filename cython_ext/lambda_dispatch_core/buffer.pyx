@@ -39,6 +39,8 @@ cdef class OutBuffer:
         return self.data + self.length
 
     cdef int _resize(self, Py_ssize_t size) except -1:
+        cdef Py_ssize_t kept = self.length
+        self.length = 0         # should there be no memory, what was collected is lost, not made up
         if self._block == NULL:
             self._block = PyBytes_FromStringAndSize(NULL, size)
         else:
@@ -47,10 +49,10 @@ cdef class OutBuffer:
             _PyBytes_Resize(&self._block, size)     # on failure: frees the block, sets it to NULL, raises
         self.data = <uint8_t*> PyBytes_AS_STRING(<object> self._block)
         self.capacity = size
+        self.length = kept
         return 0
 
     cdef bytes take(self):
-        cdef PyObject* block
         cdef bytes taken
         if self.length == 0:
             return b""

@@ -2,7 +2,7 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
@@ -11,8 +11,8 @@ cdef enum:
     KEPT_ARENA = 4096       # bytes an idle list may keep
 
 
-# True when the name equals the lower-case literal, ASCII case ignored. A letter and its upper case differ in bit 5 only,
-# and the literals hold nothing but letters, digits, '-' and ':'; '-' and digits have bit 5 set already.
+# True when the name equals the lower-case literal, ASCII case ignored. A letter and its upper case differ in bit 5
+# only, and the literals hold nothing but letters, digits, '-' and ':'; '-' and digits have bit 5 set already.
 cdef inline bint same(const uint8_t* name, const char* literal, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
@@ -190,9 +190,10 @@ cdef class FieldList:
             memcpy(arena, old, self.arena_len)
             for i in range(self.count):
                 f = &self.at[i]
-                if old <= f.name < old + self.arena_room:
+                # <=: an empty name or value may stand at the very end
+                if old <= f.name <= old + self.arena_room:
                     f.name = arena + (f.name - old)
-                if old <= f.value < old + self.arena_room:
+                if old <= f.value <= old + self.arena_room:
                     f.value = arena + (f.value - old)
             free(old)
         self.arena = arena
@@ -202,8 +203,10 @@ cdef class FieldList:
     cdef int add_copy(self, const uint8_t* name, Py_ssize_t name_len,
                       const uint8_t* value, Py_ssize_t value_len, uint16_t token, uint16_t flags) except -1:
         cdef uint8_t* to = self.arena_reserve(name_len + value_len)
-        memcpy(to, name, name_len)
-        memcpy(to + name_len, value, value_len)
+        if name_len:
+            memcpy(to, name, name_len)
+        if value_len:
+            memcpy(to + name_len, value, value_len)
         self.arena_len += name_len + value_len
         return self.add(to, name_len, to + name_len, value_len, token, flags)
 

@@ -1,10 +1,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from lambda_dispatch_core.h2_session import H2Session
+from lambda_dispatch_core.h2_session import H2Events, H2Session
 
 _Event = tuple[Any, ...]
 _Pairs = list[tuple[bytes, bytes]]
+
+class Recorder(H2Events): ...
 
 class PlainSession:
     def __init__(

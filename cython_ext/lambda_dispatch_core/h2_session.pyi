@@ -1,5 +1,8 @@
+from typing import final
+
 from lambda_dispatch_core.buffer import OutBuffer
 
+@final
 class H2Stream:
     @property
     def id(self) -> int: ...
@@ -11,6 +14,7 @@ class H2Stream:
 
 class H2Events: ...
 
+@final
 class H2Session:
     @property
     def client(self) -> bool: ...

@@ -1,13 +1,23 @@
-class Waiter:
-    since: int
-    deadline: int
+from typing import final
 
+class Waiter:
+    @property
+    def since(self) -> int: ...
+    @property
+    def deadline(self) -> int: ...
+
+@final
 class WaitQueue:
-    length: int
-    limit: int
-    pushed: int
-    popped: int
-    removed: int
+    @property
+    def length(self) -> int: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def pushed(self) -> int: ...
+    @property
+    def popped(self) -> int: ...
+    @property
+    def removed(self) -> int: ...
     def __init__(self, limit: int) -> None: ...
     def __len__(self) -> int: ...
 
