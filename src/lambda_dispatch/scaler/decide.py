@@ -1,0 +1,197 @@
+"""What a pool should do now: a pure function of what was seen, what was decided before, and the time.
+
+    decision, memory = decide(observation, memory, policy)
+
+The desired count moves in limited steps at a limited rate; to and from zero it may jump. What is started or closed
+follows from the desired count and the instances there are:
+
+- an instance that is starting or open counts; one that drains does not, so its replacement starts by itself;
+- nothing is started beyond what the demand of this very moment asks for, so that a demand that is going away never
+  starts anything;
+- the least busy instances are closed first;
+- an instance that asked to end is let go as soon as enough others are open.
+
+Times are seconds of one monotonic clock.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from lambda_dispatch.scaler import capacity
+
+MAX_STEP = 5  # instances per step, unless a third of today's count is more
+OUT_STEPS = (5, 1.0)  # scale-out steps in seconds
+OUT_PAUSE = 2.0  # s between two scale-outs
+IN_STEPS = (2, 5.0)
+IN_PAUSE = 2.0  # s after any scaling
+IN_DEFERRAL = 0.3  # s a scale-in must still hold
+# Leaving zero is one jump, but the requests that cause it arrive one by one: for this long it is still the same jump,
+# looked at once per tick so that the steps of OUT_STEPS last for all of it.
+FROM_ZERO = 0.5
+FROM_ZERO_PAUSE = 0.1
+# Demand is a sample; a gap shorter than this is none. Shorter than the 250 ms after which an idle instance ends by itself,
+# so that one that ends for want of work is not replaced.
+GAP = 0.2
+# Lambda gives an environment 10 s to initialise and the extension may wait as long again for the app. Later than this
+# an instance is not expected any more; it may come all the same.
+START_TIMEOUT = 30.0
+# The floor is topped up this often: with no traffic an instance ends by itself after a quarter of a second.
+FLOOR_PAUSE = 5.0
+
+
+class State(StrEnum):
+    STARTING = "starting"
+    OPEN = "open"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    slot: int
+    state: State
+    since: float  # start, as long as it is starting; else when it opened
+    in_flight: int = 0
+    goaway_at: float | None = None  # draining: when its idle channels are let go
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One look at one pool."""
+
+    now: float
+    pending: int  # requests that wait, in all workers
+    running: int  # requests in the hands of instances
+    per_second: float | None  # requests; None while not known
+    mean_ms: float | None  # from dispatch to the last byte; None while not known
+    instances: tuple[Instance, ...] = ()
+
+    def count(self, state: State) -> int:
+        return sum(instance.state is state for instance in self.instances)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The part of the configuration that decisions depend on."""
+
+    max_concurrent: int
+    multiplier: int
+    algorithm: str = "simple"
+    min_instances: int = 0
+    max_instances: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What one decision leaves for the next."""
+
+    desired: int = 0
+    left_zero: float | None = None
+    last_out: float | None = None
+    last_in: float | None = None
+    outs: tuple[float, ...] = ()  # recent steps, for the rate
+    ins: tuple[float, ...] = ()
+    in_since: float | None = None  # since when less has been proposed
+    floor_at: float | None = None  # when the floor was last topped up
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    desired: int
+    proposed: int
+    start: int = 0  # instances wanted; the guard says how many of them now
+    close: tuple[int, ...] = ()  # slots to drain, least busy first
+    release: tuple[int, ...] = ()  # draining slots that need not wait any longer
+    reason: str = ""  # why desired changed; empty when it did not
+
+
+def propose(seen: Observation, memory: Memory, policy: Policy) -> int:
+    """The demand of this moment, within floor and cap, without any limit on the step."""
+    if policy.algorithm == "ewma" and seen.per_second and seen.mean_ms:
+        wanted = capacity.ewma(
+            policy.max_concurrent, policy.multiplier, seen.per_second, seen.mean_ms, memory.desired
+        )
+    else:
+        wanted = capacity.simple(policy.max_concurrent, policy.multiplier, seen.pending, seen.running)
+    return min(max(wanted, policy.min_instances), policy.max_instances)
+
+
+def decide(seen: Observation, memory: Memory, policy: Policy) -> tuple[Decision, Memory]:
+    proposed = propose(seen, memory, policy)
+    memory, reason = _move(seen, memory, proposed, policy)
+
+    waiting = [i for i in seen.instances if i.state is State.STARTING and seen.now - i.since < START_TIMEOUT]
+    opened = [i for i in seen.instances if i.state is State.OPEN]
+    wanted = memory.desired
+    if memory.in_since is not None and seen.now - memory.in_since >= GAP:
+        wanted = min(wanted, proposed)
+
+    start = max(0, min(wanted - len(waiting) - len(opened), policy.max_instances - len(seen.instances)))
+    if start and seen.pending == 0 and seen.running == 0:
+        # Only the floor asks: nobody waits, so it takes its time.
+        if memory.floor_at is not None and seen.now - memory.floor_at < FLOOR_PAUSE:
+            start = 0
+        else:
+            memory = replace(memory, floor_at=seen.now)
+
+    surplus = len(waiting) + len(opened) - memory.desired
+    close = least_busy(opened)[: max(0, surplus)] if seen.pending == 0 else []
+    decision = Decision(
+        memory.desired,
+        proposed,
+        start,
+        tuple(instance.slot for instance in close),
+        _released(seen, len(opened), wanted),
+        reason,
+    )
+    return decision, memory
+
+
+def least_busy(instances: list[Instance]) -> list[Instance]:
+    """Among equals the one that has lived longest: its deadline is nearest."""
+    return sorted(instances, key=lambda i: (i.in_flight, i.since))
+
+
+def _released(seen: Observation, opened: int, wanted: int) -> tuple[int, ...]:
+    """Of the draining instances that wait for a replacement: those whose place is taken, or not wanted any more."""
+    held = [(i.goaway_at, i.slot) for i in seen.instances if i.goaway_at is not None and i.goaway_at > seen.now]
+    keep = max(0, wanted - opened)
+    return tuple(slot for _, slot in sorted(held)[: max(0, len(held) - keep)])
+
+
+def _move(seen: Observation, memory: Memory, proposed: int, policy: Policy) -> tuple[Memory, str]:
+    """The desired count's next value, and why it changed."""
+    now, current = seen.now, memory.desired
+    if proposed == current:
+        return replace(memory, in_since=None), ""
+
+    if proposed > current:
+        memory = replace(memory, in_since=None)
+        outs = _recent(memory.outs, now, OUT_STEPS)
+        fresh = current == 0 or (memory.left_zero is not None and now - memory.left_zero < FROM_ZERO)
+        if current == 0:
+            memory = replace(memory, left_zero=now)
+        elif len(outs) >= OUT_STEPS[0]:
+            return memory, ""
+        elif memory.last_out is not None and now - memory.last_out < (FROM_ZERO_PAUSE if fresh else OUT_PAUSE):
+            return memory, ""
+        desired = proposed if fresh else capacity.limit_step(proposed, current, MAX_STEP)
+        word = "out from zero" if fresh else "out"
+        return replace(memory, desired=desired, last_out=now, outs=(*outs, now)), f"{word}: {current} to {desired}"
+
+    if seen.pending > 0:
+        return replace(memory, in_since=None), ""
+    since = memory.in_since if memory.in_since is not None else now
+    memory = replace(memory, in_since=since)
+    ins = _recent(memory.ins, now, IN_STEPS)
+    last = max((t for t in (memory.last_out, memory.last_in) if t is not None), default=None)
+    if now - since < IN_DEFERRAL or len(ins) >= IN_STEPS[0] or (last is not None and now - last < IN_PAUSE):
+        return memory, ""
+    desired = max(capacity.limit_step(proposed, current, MAX_STEP), policy.min_instances)
+    memory = replace(
+        memory, desired=desired, last_in=now, ins=(*ins, now), in_since=None, left_zero=None
+    )
+    return memory, f"in: {current} to {desired}"
+
+
+def _recent(steps: tuple[float, ...], now: float, limit: tuple[int, float]) -> tuple[float, ...]:
+    return tuple(t for t in steps if now - t < limit[1])
