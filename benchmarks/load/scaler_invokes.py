@@ -41,6 +41,7 @@ class Service(asyncio.Protocol):
     """Counts requests whose head and body have arrived; answers them all when the parent says so."""
 
     waiting: set["Service"] = set()
+    more = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -55,6 +56,7 @@ class Service(asyncio.Protocol):
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
         if len(body) >= length:
             Service.waiting.add(self)
+            Service.more.set()
 
     def connection_lost(self, error: Exception | None) -> None:
         Service.waiting.discard(self)
@@ -82,7 +84,8 @@ async def serve(certificate: str) -> None:
             Service.answer_all()
         else:
             while len(Service.waiting) < int(line):
-                await asyncio.sleep(0.001)
+                Service.more.clear()
+                await Service.more.wait()
         print("done", flush=True)
 
 

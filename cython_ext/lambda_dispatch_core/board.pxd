@@ -279,6 +279,8 @@ cdef class Board:
     cdef int find(self, const uint8_t* id, uint32_t* generation) noexcept
     cpdef bint open_instance(self, int slot, uint32_t generation, int64_t now) noexcept     # True: this call opened it
     cpdef bint begin_drain(self, int slot, uint32_t generation, int64_t goaway_at) noexcept  # True: this call did it
+    # A draining instance is let go earlier than begin_drain() said; True when it was later before. The scaler's.
+    cpdef bint hasten(self, int slot, uint32_t generation, int64_t goaway_at) noexcept
     cpdef bint request_close(self, int slot, uint32_t generation) noexcept  # True: this call was the first
     cpdef bint close_instance(self, int slot, uint32_t generation, int64_t now) noexcept    # scaler
     cpdef bint free_instance(self, int slot, uint32_t generation) noexcept  # scaler; False while anything is held of it

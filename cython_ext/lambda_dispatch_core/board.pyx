@@ -600,6 +600,14 @@ cdef class Board:
             life = getu64(&self.slots[slot].life)
         return False
 
+    cpdef bint hasten(self, int slot, uint32_t generation, int64_t goaway_at) noexcept:
+        cdef int64_t set_for = get64(&self.slots[slot].goaway_at)
+        while self.state_of(slot, generation) == INSTANCE_DRAINING and goaway_at < set_for:
+            if swap64(&self.slots[slot].goaway_at, set_for, goaway_at):
+                return True
+            set_for = get64(&self.slots[slot].goaway_at)
+        return False
+
     cpdef bint request_close(self, int slot, uint32_t generation) noexcept:
         if self.state_of(slot, generation) in (INSTANCE_FREE, INSTANCE_CLOSED):
             return False

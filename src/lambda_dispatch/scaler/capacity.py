@@ -28,10 +28,8 @@ def ewma(max_concurrent: int, multiplier: int, per_second: float, mean_ms: float
     return current if current is not None and desired == current - 1 else desired
 
 
-def limit_step(
-    proposed: int, current: int, max_step: int, out_ratio: float = 0.33, in_ratio: float = 0.33
-) -> int:
-    """One step towards `proposed`: at most max_step or the ratio of today's count, whichever is more. 0 is always allowed."""
+def limit_step(proposed: int, current: int, max_step: int, out_ratio: float = 0.33, in_ratio: float = 0.33) -> int:
+    """One step towards `proposed`: at most max_step or the ratio of today's, whichever is more. 0 always passes."""
     if proposed <= 0:
         return 0
     if proposed > current:

@@ -29,8 +29,8 @@ IN_DEFERRAL = 0.3  # s a scale-in must still hold
 # looked at once per tick so that the steps of OUT_STEPS last for all of it.
 FROM_ZERO = 0.5
 FROM_ZERO_PAUSE = 0.1
-# Demand is a sample; a gap shorter than this is none. Shorter than the 250 ms after which an idle instance ends by itself,
-# so that one that ends for want of work is not replaced.
+# Demand is a sample; a gap shorter than this is none. Shorter than the 250 ms after which an idle instance ends by
+# itself, so that one that ends for want of work is not replaced.
 GAP = 0.2
 # Lambda gives an environment 10 s to initialise and the extension may wait as long again for the app. Later than this
 # an instance is not expected any more; it may come all the same.
@@ -107,9 +107,7 @@ class Decision:
 def propose(seen: Observation, memory: Memory, policy: Policy) -> int:
     """The demand of this moment, within floor and cap, without any limit on the step."""
     if policy.algorithm == "ewma" and seen.per_second and seen.mean_ms:
-        wanted = capacity.ewma(
-            policy.max_concurrent, policy.multiplier, seen.per_second, seen.mean_ms, memory.desired
-        )
+        wanted = capacity.ewma(policy.max_concurrent, policy.multiplier, seen.per_second, seen.mean_ms, memory.desired)
     else:
         wanted = capacity.simple(policy.max_concurrent, policy.multiplier, seen.pending, seen.running)
     return min(max(wanted, policy.min_instances), policy.max_instances)
@@ -168,11 +166,10 @@ def _move(seen: Observation, memory: Memory, proposed: int, policy: Policy) -> t
         memory = replace(memory, in_since=None)
         outs = _recent(memory.outs, now, OUT_STEPS)
         fresh = current == 0 or (memory.left_zero is not None and now - memory.left_zero < FROM_ZERO)
+        pause = FROM_ZERO_PAUSE if fresh else OUT_PAUSE
         if current == 0:
             memory = replace(memory, left_zero=now)
-        elif len(outs) >= OUT_STEPS[0]:
-            return memory, ""
-        elif memory.last_out is not None and now - memory.last_out < (FROM_ZERO_PAUSE if fresh else OUT_PAUSE):
+        elif len(outs) >= OUT_STEPS[0] or (memory.last_out is not None and now - memory.last_out < pause):
             return memory, ""
         desired = proposed if fresh else capacity.limit_step(proposed, current, MAX_STEP)
         word = "out from zero" if fresh else "out"
@@ -187,9 +184,7 @@ def _move(seen: Observation, memory: Memory, proposed: int, policy: Policy) -> t
     if now - since < IN_DEFERRAL or len(ins) >= IN_STEPS[0] or (last is not None and now - last < IN_PAUSE):
         return memory, ""
     desired = max(capacity.limit_step(proposed, current, MAX_STEP), policy.min_instances)
-    memory = replace(
-        memory, desired=desired, last_in=now, ins=(*ins, now), in_since=None, left_zero=None
-    )
+    memory = replace(memory, desired=desired, last_in=now, ins=(*ins, now), in_since=None, left_zero=None)
     return memory, f"in: {current} to {desired}"
 
 

@@ -73,6 +73,10 @@ class TokenBucket:
         self._at = max(self._at, now)
         return int(self._tokens)
 
+    def spend_down_to(self, tokens: float) -> None:
+        """What a predecessor had left: starting anew is no way to a fresh burst."""
+        self._tokens = max(0.0, min(self._tokens, tokens))
+
     def take(self, count: int, now: float) -> int:
         taken = min(count, self.available(now))
         self._tokens -= taken
@@ -104,6 +108,12 @@ class StartGuard:
         self._period = 0  # half-open periods so far
         self._trials = 0  # starts of this half-open period without a verdict
         self._window = 1  # how many of them there may be
+
+    def restore_open(self, not_before: float) -> None:
+        """The breaker was open when a predecessor ended."""
+        self.breaker = Breaker.OPEN
+        self.failures = self.rounds = 1
+        self.not_before = min(not_before, self._round_at + LONGEST_WAIT)
 
     def grant(self, wanted: int, now: float) -> int:
         """How many of `wanted` starts may be sent now; they count as sent: follow each with began()."""
@@ -150,7 +160,7 @@ class StartGuard:
             self.judge(start, Outcome.GOOD, now)
 
     def judge(self, start: Start, outcome: Outcome, now: float) -> None:
-        """The verdict on a start. A later one counts only when it is a failure: a proved instance may still die badly."""
+        """The verdict on a start. A second counts only when it is a failure: what proved good may still die badly."""
         first = not start.judged
         start.judged = True
         if first and self._on_trial(start):

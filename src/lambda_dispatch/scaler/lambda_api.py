@@ -1,4 +1,4 @@
-"""Lambda's Invoke, asked over transport.py. botocore knows credentials, region, endpoint and signature; it sends nothing.
+"""Lambda's Invoke, over transport.py. botocore knows credentials, region, endpoint and signature; it sends nothing.
 
     AWS_ENDPOINT_URL_LAMBDA, AWS_ENDPOINT_URL, profiles    as botocore has them
     AWS_LAMBDA_SERVICE_URL                                 the original router's name for the same

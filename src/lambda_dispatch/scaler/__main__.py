@@ -1,0 +1,95 @@
+"""python -m lambda_dispatch.scaler FD: the scaler's process, as the supervisor starts it."""
+
+import asyncio
+import os
+import resource
+import signal
+import sys
+
+import botocore.exceptions
+import setproctitle
+import uvloop
+
+from lambda_dispatch import callback
+from lambda_dispatch.boot import EXIT_BOOT, EXIT_CONFIG, Boot, BootError
+from lambda_dispatch.config import RouterConfig
+from lambda_dispatch.scaler.lambda_api import LambdaApi
+from lambda_dispatch.scaler.loop import Scaler
+from lambda_dispatch.telemetry import log
+from lambda_dispatch_core.board import Board, BoardError
+
+
+def main() -> int:
+    try:
+        boot = Boot.receive(sys.argv[1:])
+        config = RouterConfig.from_json(boot.config)
+        board = Board.attach(boot.board_fd)
+    except (BootError, BoardError, OSError, ValueError, TypeError) as error:
+        print(f"lambda-dispatch: scaler: {error}", file=sys.stderr)
+        return EXIT_BOOT
+    log.configure("scaler", config.log_level, config.log_format)
+    setproctitle.setproctitle("lambda-dispatch: scaler")
+    _raise_descriptor_limit()
+    try:
+        # AWS clients read the environment and files: once, before the loop.
+        api = LambdaApi(os.environ, config.function)
+    except botocore.exceptions.BotoCoreError as error:
+        log.error("Lambda cannot be asked", why=str(error))
+        return EXIT_CONFIG
+    address = callback.find(config, os.environ)
+    scheme = config.preferred_control_scheme
+    url = address.url(scheme, boot.ports["control_https" if scheme == "https" else "control_http"])
+    log.info("scaler started", callback=url, found_by=address.source, endpoint=api.endpoint_url, region=api.region)
+    if address.host == "127.0.0.1" and ".amazonaws.com" in api.endpoint_url:
+        log.warning("instances are told to call back to 127.0.0.1, which Lambda cannot reach; set RouterCallbackHost")
+    try:
+        uvloop.run(run(boot, config, board, api, url))
+    finally:
+        board.close()
+    return 0
+
+
+async def run(boot: Boot, config: RouterConfig, board: Board, api: LambdaApi, url: str) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_bug)
+    scaler = Scaler(boot, config, board, api, url)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, scaler.stop)
+    fresh = loop.create_task(api.keep_credentials_fresh())
+
+    def orphaned() -> None:
+        # The descriptor's other end is the supervisor's: end of file means that it is no more.
+        loop.remove_reader(boot.life_fd)
+        log.warning("the supervisor is gone; letting everything go")
+        scaler.stop()
+
+    loop.add_reader(boot.life_fd, orphaned)
+    scaler.begin()
+    try:
+        await scaler.stopped.wait()
+    finally:
+        fresh.cancel()
+        scaler.end()
+    log.info("scaler ended", instances_left=sum(len(fleet.runs) for fleet in scaler.fleets.values()))
+
+
+def _bug(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """What nobody caught is a bug. Going on in an unknown state could cost money; a successor adopts what there is."""
+    error = context.get("exception")
+    if isinstance(error, OSError):
+        log.warning("connection trouble", why=str(error))
+        return
+    loop.default_exception_handler(context)
+    os._exit(70)  # EX_SOFTWARE
+
+
+def _raise_descriptor_limit() -> None:
+    """Each open invoke is a socket."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

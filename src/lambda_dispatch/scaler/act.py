@@ -1,0 +1,158 @@
+"""The only code that touches Lambda: starts instances and sees them end."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from lambda_dispatch.function_name import FunctionName
+from lambda_dispatch.scaler.fleet import LIFETIME, Fleet, Run
+from lambda_dispatch.scaler.guard import Outcome
+from lambda_dispatch.scaler.lambda_api import Reply
+from lambda_dispatch.scaler.observe import NS
+from lambda_dispatch.scaler.transport import Lost, NotSent
+from lambda_dispatch.scaler.verdict import Exit, exit_of, outcome_of
+from lambda_dispatch.telemetry import log
+from lambda_dispatch_core import board as b
+
+BUDDY_DELAY = 0.1  # s after the invoke whose place it prepares
+
+
+class Api(Protocol):
+    async def invoke(self, function: FunctionName, payload: bytes) -> Reply: ...
+
+
+class Actor:
+    """Invokes, and what follows from their ends. `news` is called after each end, with the board already changed."""
+
+    def __init__(
+        self,
+        api: Api,
+        board: b.Board,
+        call: dict[str, Any],
+        limit: int,
+        clock: Callable[[], int],
+        news: Callable[[], None],
+    ) -> None:
+        self.invokes = 0
+        self.ended = 0
+        self.failed = 0
+        self.throttled = 0
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._api = api
+        self._board = board
+        self._call = call  # what every payload has: DispatcherUrl, NumberOfChannels, NumberOfConnections
+        self._limit = limit
+        self._clock = clock
+        self._news = news
+
+    def start(self, fleet: Fleet, buddy: bool) -> bool:
+        """One more instance; its slot is on the board before anything is sent. False: the board is full."""
+        assert fleet.function is not None
+        now = self._clock()
+        id = uuid.uuid4()
+        place = self._board.allocate_instance(fleet.pool, id.bytes, self._limit, now, now + int(LIFETIME * NS))
+        if place is None:
+            return False
+        run = Run(*place, id.bytes, fleet.guard.began(now / NS))
+        fleet.runs[run.slot] = run
+        fleet.starts += 1
+        self._spawn(self._follow(fleet, run, fleet.function, str(id)))
+        if buddy:
+            self._spawn(self._warm(fleet, fleet.function, f"{id}-initonly"))
+        return True
+
+    def end(self, fleet: Fleet, run: Run, ended: Exit | None) -> None:
+        """The instance is over: nobody finds it any more, and who has requests or channels of it lets them go."""
+        if fleet.runs.pop(run.slot, None) is None:
+            return
+        seen = self._board.instance(run.slot)
+        self._board.close_instance(run.slot, run.generation, self._clock())
+        fleet.ended += 1
+        opened = bool(seen.opened)
+        lived = (self._clock() - (seen.opened or seen.created)) / NS
+        if ended is not None:
+            fleet.last_exit = ended.number
+            outcome = self._judge(fleet, run, ended, opened, seen.requests)
+            level = log.WARNING if outcome.failed else log.INFO
+            particulars = {"reason": ended.name, "detail": ended.detail, "verdict": outcome.value}
+        else:
+            level, particulars = log.INFO, {"reason": "no channel for long", "detail": "", "verdict": "none"}
+        log.write(
+            level,
+            "instance ended",
+            pool=fleet.label,
+            id=str(uuid.UUID(bytes=run.id)),
+            opened=opened,
+            seconds=round(lived, 3),
+            requests=seen.requests,
+            **{name: value for name, value in particulars.items() if value},
+        )
+        self._news()
+
+    def _judge(self, fleet: Fleet, run: Run, ended: Exit, opened: bool, requests: int) -> Outcome:
+        now = self._clock() / NS
+        start = run.start
+        outcome = outcome_of(
+            ended if ended.requests else Exit(ended.name, requests, ended.detail),
+            opened=opened,
+            proved=start is None or (start.judged and start.opened_at is not None),
+            asked=run.asked,
+        )
+        if ended.name == "Throttled":
+            self.throttled += 1
+        if start is not None:
+            if opened:
+                fleet.guard.opened(start, self._board.instance(run.slot).opened / NS)
+            fleet.guard.judge(start, outcome, now)
+            if outcome.failed and not opened:
+                fleet.starts_failed += 1
+        return outcome
+
+    async def _follow(self, fleet: Fleet, run: Run, function: FunctionName, id: str) -> None:
+        ended = await self._invoke(fleet, function, id, init_only=False)
+        if ended.name == "Lost" and self._board.instance(run.slot).opened:
+            # The function goes on without us; what it does shows in its channels.
+            run.held = False
+            log.warning(
+                "the invoke's connection is lost, the instance is not", pool=fleet.label, id=id, why=ended.detail
+            )
+            return
+        self.end(fleet, run, ended)
+
+    async def _warm(self, fleet: Fleet, function: FunctionName, id: str) -> None:
+        await asyncio.sleep(BUDDY_DELAY)
+        ended = await self._invoke(fleet, function, id, init_only=True)
+        log.debug("init-only invoke ended", pool=fleet.label, id=id, reason=ended.name)
+
+    async def _invoke(self, fleet: Fleet, function: FunctionName, id: str, init_only: bool) -> Exit:
+        payload = {"PoolId": fleet.label, "Id": id, **self._call, "SentTime": _now(), "InitOnly": init_only}
+        if init_only:
+            payload["NumberOfChannels"] = 0
+        self.invokes += 1
+        try:
+            ended = exit_of(await self._api.invoke(function, json.dumps(payload).encode()))
+        except NotSent as error:
+            ended = Exit("NotSent", detail=str(error))
+        except Lost as error:
+            ended = Exit("Lost", detail=str(error))
+        self.ended += 1
+        if ended.name in ("FunctionError", "Throttled", "Refused", "ServiceError", "NotSent", "Lost"):
+            self.failed += 1
+        return ended
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error  # a bug: the loop's handler ends the process, and its successor adopts what there is
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,268 @@
+"""The scaler's clock: every 100 ms, and whenever its bell rings, look at the board, decide, act."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+from lambda_dispatch.boot import Boot
+from lambda_dispatch.config import RouterConfig
+from lambda_dispatch.scaler.act import Actor, Api
+from lambda_dispatch.scaler.decide import Decision, Memory, Observation, decide
+from lambda_dispatch.scaler.fleet import Fleet
+from lambda_dispatch.scaler.guard import Breaker
+from lambda_dispatch.scaler.observe import NS, observe
+from lambda_dispatch.telemetry import log
+from lambda_dispatch_core import board as b
+
+TICK = 0.1  # s
+# A bell that rings all the time does not become a busy loop, and requests of one instant are seen together.
+AFTER_BELL = 0.005
+# A retired pool's number is given to another function only when no request can still be on its way to it.
+RETIREMENT = 60.0
+
+
+class Scaler:
+    def __init__(
+        self,
+        boot: Boot,
+        config: RouterConfig,
+        board: b.Board,
+        api: Api,
+        callback_url: str,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.stopped = asyncio.Event()
+        self.fleets: dict[int, Fleet] = {}
+        self.stopping = False
+        self._boot = boot
+        self._config = config
+        self._board = board
+        self._clock = clock
+        self._ticks = 0
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = 0.0
+        self._deadline = float("inf")
+        self._last = clock() / NS
+        before = board.scaler_view()
+        # What a predecessor had not spent, and has earned since it last beat.
+        self._tokens: float | None = None
+        if before.ticks:
+            idle = max(0.0, (clock() - before.heartbeat) / NS)
+            self._tokens = before.tokens_milli / 1000 + idle * config.start_rate
+        call = {
+            "DispatcherUrl": callback_url,
+            "NumberOfChannels": config.channel_count,
+            "NumberOfConnections": boot.workers,
+        }
+        self.actor = Actor(api, board, call, config.max_concurrent_count, clock, self._news)
+        self.actor.invokes, self.actor.ended = before.invokes, before.invokes_ended
+        self.actor.failed, self.actor.throttled = before.invokes_failed, before.throttled
+
+    # -- time -------------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        self._board.adopt()
+        self._loop.add_reader(self._boot.bell_fd, self._rung)
+        self._board.set_scaler_state(b.WORKER_READY)
+        self._tick()
+
+    def end(self) -> None:
+        self._loop.remove_reader(self._boot.bell_fd)
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in list(self.actor.tasks):
+            task.cancel()
+
+    def stop(self) -> None:
+        """Starts nothing more, lets every instance go, and is over when their invokes are. Again: over at once."""
+        if self.stopping:
+            self.stopped.set()
+            return
+        self.stopping = True
+        self._deadline = self._clock() / NS + self._config.drain_deadline
+        self._board.set_scaler_state(b.WORKER_DRAINING)
+        self._soon(0.0)
+
+    def _rung(self) -> None:
+        b.silence(self._boot.bell_fd)
+        self._soon(AFTER_BELL)
+
+    def _news(self) -> None:
+        self._ring()
+        self._soon(AFTER_BELL)
+
+    def _soon(self, delay: float) -> None:
+        at = self._loop.time() + delay
+        if self._timer is None or at < self._next:
+            self._schedule(at)
+
+    def _schedule(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._next = at
+        self._timer = self._loop.call_at(at, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.look()
+        if self._timer is None:
+            self._schedule(self._loop.time() + TICK)
+
+    def _ring(self) -> None:
+        for worker in self._board.list_workers():
+            if worker.state not in (b.WORKER_FREE, b.WORKER_GONE) and worker.slot < len(self._boot.bells):
+                b.ring(self._boot.bells[worker.slot])
+
+    # -- one look ---------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        now_ns = self._clock()
+        now = now_ns / NS
+        self._board.scaler_beat(now_ns)
+        self._ticks += 1
+        by_pool: dict[int, list[b.Instance]] = {}
+        for seen in self._board.list_instances():
+            if seen.state == b.INSTANCE_CLOSED:
+                self._board.free_instance(seen.slot, seen.generation)
+            else:
+                by_pool.setdefault(seen.pool, []).append(seen)
+
+        changed = self._due(by_pool, now)
+        for pool in self._board.list_pools():
+            if pool.state != b.POOL_FREE:
+                changed |= self._look_at(self._fleet(pool, now), pool, by_pool.get(pool.pool, []), now)
+        if changed:
+            self._ring()
+        self._publish(now)
+        self._last = now
+        if self.stopping and (now >= self._deadline or not any(fleet.runs for fleet in self.fleets.values())):
+            self.stopped.set()
+
+    def _fleet(self, pool: b.Pool, now: float) -> Fleet:
+        fleet = self.fleets.get(pool.pool)
+        if fleet is None or fleet.generation != pool.generation:
+            fleet = self.fleets[pool.pool] = Fleet(pool, self._config, now, self._tokens)
+            self._board.set_pool_limits(
+                pool.pool,
+                limit=self._config.max_concurrent_count,
+                channels=self._config.channel_count,
+                min_instances=fleet.policy.min_instances,
+                max_instances=fleet.policy.max_instances,
+            )
+        return fleet
+
+    def _due(self, by_pool: Mapping[int, list[b.Instance]], now: float) -> bool:
+        """Has the moment to let a draining instance go come since the last look? Workers sleep until they are rung."""
+        return any(
+            seen.state == b.INSTANCE_DRAINING and self._last < seen.goaway_at / NS <= now
+            for instances in by_pool.values()
+            for seen in instances
+        )
+
+    def _look_at(self, fleet: Fleet, pool: b.Pool, instances: list[b.Instance], now: float) -> bool:
+        """True when workers must be told."""
+        adopted = False
+        for seen in instances:
+            run = fleet.runs.get(seen.slot)
+            if run is None or run.generation != seen.generation:
+                fleet.adopt(seen)
+                adopted = True
+            elif run.overlooked(seen, now):
+                self.actor.end(fleet, run, None)
+            else:
+                fleet.watch(seen, now)
+        living = [seen for seen in instances if seen.slot in fleet.runs]
+        if adopted:
+            count = sum(seen.state in (b.INSTANCE_STARTING, b.INSTANCE_OPEN) for seen in living)
+            fleet.memory = Memory(desired=max(fleet.memory.desired, count))
+            log.info("instances adopted", pool=fleet.label, count=len(living))
+
+        totals = self._board.pool_totals(fleet.pool)
+        fleet.rates.update(now, totals)
+        changed = False
+        if self.stopping or fleet.function is None or pool.state == b.POOL_RETIRED:
+            for seen in living:
+                changed |= self._let_go(fleet, seen, now)
+        else:
+            observation = observe(now, totals, fleet.rates, living)
+            decision, fleet.memory = decide(observation, fleet.memory, fleet.policy)
+            changed = self._carry_out(fleet, observation, decision, {seen.slot: seen for seen in living})
+        self._retire(fleet, pool, totals, living, now)
+
+        counts: dict[int, int] = {}
+        for seen in living:
+            counts[seen.state] = counts.get(seen.state, 0) + 1
+        fleet.publish(self._board, counts)
+        return changed
+
+    def _let_go(self, fleet: Fleet, seen: b.Instance, now: float) -> bool:
+        run = fleet.runs[seen.slot]
+        run.asked = True
+        at = int(now * NS)
+        return self._board.begin_drain(seen.slot, seen.generation, at) or self._board.hasten(
+            seen.slot, seen.generation, at
+        )
+
+    def _carry_out(self, fleet: Fleet, seen: Observation, decision: Decision, living: Mapping[int, b.Instance]) -> bool:
+        started = 0
+        granted = fleet.guard.grant(decision.start, seen.now)
+        buddies = self._config.init_only_buddies
+        while started < granted and self.actor.start(fleet, buddies and fleet.guard.grant_spare(seen.now)):
+            started += 1
+        changed = False
+        for slot in (*decision.close, *decision.release):
+            changed |= self._let_go(fleet, living[slot], seen.now)
+
+        denied = fleet.guard.denied.split(",")[0] if started < decision.start else ""
+        if started < granted:
+            denied = "the board is full"
+        if decision.reason or started or changed or denied != fleet.denied:
+            fleet.last_decision = int(seen.now * NS)
+            log.info(
+                "decision",
+                pool=fleet.label,
+                desired=decision.desired,
+                change=decision.reason or "none",
+                proposed=decision.proposed,
+                wanted=decision.start,
+                started=started,
+                closed=len(decision.close),
+                released=len(decision.release),
+                pending=seen.pending,
+                running=seen.running,
+                rps=round(seen.per_second or 0.0, 1),
+                mean_ms=round(seen.mean_ms or 0.0, 1),
+                instances=len(seen.instances),
+                breaker=fleet.guard.breaker.value,
+                **({"denied": fleet.guard.denied or denied} if denied else {}),
+                **({"failure": fleet.guard.last_failure.value} if denied and fleet.guard.last_failure else {}),
+            )
+        fleet.denied = denied
+        return changed
+
+    def _retire(self, fleet: Fleet, pool: b.Pool, totals: b.PoolTotals, living: list[b.Instance], now: float) -> None:
+        """A pool of a name that somebody asked for once is not kept for ever. The configured function's is."""
+        if fleet.pool == 0 or living or totals.queued or totals.running:
+            return
+        if pool.state == b.POOL_ACTIVE:
+            if now - max(totals.last_used, pool.created) / NS > self._config.pool_idle_timeout:
+                self._board.retire_pool(fleet.pool, int(now * NS))
+        elif now - pool.retired / NS > RETIREMENT and self._board.free_pools([fleet.pool]):
+            del self.fleets[fleet.pool]
+            log.info("pool forgotten", pool=fleet.label)
+
+    def _publish(self, now: float) -> None:
+        guards = [fleet.guard for fleet in self.fleets.values()]
+        tokens = min((guard.bucket.available(now) for guard in guards), default=self._config.start_burst)
+        actor = self.actor
+        self._board.publish_scaler(
+            ticks=self._ticks,
+            invokes=actor.invokes,
+            invokes_ended=actor.ended,
+            invokes_failed=actor.failed,
+            throttled=actor.throttled,
+            open_invokes=len(actor.tasks),
+            tokens_milli=tokens * 1000,
+            breaker=sum(guard.breaker is not Breaker.CLOSED for guard in guards),
+        )

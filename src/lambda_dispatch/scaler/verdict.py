@@ -1,0 +1,109 @@
+"""How an invoke ended, and what that says about starting another one."""
+
+import json
+from dataclasses import dataclass
+
+from lambda_dispatch.scaler.guard import Outcome
+from lambda_dispatch.scaler.lambda_api import Reply
+
+# The exit reasons of the protocol, worst first, then the ends that no extension reports. A name's place, counted from
+# 1, is what stands on the board (PoolSlot.last_exit).
+EXIT_NAMES = (
+    "RouterLambdaInvokeInvalid",
+    "RouterUnreachable",
+    "RouterConnectionError",
+    "ChannelErrorOther",
+    "AppConnectionError",
+    "AppConnectionClosed",
+    "RouterStatus5xx",
+    "RouterStatus4xx",
+    "RouterStatusOther",
+    "RouterGoAway",
+    "SelfLastActive",
+    "SelfDeadline",
+    "SelfStaleRequest",
+    "SelfInitOnly",
+    "FunctionError",
+    "Throttled",
+    "Refused",
+    "ServiceError",
+    "NotSent",
+    "Lost",
+    "Unknown",
+)
+_NUMBERS = {name: number for number, name in enumerate(EXIT_NAMES, 1)}
+
+ORDERLY = frozenset({"RouterGoAway", "SelfLastActive", "SelfDeadline", "SelfInitOnly"})
+APP = frozenset({"AppConnectionError", "AppConnectionClosed"})
+WAY_BACK = frozenset(
+    {
+        "RouterUnreachable",
+        "RouterConnectionError",
+        "ChannelErrorOther",
+        "RouterStatus5xx",
+        "RouterStatus4xx",
+        "RouterStatusOther",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The end of one invoke."""
+
+    name: str  # one of EXIT_NAMES
+    requests: int = 0  # that the extension says it relayed
+    detail: str = ""  # for the log; never the function's own output
+
+    @property
+    def number(self) -> int:
+        return _NUMBERS[self.name]
+
+
+def exit_of(reply: Reply) -> Exit:
+    if reply.status == 429:
+        return Exit("Throttled", detail=reply.error_type)
+    if reply.status >= 500:
+        return Exit("ServiceError", detail=reply.error_type or f"status {reply.status}")
+    if reply.status >= 300:
+        return Exit("Refused", detail=reply.error_type or f"status {reply.status}")
+    payload = _object(reply.payload)
+    if reply.function_error:
+        kind = payload.get("errorType")
+        return Exit("FunctionError", detail=kind[:100] if isinstance(kind, str) else reply.function_error)
+    name, requests = payload.get("ExitReason"), payload.get("RequestCount")
+    return Exit(
+        name if isinstance(name, str) and name in _NUMBERS else "Unknown",
+        requests if isinstance(requests, int) else 0,
+    )
+
+
+def _object(payload: bytes) -> dict[str, object]:
+    try:
+        found = json.loads(payload)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def outcome_of(ended: Exit, *, opened: bool, proved: bool, asked: bool) -> Outcome:
+    """What the guard makes of it. asked: it ended because we wanted it to; proved: judged to be good before."""
+    match ended.name:
+        case "Throttled":
+            return Outcome.THROTTLED
+        case "Refused":
+            return Outcome.REFUSED
+        case "ServiceError" | "NotSent" | "Lost":
+            return Outcome.SERVICE
+        case "FunctionError":
+            return Outcome.FUNCTION_ERROR
+        case name if name in APP:
+            return Outcome.FUNCTION_ERROR
+        case name if name in WAY_BACK:
+            # Trouble on the way of an instance that has worked says nothing about the next one's start.
+            return Outcome.NEUTRAL if proved or (asked and opened) else Outcome.UNREACHABLE
+        case name if opened and name in ORDERLY:
+            return Outcome.GOOD if ended.requests > 0 else Outcome.NEUTRAL
+    if asked or opened:
+        return Outcome.NEUTRAL
+    return Outcome.NOT_OPENED

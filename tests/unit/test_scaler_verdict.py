@@ -1,0 +1,70 @@
+import json
+
+import pytest
+
+from lambda_dispatch.scaler.guard import Outcome
+from lambda_dispatch.scaler.lambda_api import Reply
+from lambda_dispatch.scaler.verdict import EXIT_NAMES, Exit, exit_of, outcome_of
+
+
+def reply(status: int = 200, function_error: str = "", error_type: str = "", payload: object = None) -> Reply:
+    return Reply(status, function_error, error_type, json.dumps(payload).encode())
+
+
+@pytest.mark.parametrize("name", EXIT_NAMES[:14])
+def test_every_exit_reason_of_the_protocol_is_read(name: str) -> None:
+    ended = exit_of(reply(payload={"ExitReason": name, "RequestCount": 7}))
+    assert (ended.name, ended.requests) == (name, 7)
+    assert EXIT_NAMES[ended.number - 1] == name
+
+
+@pytest.mark.parametrize(
+    ("answer", "name", "detail"),
+    [
+        (reply(429, error_type="TooManyRequestsException"), "Throttled", "TooManyRequestsException"),
+        (reply(404, error_type="ResourceNotFoundException"), "Refused", "ResourceNotFoundException"),
+        (reply(403), "Refused", "status 403"),
+        (reply(302), "Refused", "status 302"),
+        (reply(500, error_type="ServiceException"), "ServiceError", "ServiceException"),
+        (reply(200, "Unhandled", payload={"errorType": "Runtime.ExitError"}), "FunctionError", "Runtime.ExitError"),
+        (reply(200, "Unhandled", payload=["what"]), "FunctionError", "Unhandled"),
+        (reply(200, payload="hello"), "Unknown", ""),
+        (reply(200, payload={"ExitReason": 5, "RequestCount": "many"}), "Unknown", ""),
+        (Reply(200, "", "", b"\xff not json"), "Unknown", ""),
+        (Reply(200, "", "", b"[" * 60000), "Unknown", ""),
+    ],
+)
+def test_ends_that_no_extension_reports(answer: Reply, name: str, detail: str) -> None:
+    ended = exit_of(answer)
+    assert (ended.name, ended.detail) == (name, detail)
+
+
+@pytest.mark.parametrize(
+    ("name", "requests", "opened", "proved", "asked", "expected"),
+    [
+        ("Throttled", 0, False, False, False, Outcome.THROTTLED),
+        ("Refused", 0, False, False, False, Outcome.REFUSED),
+        ("NotSent", 0, False, False, False, Outcome.SERVICE),
+        ("Lost", 0, False, False, True, Outcome.SERVICE),
+        ("FunctionError", 0, False, False, False, Outcome.FUNCTION_ERROR),
+        ("FunctionError", 9, True, True, False, Outcome.FUNCTION_ERROR),
+        ("AppConnectionError", 1, True, False, False, Outcome.FUNCTION_ERROR),
+        ("RouterUnreachable", 0, False, False, False, Outcome.UNREACHABLE),
+        ("RouterConnectionError", 5, True, False, False, Outcome.UNREACHABLE),
+        ("RouterConnectionError", 5, True, True, False, Outcome.NEUTRAL),
+        ("RouterConnectionError", 0, True, False, True, Outcome.NEUTRAL),
+        ("SelfDeadline", 9, True, True, False, Outcome.GOOD),
+        ("SelfLastActive", 1, True, False, False, Outcome.GOOD),
+        ("SelfLastActive", 0, True, False, False, Outcome.NEUTRAL),
+        ("RouterGoAway", 0, False, False, True, Outcome.NEUTRAL),
+        ("RouterGoAway", 0, False, False, False, Outcome.NOT_OPENED),
+        ("SelfStaleRequest", 0, False, False, False, Outcome.NOT_OPENED),
+        ("RouterLambdaInvokeInvalid", 0, False, False, False, Outcome.NOT_OPENED),
+        ("Unknown", 0, False, False, False, Outcome.NOT_OPENED),
+        ("Unknown", 0, True, False, False, Outcome.NEUTRAL),
+    ],
+)
+def test_what_an_end_says_about_the_next_start(
+    name: str, requests: int, opened: bool, proved: bool, asked: bool, expected: Outcome
+) -> None:
+    assert outcome_of(Exit(name, requests), opened=opened, proved=proved, asked=asked) is expected
