@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from typing import final
 
 from lambda_dispatch_core.fields import FieldList
@@ -7,10 +8,11 @@ class HeaderListTooLarge(ValueError): ...
 
 @final
 class Decoder:
-    max_table_size: int
     max_list_size: int
     max_fields: int
     def __new__(cls, max_table_size: int = 4096, max_list_size: int = 65536, max_fields: int = 200) -> Decoder: ...
+    @property
+    def max_table_size(self) -> int: ...
     @property
     def table_size(self) -> int: ...
     @property
@@ -25,7 +27,7 @@ class Encoder:
     @property
     def table_size(self) -> int: ...
     def encode_block(
-        self, fields: list[tuple[bytes, bytes] | tuple[bytes, bytes, int]], lower: bool = False
+        self, fields: Iterable[tuple[bytes, bytes] | tuple[bytes, bytes, int]], lower: bool = False
     ) -> bytes: ...
     def encode_times(self, fields: FieldList, times: int) -> bytes: ...
     def encode_status(self, status: int) -> bytes: ...

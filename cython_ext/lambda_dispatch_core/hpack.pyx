@@ -53,7 +53,9 @@ from lambda_dispatch_core.fields cimport (
     T_X_LAMBDA_DISPATCH_BUILD_TIME, T_X_LAMBDA_DISPATCH_SECRET, T_X_LAMBDA_DISPATCH_VERSION, T_X_LAMBDA_NAME,
     T_X_POOL_ID, Field, FieldList, token_of
 )
-from lambda_dispatch_core.hpack_huffman cimport huffman_decode, huffman_encode, huffman_length, huffman_room
+from lambda_dispatch_core.hpack_primitives cimport (
+    INTEGER_ROOM, huffman_decode, huffman_room, read_integer, write_integer, write_string
+)
 from lambda_dispatch_core.hpack_table cimport (
     ENTRY_OVERHEAD, STATIC_LAST, Entry, Table, table_add, table_alive, table_at, table_free, table_init, table_resize
 )
@@ -71,7 +73,6 @@ cdef enum:
     FIRST_TABLE = 4096          # bytes; both sides' table before any SETTINGS (RFC 9113 6.5.2)
     LARGEST_TABLE = 1 << 24     # bytes; a decoder's table above that is a mistake in a configuration
     SHORT_COOKIE = 20           # bytes; below it a cookie can be guessed octet by octet
-    INTEGER_ROOM = 6            # octets an integer of 32 bits takes at most, prefix included
     STATIC_BUCKETS = 256        # for 52 names; a power of two
 
 cdef uint16_t static_token[STATIC_LAST + 1]     # each static entry's token
@@ -165,56 +166,6 @@ cdef void prepare() noexcept:
 
 
 prepare()
-
-
-# Reads an integer whose prefix is what `mask` covers of p[0] (RFC 7541 5.1). Returns the octet after it, or NULL when
-# it is cut short or too large.
-cdef inline const uint8_t* read_integer(const uint8_t* p, const uint8_t* end, uint32_t mask,
-                                        uint32_t* value) noexcept nogil:
-    cdef uint64_t total = p[0] & mask
-    cdef uint32_t shift = 0
-    cdef uint8_t octet
-    p += 1
-    if total == mask:
-        while True:
-            if p == end or shift > 28:
-                return NULL
-            octet = p[0]
-            total += <uint64_t> (octet & 0x7F) << shift
-            shift += 7
-            p += 1
-            if octet < 0x80:
-                break
-        if total >> 32:
-            return NULL
-    value[0] = <uint32_t> total
-    return p
-
-
-# Writes an integer below 2**32 under the bits in `pattern`. Returns the octet after it.
-cdef inline uint8_t* write_integer(uint8_t* to, uint8_t pattern, uint32_t mask, uint32_t value) noexcept nogil:
-    if value < mask:
-        to[0] = <uint8_t> (pattern | value)
-        return to + 1
-    to[0] = <uint8_t> (pattern | mask)
-    to += 1
-    value -= mask
-    while value >= 0x80:
-        to[0] = <uint8_t> (value | 0x80)
-        to += 1
-        value >>= 7
-    to[0] = <uint8_t> value
-    return to + 1
-
-
-# Writes a string literal, Huffman coded where that is shorter. `to` has n + INTEGER_ROOM octets.
-cdef inline uint8_t* write_string(uint8_t* to, const uint8_t* p, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t short = huffman_length(p, n)
-    if short < n:
-        return huffman_encode(p, n, write_integer(to, 0x80, 0x7F, <uint32_t> short))
-    to = write_integer(to, 0, 0x7F, <uint32_t> n)
-    memcpy(to, p, n)
-    return to + n
 
 
 @cython.final
@@ -540,7 +491,7 @@ cdef class Encoder:
             self.field(out, f.name, f.name_len, f.value, f.value_len, f.token, f.flags, False)
         return 0
 
-    def encode_block(self, list fields not None, bint lower=False):
+    def encode_block(self, fields not None, bint lower=False):
         """A block of (name, value) or (name, value, flags) in bytes (tests)."""
         cdef OutBuffer out = OutBuffer.__new__(OutBuffer)
         cdef bytes name, value

@@ -1,7 +1,7 @@
 """Our HPACK against python-hyper's, both ways: the same lists, the same tables, the same blocks refused."""
 
 import hpack
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_dispatch_core.hpack import Decoder, Encoder, HpackError
@@ -9,6 +9,9 @@ from lambda_dispatch_core.hpack import Decoder, Encoder, HpackError
 Pairs = list[tuple[bytes, bytes]]
 
 NO_LIMIT = 1 << 30
+
+# A busy machine makes single examples slow; the per-test timeout is limit enough.
+patiently = settings(deadline=None)
 
 # Names from a small set, so that they meet again; known, static, secret and foreign ones among them.
 NAMES = st.sampled_from(
@@ -48,18 +51,20 @@ def our_decoder(max_table_size: int = 4096) -> Decoder:
     return Decoder(max_table_size, max_list_size=NO_LIMIT, max_fields=NO_LIMIT)
 
 
+@patiently
 @given(SCRIPTS)
 def test_what_we_encode_both_decode_to_the_same_fields_and_tables(script: list[tuple[int | None, Pairs]]) -> None:
     encoder, decoder, other = Encoder(), our_decoder(), oracle()
     for size, fields in script:
         if size is not None:
             encoder.set_table_size(size)
-        block = encoder.encode_block(list(fields))
+        block = encoder.encode_block(fields)
         assert ours(decoder, block) == fields
         assert theirs(other, block) == fields
         assert encoder.table_entries() == decoder.table_entries() == their_table(other)
 
 
+@patiently
 @given(SCRIPTS, st.booleans())
 def test_what_python_hyper_encodes_we_decode_to_the_same_table(
     script: list[tuple[int | None, Pairs]], huffman: bool
@@ -73,12 +78,13 @@ def test_what_python_hyper_encodes_we_decode_to_the_same_table(
         assert decoder.table_entries() == their_table(encoder)
 
 
+@patiently
 @given(SCRIPTS)
 def test_our_blocks_are_never_larger_than_plain_literals(script: list[tuple[int | None, Pairs]]) -> None:
     encoder = Encoder()
     for _, fields in script:
         plain = sum(len(name) + len(value) + 7 for name, value in fields)
-        assert len(encoder.encode_block(list(fields))) <= plain
+        assert len(encoder.encode_block(fields)) <= plain
 
 
 def integers_are_short(block: bytes) -> bool:
@@ -136,23 +142,27 @@ def mutated(draw: st.DrawFn) -> list[bytes]:
     return [bytes(block) for block in blocks]
 
 
+@patiently
 @given(mutated())
 def test_spoilt_blocks_are_read_alike_or_refused_by_both(blocks: list[bytes]) -> None:
     agree(blocks)
 
 
+@patiently
 @given(st.lists(st.binary(max_size=60), max_size=4))
 def test_random_blocks_are_read_alike_or_refused_by_both(blocks: list[bytes]) -> None:
     agree(blocks)
 
 
 # Single strings, so that Huffman coding is reached more often than by chance.
+@patiently
 @given(st.binary(max_size=40))
 def test_random_huffman_strings_are_read_alike_or_refused_by_both(octets: bytes) -> None:
     agree([b"\x00\x01a" + bytes([0x80 | len(octets)]) + octets])
 
 
 # Few zeros in the octets: long codes, and eos.
+@patiently
 @given(st.lists(st.sampled_from([0xFF, 0xFE, 0xFC, 0xF8, 0xF0, 0xE0, 0x7F, 0x3F, 0x1F, 0xEA]), max_size=30).map(bytes))
 def test_long_huffman_codes_are_read_alike_or_refused_by_both(octets: bytes) -> None:
     agree([b"\x00\x01a" + bytes([0x80 | len(octets)]) + octets])

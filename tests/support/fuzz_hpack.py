@@ -63,9 +63,9 @@ def one_connection(rng: random.Random) -> int:
             case 0:
                 block = rng.randbytes(rng.randrange(80))
             case 1:
-                block = encoder.encode_block(list(random_list(rng)))
+                block = encoder.encode_block(random_list(rng))
             case _:
-                block = spoil(rng, encoder.encode_block(list(random_list(rng))))
+                block = spoil(rng, encoder.encode_block(random_list(rng)))
         fields = dropped = None
         try:
             fields = wide.decode_block(block)

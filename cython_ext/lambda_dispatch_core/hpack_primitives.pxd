@@ -1,8 +1,8 @@
-"""HPACK's string code (RFC 7541 section 5.2), inline for hpack.pyx alone.
+"""HPACK's integers and strings (RFC 7541 section 5), inline for hpack.pyx alone.
 
-Decoding keeps up to 64 bits of input left-aligned in a register and looks 12 of them up at a time, which yields two
-octets where both codes are short; codes of 13 bits and more are found by comparing with the bounds of each length,
-since the code is canonical. Tables: hpack_tables.h.
+Huffman decoding keeps up to 64 bits of input left-aligned in a register and looks 12 of them up at a time, which
+yields two octets where both codes are short; codes of 13 bits and more are found by comparing with the bounds of each
+length, since the code is canonical. Tables: hpack_tables.h.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -38,8 +38,49 @@ cdef extern from *:
 
 
 cdef enum:
+    INTEGER_ROOM = 6            # octets an integer of 32 bits takes at most, prefix included
     HUFFMAN_EOS = 256
     HUFFMAN_LONGEST = 30        # bits
+
+
+# Reads an integer whose prefix is what `mask` covers of p[0] (RFC 7541 5.1). Returns the octet after it, or NULL when
+# it is cut short or too large.
+cdef inline const uint8_t* read_integer(const uint8_t* p, const uint8_t* end, uint32_t mask,
+                                        uint32_t* value) noexcept nogil:
+    cdef uint64_t total = p[0] & mask
+    cdef uint32_t shift = 0
+    cdef uint8_t octet
+    p += 1
+    if total == mask:
+        while True:
+            if p == end or shift > 28:
+                return NULL
+            octet = p[0]
+            total += <uint64_t> (octet & 0x7F) << shift
+            shift += 7
+            p += 1
+            if octet < 0x80:
+                break
+        if total >> 32:
+            return NULL
+    value[0] = <uint32_t> total
+    return p
+
+
+# Writes an integer below 2**32 under the bits in `pattern`. Returns the octet after it.
+cdef inline uint8_t* write_integer(uint8_t* to, uint8_t pattern, uint32_t mask, uint32_t value) noexcept nogil:
+    if value < mask:
+        to[0] = <uint8_t> (pattern | value)
+        return to + 1
+    to[0] = <uint8_t> (pattern | mask)
+    to += 1
+    value -= mask
+    while value >= 0x80:
+        to[0] = <uint8_t> (value | 0x80)
+        to += 1
+        value >>= 7
+    to[0] = <uint8_t> value
+    return to + 1
 
 
 # Octets that n octets of Huffman code can become at most (the shortest code has 5 bits), and room for huffman_decode to
@@ -153,3 +194,13 @@ cdef inline uint8_t* huffman_encode(const uint8_t* p, Py_ssize_t n, uint8_t* to)
         to[0] = <uint8_t> (bits << (8 - have) | (0xFF >> have))
         to += 1
     return to
+
+
+# Writes a string literal, Huffman coded where that is shorter. `to` has n + INTEGER_ROOM octets.
+cdef inline uint8_t* write_string(uint8_t* to, const uint8_t* p, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t short = huffman_length(p, n)
+    if short < n:
+        return huffman_encode(p, n, write_integer(to, 0x80, 0x7F, <uint32_t> short))
+    to = write_integer(to, 0, 0x7F, <uint32_t> n)
+    memcpy(to, p, n)
+    return to + n
