@@ -540,11 +540,11 @@ cdef class H2Session:
                     self._credit_connection(n)
                 return self._fault(stream, PROTOCOL_ERROR, "the body is not as long as content-length says")
         stream._owed += n
-        if end:
-            self._tell_end(stream)
         if n or end:
             was = stream._marks & BUSY
             stream._marks |= BUSY
+            if end:
+                self._tell_end(stream)
             self.events.on_data(stream, p, n, end)
             if not was:
                 stream._marks &= ~BUSY
@@ -697,11 +697,11 @@ cdef class H2Session:
                 return self._fault(stream, PROTOCOL_ERROR, "content-length without a body")
         elif not trailers and end:
             return self._fault(stream, PROTOCOL_ERROR, "a 1xx response with END_STREAM")
+        if end and stream._marks & SWALLOW:
+            return self._tell_end(stream)
+        stream._marks |= BUSY
         if end:
             self._tell_end(stream)
-            if stream._marks & SWALLOW:
-                return 0
-        stream._marks |= BUSY
         if trailers:
             self.events.on_trailers(stream, self._fields)
         elif facts.status >= 200:

@@ -1,0 +1,1 @@
+"""Pairs requests with free slots."""

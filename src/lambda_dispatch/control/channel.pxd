@@ -1,0 +1,40 @@
+"""The Lambda side: a control connection, its channels, and what is asked of it.
+
+One HTTP/2 connection dialled by an extension (or, over a Unix socket, by a sibling worker). A channel is one of its
+streams, used in reverse (protocol.md section 2): parked when its 200 has gone out, then a Slot the matcher may use once.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+from lambda_dispatch.dispatch.exchange cimport Slot
+from lambda_dispatch.dispatch.matcher cimport Instance, Matcher
+from lambda_dispatch.wire cimport Wire
+from lambda_dispatch_core.fields cimport FieldList
+from lambda_dispatch_core.h2_session cimport H2Events, H2Session, H2Stream
+
+
+cdef class Channel(Slot):
+    cdef ControlWire wire       # None once the stream is closed
+    cdef H2Stream stream        # None once the stream is closed
+    cdef uint64_t sent_upto     # wire position behind the last request byte that was sent
+
+    cdef int _forget(self) except -1
+
+
+cdef class ControlWire(Wire):
+    cdef H2Session session
+    cdef object control         # control.routes.Control: the calls that are not per request
+    cdef Matcher matcher
+    cdef Instance instance      # whose channels it carries; None before the first
+    cdef set channels           # its channels, parked and busy
+    cdef int64_t heard          # ns: when the last byte came
+    cdef int64_t pinged         # ns: when the unanswered PING went out; 0 when none is out
+    cdef readonly str lost_because  # the reason its exchanges fail with when it is lost
+
+    cdef int park(self, H2Stream stream, Instance instance) except -1
+    cdef int goaway(self, Channel channel) except -1
+    cdef int refuse(self, H2Stream stream, int status, bytes text) except -1
+
+
+cdef class ControlEvents(H2Events):
+    cdef ControlWire wire

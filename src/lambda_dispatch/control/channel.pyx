@@ -1,0 +1,262 @@
+"""Channels and the connections that carry them; the theory stands in channel.pxd."""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp
+
+from lambda_dispatch.control.routes cimport CHANNEL, Route, parse_route
+from lambda_dispatch.dispatch.exchange cimport Exchange, Slot
+from lambda_dispatch.dispatch.matcher cimport RETIRED, Instance, Matcher
+from lambda_dispatch.wire cimport Hub, Wire
+from lambda_dispatch_core.fields cimport T_X_LAMBDA_ID, T_X_POOL_ID, Field, FieldList
+from lambda_dispatch_core.h2_session cimport (
+    CANCEL, NO_ERROR, H2Events, H2Limits, H2Session, H2Stream, default_limits, new_session,
+)
+
+cdef enum:
+    # Channels an extension may hold on one connection, with room for its ping and close calls. ChannelCount is at most
+    # 100 per instance; streams that are ending overlap with those that are parking.
+    MAX_STREAMS = 512
+    MAX_CONTROL_HEAD = 32 * 1024    # bytes of header list: what a channel request is never near
+
+
+@cython.final
+cdef class Channel(Slot):
+    cdef int send(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        cdef ControlWire wire = self.wire
+        if wire is None:
+            return 0
+        wire.session.send_data(self.stream, p, n, end)
+        self.sent_upto = wire.handed + wire.out.length
+        return wire.touch()
+
+    cdef Py_ssize_t backlog(self) noexcept:
+        return self.stream.pending if self.stream is not None else 0
+
+    cdef int consumed(self, Py_ssize_t n) except -1:
+        cdef ControlWire wire = self.wire
+        if wire is None or self.stream is None:
+            return 0
+        wire.session.consumed(self.stream, n)
+        if wire.out.length:
+            return wire.touch()
+        return 0
+
+    cdef int cancel(self) except -1:
+        cdef ControlWire wire = self.wire
+        if wire is not None:
+            wire.session.reset(self.stream, CANCEL)
+            wire.touch()
+            self._forget()
+            wire.matcher.done(self, wire.hub.now)
+        return 0
+
+    cdef int finished(self) except -1:
+        cdef ControlWire wire = self.wire
+        if wire is not None:
+            self._forget()
+            wire.matcher.done(self, wire.hub.now)
+        return 0
+
+    cdef int _forget(self) except -1:
+        self.wire.channels.discard(self)
+        self.stream.owner = None
+        self.wire = None
+        self.stream = None
+        return 0
+
+
+@cython.final
+cdef class ControlEvents(H2Events):
+    cdef int on_head(self, H2Stream stream, FieldList head, bint end) except -1:
+        cdef ControlWire wire = self.wire
+        cdef Route route
+        cdef Field* named
+        cdef Instance instance = wire.instance
+        if parse_route(head, &route) == CHANNEL:
+            named = head.find(T_X_LAMBDA_ID)
+            if named == NULL:
+                return wire.refuse(stream, 400, b"No X-Lambda-Id header")
+            # All channels of a connection are one instance's: the look-up by name is for the first of them.
+            if (instance is not None and instance.standing != RETIRED and route.whole_id
+                    and memcmp(route.id, instance.id, 16) == 0
+                    and named.value_len == route.id_len and memcmp(named.value, route.id_text, route.id_len) == 0):
+                return wire.park(stream, instance)
+            wire.control.channel(wire, stream, route.id_text[:route.id_len], head)
+            return 0
+        wire.control.call(wire, stream, head, end)
+        return 0
+
+    cdef int on_data(self, H2Stream stream, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        cdef ControlWire wire = self.wire
+        cdef Channel channel
+        cdef Exchange exchange
+        if stream.owner is None:
+            # A body where none is of use (ping, close, a refused channel).
+            return wire.session.consumed(stream, n)
+        channel = <Channel> stream.owner
+        exchange = channel.exchange
+        if exchange is None:
+            # It speaks before it was asked, or it stops parking.
+            wire.matcher.unpark(channel)
+            if not end:
+                wire.session.reset(stream, NO_ERROR)
+            else:
+                wire.session.send_data(stream, NULL, 0, True)
+            channel._forget()
+            return wire.touch()
+        return exchange.received(p, n, end)
+
+    cdef int on_trailers(self, H2Stream stream, FieldList trailers) except -1:
+        return self.on_data(stream, NULL, 0, True)
+
+    cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
+        cdef ControlWire wire = self.wire
+        cdef Channel channel
+        cdef bint unseen = refused
+        if stream.owner is None:
+            return 0
+        channel = <Channel> stream.owner
+        if wire.lost_because is not None and channel.sent_upto > wire.handed:
+            unseen = True       # it never left this process
+        channel._forget()
+        return wire.matcher.lost(channel, unseen, wire.lost_because or "channel_reset", wire.hub.now)
+
+    cdef int on_drained(self, H2Stream stream) except -1:
+        cdef Channel channel
+        if stream.owner is not None:
+            channel = <Channel> stream.owner
+            if channel.exchange is not None:
+                return channel.exchange.on_flowing()
+        return 0
+
+    cdef int on_ping_ack(self, uint64_t opaque) except -1:
+        self.wire.pinged = 0
+        return 0
+
+
+@cython.final
+cdef class ControlWire(Wire):
+    def __init__(self, Hub hub not None, Matcher matcher not None, control):
+        Wire.__init__(self, hub)
+        self.matcher = matcher
+        self.control = control
+        self.channels = set()
+
+    cdef int on_open(self) except -1:
+        cdef H2Limits limits
+        cdef ControlEvents events = ControlEvents()
+        default_limits(&limits)
+        limits.max_concurrent_streams = MAX_STREAMS
+        limits.max_header_list = MAX_CONTROL_HEAD
+        self.session = new_session(False, &limits)
+        events.wire = self
+        self.session.events = events
+        self.out = self.session.out
+        self.heard = self.hub.now
+        self.control.opened(self)
+        return self.touch()
+
+    cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1:
+        self.heard = self.hub.now
+        if self.session.receive(p, n) < 0:
+            self.control.violated(self, self.session.error_reason)
+            self.close()
+        if self.out.length:
+            return self.touch()
+        return 0
+
+    cdef int on_paused(self) except -1:
+        self.session.block()
+        return 0
+
+    cdef int on_writable(self) except -1:
+        self.session.unblock(64 * 1024)
+        return self.touch()
+
+    cdef int on_lost(self) except -1:
+        if self.lost_because is None:
+            self.lost_because = "instance_connection_lost"
+        if self.session is not None:
+            self.session.lost()
+            self.control.closed(self)
+        return 0
+
+    cdef int park(self, H2Stream stream, Instance instance) except -1:
+        cdef Channel channel = Channel()
+        channel.wire = self
+        channel.stream = stream
+        stream.owner = channel
+        self.channels.add(channel)
+        self.session.send_status(stream, 200, False)
+        self.touch()
+        return self.matcher.park(instance, channel, self.hub.now)
+
+    # Tells the extension, on a parked channel, to park no more.
+    cdef int goaway(self, Channel channel) except -1:
+        cdef bytes text = self.control.goaway_text(channel.instance)
+        self.matcher.unpark(channel)
+        self.session.send_data(
+            channel.stream, <const uint8_t*> PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), True)
+        channel._forget()
+        return self.touch()
+
+    cdef int refuse(self, H2Stream stream, int status, bytes text) except -1:
+        cdef FieldList head = FieldList()
+        head.append(b":status", b"%d" % status)
+        head.append(b"content-type", b"text/plain")
+        head.append(b"content-length", b"%d" % PyBytes_GET_SIZE(text))
+        self.session.send_head(stream, head, False)
+        self.session.send_data(stream, <const uint8_t*> PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), True)
+        return self.touch()
+
+    def answer(self, H2Stream stream not None, int status, bytes text not None):
+        """Answers a call (ping, close, or a channel that is refused)."""
+        self.refuse(stream, status, text)
+
+    def accept(self, H2Stream stream not None, Instance instance not None):
+        """Parks a channel of this instance; later ones of the same connection need no look-up."""
+        self.instance = instance
+        instance.wires.add(self)
+        self.park(stream, instance)
+
+    def carries(self):
+        """The instance whose channels come over this connection, or None."""
+        return self.instance
+
+    def send_goaways(self):
+        """Go-away on every parked channel."""
+        cdef Channel channel
+        for channel in list(self.channels):
+            if channel.idle:
+                self.goaway(channel)
+
+    def cut(self, str reason not None):
+        """Ends the connection at once; what it carried fails with this reason (or is sent elsewhere)."""
+        self.lost_because = reason
+        self.abort()
+
+    def probe(self, long long interval, long long patience):
+        """A PING when nothing was heard for `interval` ns. False when one has been out longer than `patience` ns."""
+        cdef int64_t now = self.hub.now
+        if self.pinged:
+            if self.heard >= self.pinged:
+                self.pinged = 0
+            else:
+                return now - self.pinged <= patience
+        if now - self.heard >= interval and self.session is not None and not self.closing:
+            self.pinged = now
+            self.session.ping(<uint64_t> now)
+            self.touch()
+        return True
+
+    def begin_shutdown(self):
+        """First GOAWAY: no new connections' worth of streams, please."""
+        if self.session is not None and not self.closing:
+            self.session.begin_shutdown()
+            self.touch()
+
+    def idle(self):
+        """True when no stream is open."""
+        return self.session is None or self.session.open_streams == 0

@@ -1,0 +1,220 @@
+"""What extensions ask of the router that is not per request: the first channel of an instance, ping, close, and the end.
+
+The board says which instances exist and how they stand; the matcher knows those of which this worker holds slots; this
+module keeps the two in step. look() is called when the worker's bell rings and on every tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lambda_dispatch.control.routes import route_of, uuid_bytes
+from lambda_dispatch.dispatch.matcher import Instance, Matcher
+from lambda_dispatch.telemetry import log
+from lambda_dispatch_core.board import (
+    INSTANCE_CLOSED,
+    INSTANCE_DRAINING,
+    INSTANCE_FREE,
+    INSTANCE_OPEN,
+    INSTANCE_STARTING,
+    Board,
+)
+from lambda_dispatch_core.board import Instance as Place
+
+if TYPE_CHECKING:
+    from lambda_dispatch.control.channel import ControlWire
+    from lambda_dispatch.wire import Hub
+    from lambda_dispatch_core.fields import FieldList
+    from lambda_dispatch_core.h2_session import H2Stream
+
+NOWHERE, CHANNEL, PING, CLOSE = range(4)
+
+# An instance that lived longer than this is given time to be replaced before it goes (protocol.md section 3).
+REPLACED_AFTER_NS = 10_000_000_000
+REPLACEMENT_WAIT_NS = 5_000_000_000
+
+
+class Control:
+    """The control port of one worker."""
+
+    def __init__(self, hub: Hub, board: Board, matcher: Matcher, ring_scaler: Callable[[], None]) -> None:
+        self.hub = hub
+        self.board = board
+        self.matcher = matcher
+        self.ring_scaler = ring_scaler
+        self.wires: set[ControlWire] = set()
+        self._closing: list[tuple[ControlWire, H2Stream, Instance]] = []
+        self.ending = False
+
+    # connections ------------------------------------------------------------------------------------------------------
+
+    def opened(self, wire: ControlWire) -> None:
+        self.wires.add(wire)
+
+    def closed(self, wire: ControlWire) -> None:
+        self.wires.discard(wire)
+        instance = wire.carries()
+        if instance is not None:
+            self._release(instance, wire)
+
+    def violated(self, wire: ControlWire, reason: str) -> None:
+        log.warning("control connection broke the protocol", reason=reason)
+
+    def _release(self, instance: Instance, wire: ControlWire) -> None:
+        instance.leave(wire)
+        if instance.unused():
+            self.matcher.drop_instance(instance)
+
+    # requests ---------------------------------------------------------------------------------------------------------
+
+    def channel(self, wire: ControlWire, stream: H2Stream, id_in_path: bytes, head: FieldList) -> None:
+        """A channel that the fast path did not know: the first of its connection, or one that has to be refused."""
+        fields = head.pairs()
+        named = [value for name, value in fields if name == b"x-lambda-id"]
+        if len(named) != 1 or named[0] != id_in_path:
+            wire.answer(stream, 409, b"X-Lambda-Id and the path name different instances")
+            return
+        pool = self._pool_of(fields)
+        instance = self._admit(id_in_path, pool)
+        if instance is None:
+            wire.answer(stream, 409, b"No such instance, or it is closing")
+            return
+        carried = wire.carries()
+        if carried is not None and carried is not instance:
+            if carried.idle_count or carried.busy_count:
+                wire.answer(stream, 409, b"This connection belongs to another instance")
+                return
+            self._release(carried, wire)
+        wire.accept(stream, instance)
+
+    def call(self, wire: ControlWire, stream: H2Stream, head: FieldList, end: bool) -> None:
+        """Ping, close, and whatever else is asked."""
+        kind, text, pool_in_path = route_of(head)
+        if kind not in (PING, CLOSE):
+            wire.answer(stream, 404, b"Not found")
+            return
+        pool = pool_in_path or self._pool_of(head.pairs())
+        if pool != b"default" and pool not in self.matcher.pools and not self._learn_pool(pool):
+            wire.answer(stream, 404, b"No such pool")
+            return
+        place = self._place(text)
+        if kind == PING:
+            if place is not None and self._welcome(place):
+                wire.answer(stream, 200, b"")
+            else:
+                wire.answer(stream, 409, b"No such instance, or it is closing")
+        elif place is None:
+            wire.answer(stream, 200, b"")
+        else:
+            self._close(wire, stream, place)
+
+    def goaway_text(self, instance: Instance) -> bytes:
+        return b"GET /_lambda_dispatch/goaway HTTP/1.1\r\nX-Lambda-Id: %s\r\nX-Channel-Id: \r\n\r\n" % instance.text()
+
+    # the board --------------------------------------------------------------------------------------------------------
+
+    def _pool_of(self, fields: list[tuple[bytes, bytes]]) -> bytes:
+        named = [value for name, value in fields if name == b"x-pool-id"]
+        return named[0] if len(named) == 1 and named[0] else b"default"
+
+    def _wire_name(self, index: int) -> bytes:
+        """What x-pool-id calls a pool: the configured function's is `default` whatever its name."""
+        return b"default" if index == 0 else self.board.pool_name(index)
+
+    def _learn_pool(self, name: bytes) -> bool:
+        found = self.board.find_pool(name)
+        if found is None:
+            return False
+        self.matcher.add_pool(found[0], name, found[1])
+        return True
+
+    def _place(self, text: bytes) -> Place | None:
+        """What the board says of the instance of this id, if it is starting, open or draining."""
+        key = uuid_bytes(text)
+        found = self.board.find_instance(key) if key is not None else None
+        if found is None:
+            return None
+        place = self.board.instance(found[0])
+        return place if place.generation == found[1] and place.id == key else None
+
+    def _welcome(self, place: Place) -> bool:
+        if place.state in (INSTANCE_STARTING, INSTANCE_OPEN):
+            return True
+        return place.state == INSTANCE_DRAINING and place.goaway_at > self.hub.clock()
+
+    def _admit(self, text: bytes, pool_name: bytes) -> Instance | None:
+        place = self._place(text)
+        if place is None or self.ending or not self._welcome(place) or self._wire_name(place.pool) != pool_name:
+            return None
+        if place.state == INSTANCE_STARTING and self.board.open_instance(place.slot, place.generation, self.hub.now):
+            log.info("instance opened", slot=place.slot, pool=pool_name.decode("ascii", "replace"))
+            self.ring_scaler()
+        instance: Instance | None = self.matcher.instances.get(place.id)
+        if instance is None:
+            pool = self.matcher.add_pool(place.pool, pool_name, self.board.pool(place.pool).generation)
+            instance = Instance(place.slot, place.generation, pool, place.id)
+            self.matcher.add_instance(instance)
+            if place.state == INSTANCE_DRAINING:
+                self.matcher.resort(instance)
+        return None if instance.retired else instance
+
+    def _close(self, wire: ControlWire, stream: H2Stream, place: Place) -> None:
+        now = self.hub.clock()
+        self.board.request_close(place.slot, place.generation)
+        lived = now - place.opened if place.opened else 0
+        wait = min(lived // 10, REPLACEMENT_WAIT_NS) if lived > REPLACED_AFTER_NS else 0
+        self.board.begin_drain(place.slot, place.generation, now + wait)
+        self.ring_scaler()
+        instance = self.matcher.instances.get(place.id)
+        if instance is None:
+            wire.answer(stream, 200, b"")
+            return
+        self._closing.append((wire, stream, instance))
+        self.look()
+
+    def look(self) -> None:
+        """Brings the instances of this worker in step with the board."""
+        now = self.hub.clock()
+        for instance in list(self.matcher.instances.values()):
+            place = self.board.instance(instance.slot)
+            if place.generation != instance.generation or place.state in (INSTANCE_CLOSED, INSTANCE_FREE):
+                for wire in instance.carriers():
+                    wire.cut("instance_ended")
+            elif place.state == INSTANCE_DRAINING:
+                if place.goaway_at > now and not self.ending:
+                    self.matcher.resort(instance)
+                elif not instance.retired:
+                    self.matcher.retire(instance)
+                    for wire in instance.carriers():
+                        wire.send_goaways()
+        still = []
+        for wire, stream, instance in self._closing:
+            if not instance.retired and not wire.closing:
+                still.append((wire, stream, instance))
+            else:
+                wire.answer(stream, 200, b"")
+        self._closing = still
+        self.matcher.serve_all(now)
+
+    def retire_all(self) -> None:
+        """Go-away on everything that is parked: the worker ends."""
+        self.ending = True
+        for instance in list(self.matcher.instances.values()):
+            self.matcher.retire(instance)
+            for wire in instance.carriers():
+                wire.send_goaways()
+        self.look()
+
+    def probe(self, interval: int, patience: int) -> None:
+        """PINGs quiet connections, and cuts those that have not answered one for too long."""
+        for wire in list(self.wires):
+            if not wire.probe(interval, patience):
+                log.warning("an instance answers no ping")
+                wire.cut("instance_silent")
+
+    def forget_pools(self) -> None:
+        """Drops pools that the scaler has retired."""
+        for pool in list(self.matcher.pools.values()):
+            if pool.index and not self.matcher.pool_in_use(pool):
+                self.matcher.drop_pool(pool)

@@ -1,0 +1,26 @@
+"""The routes of the control port (protocol.md sections 2 and 3), read without allocating."""
+
+from libc.stdint cimport uint8_t
+
+from lambda_dispatch_core.fields cimport FieldList
+
+
+cdef enum RouteKind:
+    NOWHERE = 0
+    CHANNEL = 1             # POST …/request/{Id}/{ChannelId} or its long spelling
+    PING = 2                # GET …/ping/{Id} or its long spelling
+    CLOSE = 3               # GET …/close/{Id} or its long spelling
+
+
+cdef struct Route:
+    const uint8_t* id_text  # the instance id as written; borrowed from the head
+    Py_ssize_t id_len
+    const uint8_t* pool_text    # the pool of the long spelling; NULL in the short one
+    Py_ssize_t pool_len
+    bint whole_id           # id holds the sixteen bytes of a UUID
+    uint8_t[16] id
+
+
+cdef int parse_route(FieldList head, Route* route) noexcept
+# The sixteen bytes of a UUID in its usual text form, any case.
+cdef bint parse_uuid(const uint8_t* p, Py_ssize_t n, uint8_t* into) noexcept nogil

@@ -1,0 +1,118 @@
+"""One request and its answer.
+
+An Exchange stands between two sides that know nothing of each other: the client's side (front/), which subclasses it,
+and the slot (control/), through which an instance serves it.
+
+    stage       meaning                                                  leaves by
+    WAITING     in its pool's queue, or about to be matched              dispatch, time-out, client gone
+    SENT        a slot has the request; no byte of the answer came yet   first head, slot lost, client gone
+    ANSWERING   the answer's head went to the client                     both directions ended, slot lost, client gone
+    OVER        nothing more happens; counted out exactly once
+
+A request is in exactly one stage; whoever moves it on is the one function named for it below.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+
+from lambda_dispatch_core.fields cimport FieldList
+from lambda_dispatch_core.http1 cimport ResponseHead
+from lambda_dispatch_core.queue cimport Waiter
+
+
+cdef enum Stage:
+    WAITING = 0
+    SENT = 1
+    ANSWERING = 2
+    OVER = 3
+
+
+cdef enum:
+    INLINE = 768                # bytes of request head kept without an allocation
+    STORE_LIMIT = 64 * 1024     # bytes of request (head and early body) kept while there is no slot, or for a second try
+    PRESSURE = 64 * 1024        # request bytes waiting for the instance above which the client is not read
+
+
+# The place at an instance where one exchange is served: a parked channel, or a sibling's.
+cdef class Slot:
+    cdef Exchange exchange      # who is served; None while parked
+    cdef object instance        # the dispatch.matcher.Instance it belongs to
+    cdef Slot _next             # the instance's list of idle slots
+    cdef Slot _before
+    cdef bint idle              # it stands in that list
+
+    # Request bytes for the instance; takes all of them.
+    cdef int send(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
+    # Request bytes taken by send() that the instance has no credit for yet.
+    cdef Py_ssize_t backlog(self) noexcept
+    # n bytes of answer given to the exchange have left for the client: the instance may send as many again.
+    cdef int consumed(self, Py_ssize_t n) except -1
+    # The client is gone or the answer is no good: stop serving it.
+    cdef int cancel(self) except -1
+    # Both directions have ended.
+    cdef int finished(self) except -1
+
+
+cdef class Exchange(Waiter):
+    cdef Slot slot              # None unless SENT or ANSWERING
+    cdef object pool            # the dispatch.matcher.Pool it is for
+    cdef readonly uint8_t stage
+    cdef readonly bint request_ended    # the whole request has come from the client
+    cdef readonly bint answer_ended     # the whole answer has come from the instance
+    cdef bint is_head           # the method is HEAD: the answer has no body whatever its head says
+    cdef bint resent            # it had its second try
+    cdef bint whole             # `store` holds everything that came of the request so far
+    cdef uint8_t* store         # the tunnelled request head and the body that came with it; `spot` or malloc'ed
+    cdef Py_ssize_t stored
+    cdef Py_ssize_t room
+    cdef uint8_t* partial       # an answer head that is not whole yet, malloc'ed; NULL otherwise
+    cdef Py_ssize_t partial_len
+    cdef Py_ssize_t partial_room
+    cdef int64_t answer_left    # bytes the answer's content-length still promises; -1: it gave none
+    cdef readonly int64_t arrived       # ns: the head was read
+    cdef readonly int64_t sent          # ns: given to a slot; 0 before
+    cdef readonly int64_t request_bytes # body bytes from the client
+    cdef readonly int64_t answer_bytes  # body bytes from the instance
+    cdef readonly int status            # what the client was answered; 0 before
+    cdef readonly object fault          # why it failed: the x-lambda-dispatch-error word, or None
+    cdef uint8_t[INLINE] spot
+
+    # The client's side calls these -----------------------------------------------------------------------------------
+    # Room for n bytes at the end of the store, for the tunnelled head; the writer adds to `stored`.
+    cdef uint8_t* reserve(self, Py_ssize_t n) except NULL
+    # A piece of the request's body.
+    cdef int body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
+    # Request bytes that wait: for a slot, or for credit.
+    cdef Py_ssize_t backlog(self) noexcept
+    # The client is gone.
+    cdef int gone(self) except -1
+
+    # The slot calls these --------------------------------------------------------------------------------------------
+    cdef int dispatch(self, Slot slot, int64_t now) except -1
+    cdef int received(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
+    # Whether it may be sent again when its slot is lost. unseen: the instance cannot have acted on it.
+    cdef bint may_resend(self, bint unseen) noexcept
+    cdef int take_back(self) except -1
+    # It ends badly: an answer of our own when nothing was answered yet, otherwise the client's connection is cut.
+    cdef int fail(self, int status, str reason) except -1
+
+    cdef int _end(self) except -1
+    cdef int _head_came(self, const uint8_t* p, Py_ssize_t n, bint end, Py_ssize_t* used) except -1
+    cdef int _keep_partial(self, const uint8_t* p, Py_ssize_t n) except -1
+    cdef int _body_came(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
+
+    # The client's side overrides these -------------------------------------------------------------------------------
+    cdef int on_dispatched(self) except -1
+    # An interim (1xx) answer.
+    cdef int on_interim(self, ResponseHead* head, FieldList fields) except -1
+    # The final head. bodyless: no body will follow whatever the fields say (HEAD, 204, 304).
+    cdef int on_answer(self, ResponseHead* head, FieldList fields, bint bodyless) except -1
+    # Body bytes; the client's side calls slot.consumed() when they are gone. end: the answer is complete.
+    cdef int on_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
+    # An answer of our own: status, one line of text, x-lambda-dispatch-error: reason.
+    cdef int on_refused(self, int status, str reason) except -1
+    # The answer broke off after its head: the client must be able to tell.
+    cdef int on_broken(self) except -1
+    # Waiting request bytes have left: reading may go on.
+    cdef int on_flowing(self) except -1
+    # The last thing that happens: logged and counted.
+    cdef int on_over(self) except -1

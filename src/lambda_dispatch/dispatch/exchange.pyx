@@ -1,0 +1,287 @@
+"""The stages of an exchange; the theory stands in exchange.pxd."""
+
+from libc.stdint cimport uint8_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+from lambda_dispatch_core.fields cimport FieldList
+from lambda_dispatch_core.http1 cimport HEAD_TOO_LARGE, HeadLimits, ResponseHead, parse_tunnel_response
+
+# What an answer's head may be; set once from the configuration, the same for all exchanges of a process.
+cdef HeadLimits answer_limits
+answer_limits.head = 128 * 1024
+answer_limits.line = 8 * 1024
+answer_limits.fields = 200
+
+# The fields of the head being passed on; borrowed by on_answer and on_interim for the length of the call.
+cdef FieldList answer_fields = FieldList()
+
+
+def set_answer_limits(unsigned int head, unsigned int fields):
+    """Bounds of an answer's head, in bytes and fields; beyond them the answer is a 502."""
+    answer_limits.head = head
+    answer_limits.fields = fields
+
+
+cdef class Slot:
+    cdef int send(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        raise NotImplementedError
+
+    cdef Py_ssize_t backlog(self) noexcept:
+        return 0
+
+    cdef int consumed(self, Py_ssize_t n) except -1:
+        raise NotImplementedError
+
+    cdef int cancel(self) except -1:
+        raise NotImplementedError
+
+    cdef int finished(self) except -1:
+        raise NotImplementedError
+
+
+cdef class Exchange(Waiter):
+    def __cinit__(self):
+        self.stage = WAITING
+        self.whole = True
+        self.store = self.spot
+        self.room = INLINE
+        self.answer_left = -1
+
+    def __dealloc__(self):
+        if self.store != self.spot:
+            free(self.store)
+        free(self.partial)
+
+    # The client's side ------------------------------------------------------------------------------------------------
+
+    cdef uint8_t* reserve(self, Py_ssize_t n) except NULL:
+        cdef Py_ssize_t want = self.stored + n
+        cdef Py_ssize_t room = self.room
+        cdef uint8_t* store
+        if want > room:
+            while room < want:
+                room *= 2
+            store = <uint8_t*> malloc(room)
+            if store == NULL:
+                raise MemoryError()
+            memcpy(store, self.store, self.stored)
+            if self.store != self.spot:
+                free(self.store)
+            self.store = store
+            self.room = room
+        return self.store + self.stored
+
+    cdef int body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        cdef uint8_t* to
+        if self.stage == OVER:
+            return 0
+        self.request_bytes += n
+        if end:
+            self.request_ended = True
+        if self.whole and self.stage != ANSWERING and (self.slot is None or self.stored + n <= STORE_LIMIT):
+            if n:
+                to = self.reserve(n)
+                memcpy(to, p, n)
+                self.stored += n
+        else:
+            self.whole = False
+        if self.slot is not None:
+            self.slot.send(p, n, end)
+            if end and self.answer_ended:
+                return self._end()
+        return 0
+
+    cdef Py_ssize_t backlog(self) noexcept:
+        if self.slot is not None:
+            return self.slot.backlog()
+        return self.stored
+
+    cdef int gone(self) except -1:
+        cdef Slot slot = self.slot
+        if self.stage == OVER:
+            return 0
+        if self.waiting():
+            self._queue.remove(self)
+        if self.fault is None:
+            self.fault = "client_gone"
+        self.stage = OVER
+        if slot is not None:
+            self.slot = None
+            slot.cancel()
+        return self.on_over()
+
+    # The slot's side --------------------------------------------------------------------------------------------------
+
+    cdef int dispatch(self, Slot slot, int64_t now) except -1:
+        assert self.stage == WAITING and self.slot is None
+        self.stage = SENT
+        self.slot = slot
+        self.sent = now
+        slot.exchange = self
+        slot.send(self.store, self.stored, self.request_ended)
+        if self.slot is slot and not self.request_ended:
+            return self.on_dispatched()
+        return 0
+
+    cdef int received(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        cdef Py_ssize_t used = 0
+        cdef Slot slot = self.slot
+        if self.stage == SENT:
+            self._head_came(p, n, end, &used)
+            if self.slot is not slot:
+                return 0
+            if used:
+                slot.consumed(used)
+            if self.stage != ANSWERING:
+                return 0
+        return self._body_came(p + used, n - used, end)
+
+    # Tries for a whole head. Afterwards the stage is ANSWERING and *used says where in p the body begins, or more must
+    # come and *used is n, or the exchange has failed and has no slot any more.
+    cdef int _head_came(self, const uint8_t* p, Py_ssize_t n, bint end, Py_ssize_t* used) except -1:
+        cdef ResponseHead head
+        cdef const uint8_t* at = p
+        cdef Py_ssize_t length = n
+        cdef Py_ssize_t before = 0      # bytes of the head that were kept from earlier pieces
+        cdef Py_ssize_t done = 0        # bytes of `at` that interim heads took
+        cdef Py_ssize_t r
+        cdef uint8_t* kept = NULL
+        if self.partial != NULL:
+            before = self.partial_len
+            self._keep_partial(p, n)
+            at = kept = self.partial
+            length = self.partial_len
+            self.partial = NULL
+            self.partial_len = self.partial_room = 0
+        try:
+            while True:
+                answer_fields.clear()
+                r = parse_tunnel_response(at + done, length - done, &answer_limits, &head, answer_fields)
+                if r < 0:
+                    return self.fail(502, "answer_head_too_large" if r == HEAD_TOO_LARGE else "answer_malformed")
+                if r == 0:
+                    if end:
+                        return self.fail(502, "answer_missing" if length == done else "answer_cut_off")
+                    if length - done > answer_limits.head:
+                        return self.fail(502, "answer_head_too_large")
+                    self._keep_partial(at + done, length - done)
+                    used[0] = n
+                    return 0
+                done += r
+                if head.status >= 200:
+                    break
+                if head.status == 101:
+                    return self.fail(502, "answer_upgrade")
+                self.on_interim(&head, answer_fields)
+            used[0] = done - before
+            self.stage = ANSWERING
+            self.status = head.status
+            self.whole = False
+            if self.is_head or head.status == 204 or head.status == 304:
+                self.answer_left = 0
+                self.on_answer(&head, answer_fields, True)
+            else:
+                self.answer_left = head.content_length
+                self.on_answer(&head, answer_fields, False)
+        finally:
+            free(kept)
+        return 0
+
+    cdef int _keep_partial(self, const uint8_t* p, Py_ssize_t n) except -1:
+        cdef Py_ssize_t want = self.partial_len + n
+        cdef uint8_t* partial
+        if want > self.partial_room:
+            partial = <uint8_t*> realloc(self.partial, want * 2)
+            if partial == NULL:
+                raise MemoryError()
+            self.partial = partial
+            self.partial_room = want * 2
+        if n:
+            memcpy(self.partial + self.partial_len, p, n)
+        self.partial_len = want
+        return 0
+
+    cdef int _body_came(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        cdef Slot slot = self.slot
+        if self.answer_left >= 0:
+            if n > self.answer_left:
+                if self.answer_bytes == 0 and self.answer_left == 0:
+                    # A body where none may be (HEAD, 204, 304, content-length: 0): dropped, as the client must not see it.
+                    slot.consumed(n)
+                    n = 0
+                else:
+                    return self.fail(502, "answer_too_long")
+            self.answer_left -= n
+            if end and self.answer_left > 0:
+                return self.fail(502, "answer_too_short")
+        self.answer_bytes += n
+        if end:
+            self.answer_ended = True
+        if n or end:
+            self.on_body(p, n, end)
+            if end and self.request_ended and self.slot is slot:
+                return self._end()
+        return 0
+
+    cdef bint may_resend(self, bint unseen) noexcept:
+        return unseen and self.stage == SENT and self.whole and not self.resent and self.partial == NULL
+
+    cdef int take_back(self) except -1:
+        assert self.stage == SENT
+        self.stage = WAITING
+        self.slot = None
+        self.resent = True
+        return 0
+
+    cdef int fail(self, int status, str reason) except -1:
+        cdef Slot slot = self.slot
+        cdef bint answered = self.stage == ANSWERING
+        if self.stage == OVER:
+            return 0
+        if self.waiting():
+            self._queue.remove(self)
+        self.fault = reason
+        self.stage = OVER
+        if slot is not None:
+            self.slot = None
+            slot.cancel()
+        if answered:
+            self.on_broken()
+        else:
+            self.status = status
+            self.on_refused(status, reason)
+        return self.on_over()
+
+    cdef int _end(self) except -1:
+        cdef Slot slot = self.slot
+        self.stage = OVER
+        self.slot = None
+        slot.finished()
+        return self.on_over()
+
+    # Overridden by the client's side ----------------------------------------------------------------------------------
+
+    cdef int on_dispatched(self) except -1:
+        return 0
+
+    cdef int on_interim(self, ResponseHead* head, FieldList fields) except -1:
+        return 0
+
+    cdef int on_answer(self, ResponseHead* head, FieldList fields, bint bodyless) except -1:
+        raise NotImplementedError
+
+    cdef int on_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        raise NotImplementedError
+
+    cdef int on_refused(self, int status, str reason) except -1:
+        raise NotImplementedError
+
+    cdef int on_broken(self) except -1:
+        raise NotImplementedError
+
+    cdef int on_flowing(self) except -1:
+        return 0
+
+    cdef int on_over(self) except -1:
+        return 0

@@ -1,0 +1,332 @@
+"""Queue and slots, paired; the theory stands in matcher.pxd."""
+
+from uuid import UUID
+
+cimport cython
+from libc.stdint cimport int16_t, int64_t, uint8_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from lambda_dispatch.dispatch.exchange cimport OVER, Exchange, Slot
+from lambda_dispatch_core.board cimport INSTANCE_OPEN, Board, WorkerPool
+from lambda_dispatch_core.queue cimport WaitQueue
+
+
+@cython.final
+cdef class Instance:
+    def __init__(self, int slot, unsigned int generation, Pool pool not None, bytes id not None):
+        if len(id) != 16:
+            raise ValueError("an instance id is 16 bytes")
+        self.slot = slot
+        self.generation = generation
+        self.pool = pool
+        memcpy(self.id, <const uint8_t*> <char*> id, 16)
+        self.busy = set()
+        self.wires = set()
+
+    @property
+    def key(self):
+        """The id, sixteen bytes."""
+        return <bytes> self.id[:16]
+
+    def text(self):
+        """The id as a UUID is written."""
+        return str(UUID(bytes=self.key)).encode("ascii")
+
+    def carriers(self):
+        """The control connections it has here."""
+        return list(self.wires)
+
+    def leave(self, wire):
+        """A connection of it has ended."""
+        self.wires.discard(wire)
+
+    def unused(self):
+        """Nothing of it is held here any more."""
+        return not self.wires and self.idle_count == 0 and self.busy_count == 0
+
+    @property
+    def retired(self):
+        return self.standing == RETIRED
+
+
+@cython.final
+cdef class Pool:
+    def __cinit__(self, int index, unsigned int generation, bytes name not None, Py_ssize_t queue_limit):
+        cdef int i
+        self.index = index
+        self.generation = generation
+        self.name = name
+        self.queue = WaitQueue(queue_limit)
+        self.mask = <int16_t*> malloc(INSTANCES * sizeof(int16_t))
+        if self.mask == NULL:
+            raise MemoryError()
+        for i in range(INSTANCES):
+            self.mask[i] = MASKED
+        self.at = [None] * INSTANCES
+        self.resorts = []
+        self.hint = -1
+
+    def __dealloc__(self):
+        free(self.mask)
+
+
+@cython.final
+cdef class Matcher:
+    def __init__(self, Board board not None, Py_ssize_t queue_limit, double queue_timeout, on_need):
+        self.board = board
+        self.pools = {}
+        self.instances = {}
+        self.queue_limit = queue_limit
+        self.queue_timeout = <int64_t> (queue_timeout * 1e9)
+        self.on_need = on_need
+
+    def add_pool(self, int index, bytes name not None, unsigned int generation):
+        """The pool of this name, made when there was none."""
+        pool = self.pools.get(name)
+        if pool is None or pool.index != index or pool.generation != generation:
+            pool = self.pools[name] = Pool(index, generation, name, self.queue_limit)
+        return pool
+
+    def pool_in_use(self, Pool pool not None):
+        """Whether the board still has it, or something of it is here."""
+        return (self.board.pool_usable(pool.index, pool.generation) or pool.queue.length > 0 or pool.running > 0
+                or any(instance is not None for instance in pool.at))
+
+    def drop_pool(self, Pool pool not None):
+        """Forgets a pool of which nothing is here."""
+        if self.pools.get(pool.name) is pool:
+            del self.pools[pool.name]
+
+    def add_instance(self, Instance instance not None):
+        cdef Pool pool = instance.pool
+        self.instances[instance.key] = instance
+        pool.at[instance.slot] = instance
+
+    def drop_instance(self, Instance instance not None):
+        """Forgets an instance that has no slots here any more."""
+        cdef Pool pool = instance.pool
+        assert instance.idle_count == 0 and instance.busy_count == 0
+        self.stand(instance, RETIRED)
+        if pool.at[instance.slot] is instance:
+            pool.at[instance.slot] = None
+        if self.instances.get(instance.key) is instance:
+            del self.instances[instance.key]
+
+    cdef int submit(self, Exchange exchange, int64_t now) except -1:
+        cdef Pool pool = <Pool> exchange.pool
+        cdef Slot slot
+        if self.board.my_pools != NULL:
+            self.board.my_pools[pool.index].arrivals += 1
+            self.board.my_pools[pool.index].last_used = now
+        if pool.queue.length == 0:
+            slot = self._acquire(pool, now)
+            if slot is not None:
+                self._start(exchange, slot, now)
+                return self.publish(pool)
+        if not pool.queue.push(exchange, now, now + self.queue_timeout):
+            return exchange.fail(503, "queue_full")
+        self.publish(pool)
+        self.on_need()
+        return 0
+
+    cdef int park(self, Instance instance, Slot slot, int64_t now) except -1:
+        cdef Pool pool = instance.pool
+        slot.instance = instance
+        slot.idle = True
+        slot._before = None
+        slot._next = instance._idle
+        if instance._idle is not None:
+            instance._idle._before = slot
+        instance._idle = slot
+        instance.idle_count += 1
+        self.board.park(instance.slot, instance.generation)
+        if instance.standing == OPEN:
+            pool.mask[instance.slot] = 0
+        if pool.queue.length:
+            return self.serve(pool, now)
+        return 0
+
+    cdef int unpark(self, Slot slot) except -1:
+        cdef Instance instance
+        if not slot.idle:
+            return 0
+        instance = <Instance> slot.instance
+        slot.idle = False
+        if slot._before is None:
+            instance._idle = slot._next
+        else:
+            slot._before._next = slot._next
+        if slot._next is not None:
+            slot._next._before = slot._before
+        slot._next = slot._before = None
+        instance.idle_count -= 1
+        self.board.unpark(instance.slot)
+        if instance.idle_count == 0:
+            instance.pool.mask[instance.slot] = MASKED
+        return 0
+
+    cdef Slot take_idle(self, Instance instance):
+        cdef Slot slot = instance._idle
+        if slot is not None:
+            self.unpark(slot)
+        return slot
+
+    # A free slot of the least busy instance, reserved; None when this worker has none it may use.
+    cdef Slot _acquire(self, Pool pool, int64_t now):
+        cdef int place
+        cdef Instance instance
+        while True:
+            place = self.board.pick(pool.mask, <int> self.board.header.instances_high, pool.hint)
+            if place < 0:
+                return None if not pool.resorts else self._acquire_resort(pool, now)
+            instance = <Instance> pool.at[place]
+            if self.board.reserve(place, instance.generation):
+                pool.hint = place
+                return self.take_idle(instance)
+            if self.board.state_of(place, instance.generation) != INSTANCE_OPEN:
+                # It began to close since we looked; the bell that says so is on its way.
+                pool.mask[place] = MASKED
+
+    cdef Slot _acquire_resort(self, Pool pool, int64_t now):
+        cdef Instance instance
+        for instance in pool.resorts:
+            if instance.idle_count and self.board.reserve_last_resort(instance.slot, instance.generation, now):
+                return self.take_idle(instance)
+        return None
+
+    cdef int _start(self, Exchange exchange, Slot slot, int64_t now) except -1:
+        cdef Instance instance = <Instance> slot.instance
+        instance.busy.add(slot)
+        instance.busy_count += 1
+        instance.pool.running += 1
+        self.running += 1
+        if self.board.my_pools != NULL:
+            self.board.my_pools[instance.pool.index].wait_ns += now - exchange.arrived
+            self.board.me.dispatched_local += 1
+        return exchange.dispatch(slot, now)
+
+    cdef int serve(self, Pool pool, int64_t now) except -1:
+        cdef Slot slot
+        cdef Exchange exchange
+        while pool.queue.length:
+            slot = self._acquire(pool, now)
+            if slot is None:
+                break
+            exchange = <Exchange> pool.queue.pop()
+            self._start(exchange, slot, now)
+        return self.publish(pool)
+
+    # The reservation of a slot that is no longer served from returns.
+    cdef int done(self, Slot slot, int64_t now) except -1:
+        cdef Instance instance = <Instance> slot.instance
+        slot.exchange = None
+        if slot not in instance.busy:
+            return 0
+        instance.busy.discard(slot)
+        instance.busy_count -= 1
+        instance.pool.running -= 1
+        self.running -= 1
+        self.board.release(instance.slot)
+        self.board.count_served(instance.slot)
+        if instance.pool.queue.length:
+            return self.serve(instance.pool, now)
+        return self.publish(instance.pool)
+
+    cdef int lost(self, Slot slot, bint unseen, str reason, int64_t now) except -1:
+        cdef Exchange exchange = slot.exchange
+        if slot.idle:
+            return self.unpark(slot)
+        if exchange is None:
+            return 0
+        if exchange.may_resend(unseen):
+            exchange.take_back()
+            (<Pool> exchange.pool).queue.push_front(exchange)
+            self.done(slot, now)
+            self.serve(<Pool> exchange.pool, now)
+            if exchange.waiting():
+                self.on_need()
+            return 0
+        exchange.slot = None
+        self.done(slot, now)
+        return exchange.fail(502, reason)
+
+    cdef int stand(self, Instance instance, uint8_t standing) except -1:
+        cdef Pool pool = instance.pool
+        if instance.standing == RESORT and standing != RESORT:
+            pool.resorts.remove(instance)
+        elif standing == RESORT and instance.standing != RESORT:
+            pool.resorts.append(instance)
+        instance.standing = standing
+        pool.mask[instance.slot] = 0 if standing == OPEN and instance.idle_count else MASKED
+        return 0
+
+    # What the board should know of this pool here.
+    cdef int publish(self, Pool pool) except -1:
+        cdef WorkerPool* mine
+        if self.board.my_pools != NULL:
+            mine = &self.board.my_pools[pool.index]
+            mine.queued = <int> pool.queue.length
+            mine.running = pool.running
+            mine.oldest_queued = pool.queue.oldest()
+        return 0
+
+    def publish_all(self):
+        """Brings the board's view of every pool here up to date."""
+        cdef Pool pool
+        for pool in self.pools.values():
+            self.publish(pool)
+        if self.board.me != NULL:
+            self.board.me.queued = self.queued()
+            self.board.me.running = self.running
+            self.board.me.oldest_queued = self.oldest()
+
+    def resort(self, Instance instance not None):
+        """The instance is to be replaced: used while no other has a slot."""
+        if instance.standing == OPEN:
+            self.stand(instance, RESORT)
+
+    def retire(self, Instance instance not None):
+        """The instance parks no more."""
+        if instance.standing != RETIRED:
+            self.stand(instance, RETIRED)
+
+    def serve_all(self, long long now):
+        """Gives waiting exchanges to slots: capacity may have come back without a word."""
+        cdef Pool pool
+        for pool in self.pools.values():
+            if pool.queue.length:
+                self.serve(pool, now)
+
+    def expire(self, long long now):
+        """Answers 504 to whoever has waited too long. Returns how many."""
+        cdef Pool pool
+        cdef Exchange exchange
+        cdef int count = 0
+        for pool in self.pools.values():
+            while True:
+                exchange = <Exchange> pool.queue.expire(now)
+                if exchange is None:
+                    break
+                count += 1
+                exchange.fail(504, "queue_timeout")
+        return count
+
+    def queued(self):
+        """Exchanges that wait now, in all pools."""
+        cdef Pool pool
+        cdef Py_ssize_t total = 0
+        for pool in self.pools.values():
+            total += pool.queue.length
+        return total
+
+    def oldest(self):
+        """When the exchange that has waited longest began to wait (ns); 0 when none waits."""
+        cdef Pool pool
+        cdef int64_t since
+        cdef int64_t oldest = 0
+        for pool in self.pools.values():
+            since = pool.queue.oldest()
+            if since and (oldest == 0 or since < oldest):
+                oldest = since
+        return oldest

@@ -1,0 +1,86 @@
+"""What every client connection of a worker shares: the configuration as plain numbers, the texts that are always the
+same, the way from a request's head to its pool, and the head as it goes down a channel."""
+
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+from lambda_dispatch.dispatch.exchange cimport Exchange
+from lambda_dispatch.dispatch.matcher cimport Matcher, Pool
+from lambda_dispatch.telemetry.access cimport AccessLog
+from lambda_dispatch.wire cimport Hub, Wire
+from lambda_dispatch_core.board cimport Board
+from lambda_dispatch_core.buffer cimport OutBuffer
+from lambda_dispatch_core.fields cimport FieldList
+from lambda_dispatch_core.http1 cimport HeadLimits
+
+
+cdef enum Verdict:
+    PASS = 0                    # to `pool`
+    HERE = 1                    # the router answers itself: `status` and `text`
+    REFUSED = 2                 # `status` and `reason`
+    ECHO = 3                    # the router echoes the body itself
+
+
+# Where a request goes. Filled by Door.route(), read at once.
+cdef struct Decision:
+    int verdict
+    int status
+
+
+cdef class Door:
+    cdef readonly Hub hub
+    cdef readonly Matcher matcher
+    cdef readonly Board board
+    cdef HeadLimits limits          # of a request's head
+    cdef public Pool pool           # of the configured function
+    cdef public object by_name      # None, or called (name, secret) -> Pool or (status, reason): X-Lambda-Name
+    cdef public AccessLog access    # None when it is off
+    cdef public object on_health    # called (target) -> (status, text): GET /health
+    cdef public object on_debug     # None, or called (exchange, text) at each stage of a request that asks for it
+    cdef readonly bint draining     # keep-alive ends: the worker does
+    cdef bint expose_ids            # x-lambda-id and x-channel-id go to the client
+    cdef int64_t head_timeout       # ns for a whole request head
+    cdef int64_t idle_timeout       # ns a kept-alive connection may be silent
+    cdef int64_t grace              # ns a rate is averaged over
+    cdef int64_t min_body_rate      # bytes per second a client must send while it is waited for; 0: any
+    cdef int64_t min_read_rate      # bytes per second a client must read while it is waited for; 0: any
+    cdef bytes common               # the fields of every answer, as HTTP/1.1 lines
+    cdef FieldList common_fields    # the same
+    cdef bytes date                 # the value of Date for this second
+    cdef int64_t date_until         # hub time from which it is stale
+    cdef FieldList fields           # scratch: the head being read
+    cdef readonly set wires         # client connections open now
+
+    # What the last HERE or REFUSED says; PASS: the pool.
+    cdef Pool to_pool
+    cdef bytes text
+    cdef str reason
+
+    cdef int route(self, const uint8_t* method, Py_ssize_t method_len, const uint8_t* target, Py_ssize_t target_len,
+                   FieldList fields, Decision* decision) except -1
+    cdef bytes date_value(self)
+    # Appends the fields of the tunnelled head to the exchange's store, and the empty line: all that may be passed on,
+    # then x-forwarded-*. host: a Host field to write instead of the client's; NULL for none. chunked: a body of unknown
+    # length follows.
+    cdef int write_fields(self, Exchange exchange, FieldList fields, ClientWire wire, bint connection_options,
+                          bint chunked, const uint8_t* host, Py_ssize_t host_len) except -1
+    # The exchange is over: counted and logged. minor: HTTP/1.minor, -1 for HTTP/2.
+    cdef int count(self, Exchange exchange, ClientWire wire, int minor) except -1
+
+
+cdef class ClientWire(Wire):
+    cdef Door door
+    cdef bytes peer             # the client's address as text
+    cdef bytes port             # the port it came in by, as text
+    cdef bytes proto            # b"http" or b"https"
+    cdef int64_t deadline       # ns: when the connection is given up as it stands; 0: no limit now
+    cdef int64_t rate_since     # ns: since when progress is measured; 0: it is not
+    cdef uint64_t rate_bytes    # progress at that time, bytes
+
+    # Once a second: time-outs and rates.
+    cdef int sweep(self, int64_t now) except -1
+    # The worker drains. idle: end now if nothing is in hand.
+    cdef int drain(self, bint idle) except -1
+    # True while it moved at least `rate` bytes per second over the last grace period, or that is not over.
+    cdef bint moves(self, int64_t now, uint64_t bytes_moved, int64_t rate) noexcept
+    # True when the client has closed its side: what a connection that is not being read cannot be told otherwise.
+    cdef bint hung_up(self) except -1

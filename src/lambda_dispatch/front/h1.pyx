@@ -1,0 +1,538 @@
+"""HTTP/1.1 at the front door; what it is stands in h1.pxd."""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcmp, memcpy, memmove
+
+from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, Exchange
+from lambda_dispatch.front.door cimport ECHO, HERE, PASS, REFUSED, ClientWire, Decision, Door
+from lambda_dispatch.front.echo cimport EchoSlot
+from lambda_dispatch.front.h2 cimport H2ClientWire
+from lambda_dispatch_core.fields cimport (
+    LAST_HOP, T_CONTENT_LENGTH, T_DATE, T_X_CHANNEL_ID, T_X_LAMBDA_ID, UNKNOWN, Field, FieldList,
+)
+from lambda_dispatch_core.http1 cimport (
+    BAD_METHOD, CHUNK_BAD, CHUNK_DATA, CHUNK_END, ChunkReader, RequestHead, ResponseHead, head_error_reason,
+    head_error_status, named_by_connection, parse_request, read_chunked, reason_phrase, scan_head, write_chunk,
+    write_decimal, write_field, write_last_chunk, write_status_line,
+)
+
+cdef enum:
+    # Pipelined bytes kept while a request is in hand; a reader that is further ahead is not read until it is its turn.
+    PIPELINE = 16 * 1024
+    SECOND = 1000000000
+    # How long a client may take to read our last words before its connection is closed under it.
+    LINGER = 2 * SECOND
+
+cdef const char* PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+cdef dict TEXTS = {
+    502: b"Bad gateway",
+    504: b"Gateway timeout",
+}
+
+
+cdef bytes text_of(int status):
+    text = TEXTS.get(status)
+    if text is None:
+        text = TEXTS[status] = <bytes> reason_phrase(status) or b"Error"
+    return text
+
+
+@cython.final
+cdef class H1Exchange(Exchange):
+    cdef int on_dispatched(self) except -1:
+        cdef H1Wire wire = self.wire
+        if self.expects and wire is not None and wire.body_open:
+            self.expects = False
+            wire.out.write(<const uint8_t*> b"HTTP/1.1 100 Continue\r\n\r\n", 25)
+            wire.touch()
+        if wire is not None and not wire.reading and self.backlog() < PRESSURE:
+            wire.start_reading()
+        return 0
+
+    cdef int on_interim(self, ResponseHead* head, FieldList fields) except -1:
+        cdef H1Wire wire = self.wire
+        cdef int i
+        cdef Field* f
+        # RFC 9110 15.2: never to an HTTP/1.0 client; 100 is ours to send.
+        if wire is None or wire.minor == 0 or head.status == 100:
+            return 0
+        write_status_line(wire.out, head.status, head.reason, head.reason_len)
+        for i in range(fields.count):
+            f = &fields.at[i]
+            if (f.token == UNKNOWN or f.token > LAST_HOP) and f.token != T_X_LAMBDA_ID and f.token != T_X_CHANNEL_ID:
+                write_field(wire.out, f.name, f.name_len, f.value, f.value_len)
+        wire.out.write(<const uint8_t*> b"\r\n", 2)
+        return wire.touch()
+
+    cdef int on_answer(self, ResponseHead* head, FieldList fields, bint bodyless) except -1:
+        cdef H1Wire wire = self.wire
+        cdef Door door = wire.door
+        cdef bint dated = False
+        cdef int i
+        cdef Field* f
+        cdef bytes date
+        self.expects = False
+        write_status_line(wire.out, head.status, head.reason, head.reason_len)
+        for i in range(fields.count):
+            f = &fields.at[i]
+            if f.token != UNKNOWN:
+                if f.token <= LAST_HOP or f.token == T_CONTENT_LENGTH:
+                    continue
+                if f.token == T_DATE:
+                    dated = True
+                elif (f.token == T_X_LAMBDA_ID or f.token == T_X_CHANNEL_ID) and not door.expose_ids:
+                    continue
+            if head.connection_options and named_by_connection(fields, f.name, f.name_len):
+                continue
+            write_field(wire.out, f.name, f.name_len, f.value, f.value_len)
+        if head.content_length >= 0 and head.status != 204:
+            wire.out.write(<const uint8_t*> b"content-length: ", 16)
+            write_decimal(wire.out, head.content_length)
+            wire.out.write(<const uint8_t*> b"\r\n", 2)
+        elif not bodyless:
+            if wire.minor == 0:
+                self.until_close = True
+                wire.keep_alive = False
+            else:
+                self.chunked = True
+                wire.out.write(<const uint8_t*> b"transfer-encoding: chunked\r\n", 28)
+        if not dated:
+            date = door.date_value()
+            wire.out.write(<const uint8_t*> b"date: ", 6)
+            wire.out.write(<const uint8_t*> PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date))
+            wire.out.write(<const uint8_t*> b"\r\n", 2)
+        wire.settle()
+        return wire.touch()
+
+    cdef int on_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        cdef H1Wire wire = self.wire
+        if wire is None:
+            return 0
+        if n:
+            if self.chunked:
+                write_chunk(wire.out, p, n)
+            else:
+                wire.out.write(p, n)
+            if wire.paused:
+                wire.owed += n
+            elif not end:
+                self.slot.consumed(n)
+        if end:
+            if self.chunked:
+                write_last_chunk(wire.out)
+        return wire.touch()
+
+    cdef int on_refused(self, int status, str reason) except -1:
+        cdef H1Wire wire = self.wire
+        if wire is None:
+            return 0
+        return wire.refuse(status, reason, self.is_head)
+
+    cdef int on_broken(self) except -1:
+        cdef H1Wire wire = self.wire
+        if wire is None:
+            return 0
+        if self.until_close:
+            return wire.abort()     # a plain close would look like the end of the body
+        return wire.close()
+
+    cdef int on_flowing(self) except -1:
+        if self.wire is not None and self.backlog() < PRESSURE:
+            return self.wire.start_reading()
+        return 0
+
+    cdef int on_over(self) except -1:
+        cdef H1Wire wire = self.wire
+        if wire is not None:
+            wire.door.count(self, wire, wire.minor)
+            self.wire = None
+            return wire.over()
+        return 0
+
+
+@cython.final
+cdef class H1Wire(ClientWire):
+    def __dealloc__(self):
+        free(self.kept)
+
+    cdef int on_open(self) except -1:
+        cdef H2ClientWire other
+        tls = self.transport.get_extra_info("ssl_object")
+        ClientWire.on_open(self)
+        self.deadline = self.hub.now + self.door.head_timeout
+        if tls is not None and tls.selected_alpn_protocol() == "h2":
+            other = self.become_h2()
+            other.touch()
+        return 0
+
+    cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1:
+        cdef uint8_t* kept
+        cdef Py_ssize_t length
+        if self.lingering:
+            return 0
+        if self.kept_len == 0:
+            return self.work(p, n)
+        self.keep(p, n)
+        if self.exchange is None:
+            # A head in pieces: looked at once per byte, parsed when its end is there.
+            if (self.scan.at and self.kept_len <= <Py_ssize_t> self.door.limits.head
+                    and scan_head(&self.scan, self.kept, self.kept_len, False) == 0):
+                return 0
+        elif not self.body_open:
+            return 0                # pipelined: waits for its turn
+        kept = self.kept
+        length = self.kept_len
+        self.kept = NULL
+        self.kept_len = self.kept_room = 0
+        try:
+            return self.work(kept, length)
+        finally:
+            free(kept)
+
+    # Uses what can be used of n bytes and keeps the rest.
+    cdef int work(self, const uint8_t* p, Py_ssize_t n) except -1:
+        cdef Py_ssize_t at = 0
+        cdef Py_ssize_t r
+        self.working = True
+        try:
+            while at < n and not self.closing and not self.lingering:
+                if self.body_open:
+                    at += self.feed(p + at, n - at)
+                elif self.exchange is not None:
+                    break
+                else:
+                    r = self.begin(p + at, n - at)
+                    if r == 0:
+                        break
+                    at += r
+        finally:
+            self.working = False
+        if at < n and not self.closing and not self.lingering:
+            self.keep(p + at, n - at)
+        return 0
+
+    cdef int keep(self, const uint8_t* p, Py_ssize_t n) except -1:
+        cdef Py_ssize_t want = self.kept_len + n
+        cdef uint8_t* kept
+        if want > self.kept_room:
+            kept = <uint8_t*> realloc(self.kept, want + want // 2)
+            if kept == NULL:
+                raise MemoryError()
+            self.kept = kept
+            self.kept_room = want + want // 2
+        memcpy(self.kept + self.kept_len, p, n)
+        self.kept_len = want
+        if want > PIPELINE and self.exchange is not None and not self.body_open:
+            self.stop_reading()
+        return 0
+
+    # A request's head, if n bytes hold one: the bytes it took, or 0.
+    cdef Py_ssize_t begin(self, const uint8_t* p, Py_ssize_t n) except -1:
+        cdef Door door = self.door
+        cdef RequestHead head
+        cdef Py_ssize_t r
+        if not self.spoken and n >= 3 and memcmp(p, PREFACE, n if n < 24 else 24) == 0:
+            if n < 24:
+                return 0
+            self.become_h2().on_bytes(p, n)
+            return n
+        door.fields.clear()
+        r = parse_request(p, n, &door.limits, &head, door.fields)
+        if r > 0:
+            self.scan.at = 0
+            self.deadline = 0
+            self.spoken = True
+            self.request(&head)
+            return r
+        if r == 0:
+            if self.scan.at == 0 and self.spoken:
+                self.deadline = self.hub.now + door.head_timeout
+            scan_head(&self.scan, p, n, False)
+            return 0
+        if door.board.me != NULL:
+            if head_error_status(<int> r) == 431:
+                door.board.me.heads_too_large += 1
+            else:
+                door.board.me.bad_requests += 1
+        self.minor = 1
+        self.refuse(head_error_status(<int> r), (<bytes> head_error_reason(<int> r)).decode("ascii"), False)
+        return n
+
+    # The client speaks HTTP/2 (by ALPN, or with prior knowledge): the connection goes on as one.
+    cdef H2ClientWire become_h2(self):
+        cdef H2ClientWire other = H2ClientWire(self.door, self.proto)
+        self.door.wires.discard(self)
+        self.closing = True
+        other.take_over(self)
+        self.transport.set_protocol(other)
+        self.transport = None
+        return other
+
+    cdef int request(self, RequestHead* head) except -1:
+        cdef Door door = self.door
+        cdef Decision decision
+        cdef H1Exchange exchange
+        cdef uint8_t* to
+        cdef const uint8_t* target = head.target
+        cdef Py_ssize_t target_len = head.target_len
+        cdef const uint8_t* host = NULL
+        cdef Py_ssize_t host_len = 0
+        cdef Py_ssize_t i
+        self.minor = head.minor
+        self.keep_alive = head.keep_alive and not door.draining
+        self.body_chunked = head.chunked
+        self.body_left = head.content_length
+        self.body_open = head.chunked or head.content_length > 0
+        if self.body_open:
+            memset_reader(&self.chunks)
+            self.rate_since = 0
+        if target[0] != c"/":
+            # absolute-form: the authority in it is the host (RFC 9112 3.2.2); "*" and authority-form have no scheme
+            i = 0
+            while i < target_len and target[i] != c":":
+                i += 1
+            if i + 3 <= target_len and memcmp(target + i, b"://", 3) == 0:
+                host = target + i + 3
+                i += 3
+                while i < target_len and target[i] != c"/" and target[i] != c"?":
+                    i += 1
+                host_len = target + i - host
+                target += i
+                target_len -= i
+        exchange = H1Exchange()
+        exchange.wire = self
+        exchange.is_head = head.is_head
+        exchange.arrived = self.hub.now
+        exchange.request_ended = not self.body_open
+        exchange.expects = head.expect_continue
+        self.exchange = exchange
+        if head.method_len == 7 and memcmp(head.method, b"CONNECT", 7) == 0:
+            return exchange.fail(501, "connect_not_supported")
+        to = exchange.reserve(head.method_len + target_len + 16)
+        memcpy(to, head.method, head.method_len)
+        to += head.method_len
+        to[0] = c" "
+        to += 1
+        if target_len == 0 or target[0] == c"?":
+            to[0] = c"/"
+            to += 1
+        memcpy(to, target, target_len)
+        to += target_len
+        memcpy(to, b" HTTP/1.1\r\n", 11)
+        exchange.stored = to + 11 - exchange.store
+        door.route(head.method, head.method_len, target, target_len, door.fields, &decision)
+        if decision.verdict == HERE:
+            exchange.status = decision.status
+            exchange.stage = OVER
+            self.reply(decision.status, door.text, None, head.is_head)
+            return exchange.on_over()
+        if decision.verdict == REFUSED:
+            return exchange.fail(decision.status, door.reason)
+        door.write_fields(exchange, door.fields, self, head.connection_options, head.chunked, host, host_len)
+        if decision.verdict == ECHO:
+            return exchange.dispatch(EchoSlot(), self.hub.now)
+        exchange.pool = door.to_pool
+        return door.matcher.submit(exchange, self.hub.now)
+
+    # Body bytes of the request in hand: the bytes used. 0 only when the connection ends.
+    cdef Py_ssize_t feed(self, const uint8_t* p, Py_ssize_t n) except -1:
+        cdef const uint8_t* body = NULL
+        cdef Py_ssize_t length = 0
+        cdef Py_ssize_t used = 0
+        cdef Py_ssize_t total = 0
+        cdef int r
+        cdef H1Exchange exchange = self.exchange
+        if not self.body_chunked:
+            length = n if n < self.body_left else <Py_ssize_t> self.body_left
+            self.body_left -= length
+            self.body_seen += length
+            if self.body_left == 0:
+                self.body_open = False
+            self.pass_on(exchange, p, length, not self.body_open)
+            return length
+        while total < n and self.body_open and not self.closing and not self.lingering:
+            r = read_chunked(&self.chunks, p + total, n - total, &body, &length, &used)
+            total += used
+            if r == CHUNK_DATA:
+                self.body_seen += length
+                self.pass_on(exchange, body, length, False)
+            elif r == CHUNK_END:
+                self.body_open = False
+                self.pass_on(exchange, NULL, 0, True)
+            elif r == CHUNK_BAD:
+                self.body_open = False
+                self.keep_alive = False
+                if self.door.board.me != NULL:
+                    self.door.board.me.bad_requests += 1
+                if exchange is not None:
+                    exchange.fail(400, "bad_chunk")
+                else:
+                    self.linger()
+                return n
+        return total
+
+    cdef int pass_on(self, H1Exchange exchange, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        if exchange is None or exchange is not self.exchange:
+            if end:
+                self.over()
+            return 0
+        exchange.body(p, n, end)
+        if not end and exchange is self.exchange and exchange.backlog() >= PRESSURE:
+            self.stop_reading()
+        return 0
+
+    # The request in hand is over: what was pipelined behind it is next.
+    cdef int over(self) except -1:
+        cdef uint8_t* kept
+        cdef Py_ssize_t length
+        self.exchange = None
+        self.owed = 0
+        if self.closing or self.lingering:
+            return 0
+        if not self.keep_alive or self.door.draining:
+            if self.body_open or self.kept_len:
+                return self.linger()
+            return self.close()
+        self.deadline = self.hub.now + self.door.idle_timeout
+        self.rate_since = 0
+        if not self.reading:
+            self.start_reading()
+        if self.kept_len and not self.working:
+            kept = self.kept
+            length = self.kept_len
+            self.kept = NULL
+            self.kept_len = self.kept_room = 0
+            try:
+                return self.work(kept, length)
+            finally:
+                free(kept)
+        return 0
+
+    # The fields every answer has, and the end of its head.
+    cdef int settle(self) except -1:
+        cdef bytes common = self.door.common
+        if self.door.draining:
+            self.keep_alive = False
+        self.out.write(<const uint8_t*> PyBytes_AS_STRING(common), PyBytes_GET_SIZE(common))
+        if not self.keep_alive:
+            self.out.write(<const uint8_t*> b"connection: close\r\n", 19)
+        elif self.minor == 0:
+            self.out.write(<const uint8_t*> b"connection: keep-alive\r\n", 24)
+        self.out.write(<const uint8_t*> b"\r\n", 2)
+        return 0
+
+    # An answer of our own to a request that cannot be served. What follows of its body is not read to the end.
+    cdef int refuse(self, int status, str reason, bint is_head) except -1:
+        if self.body_open or self.exchange is None:
+            self.keep_alive = False
+        self.reply(status, text_of(status), reason, is_head)
+        if self.exchange is None:
+            return self.linger()
+        return 0
+
+    cdef int reply(self, int status, bytes text, str reason, bint is_head) except -1:
+        cdef bytes date = self.door.date_value()
+        write_status_line(self.out, status, NULL, 0)
+        self.out.write(<const uint8_t*> b"content-type: text/plain\r\ncontent-length: ", 42)
+        write_decimal(self.out, PyBytes_GET_SIZE(text))
+        self.out.write(<const uint8_t*> b"\r\ndate: ", 8)
+        self.out.write(<const uint8_t*> PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date))
+        self.out.write(<const uint8_t*> b"\r\n", 2)
+        if reason is not None:
+            self.out.append(b"x-lambda-dispatch-error: " + reason.encode("ascii") + b"\r\n")
+            if status == 503:
+                self.out.append(b"retry-after: 1\r\n")
+        self.settle()
+        if not is_head:
+            self.out.write(<const uint8_t*> PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+        return self.touch()
+
+    # Ends the connection so that the client can read our last answer even while it still sends: we end our side, throw
+    # away what comes, and close when it closes (RFC 9112 9.6).
+    cdef int linger(self) except -1:
+        if not self.lingering and not self.closing:
+            self.lingering = True
+            self.body_open = False
+            self.deadline = self.hub.now + LINGER
+            free(self.kept)
+            self.kept = NULL
+            self.kept_len = self.kept_room = 0
+            self.start_reading()
+            self.touch()
+        return 0
+
+    cdef int flush(self) except -1:
+        ClientWire.flush(self)
+        if self.lingering and not self.closing and self.transport is not None:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            else:
+                self.closing = True
+                self.transport.close()
+        return 0
+
+    cdef int on_eof(self) except -1:
+        cdef H1Exchange exchange = self.exchange
+        if exchange is not None:
+            exchange.gone()
+        return self.close()
+
+    cdef int on_lost(self) except -1:
+        cdef H1Exchange exchange = self.exchange
+        self.closing = True
+        if exchange is not None:
+            exchange.gone()
+        return ClientWire.on_lost(self)
+
+    cdef int on_writable(self) except -1:
+        cdef int64_t owed = self.owed
+        self.rate_since = 0
+        self.owed = 0
+        if owed and self.exchange is not None and self.exchange.slot is not None:
+            return self.exchange.slot.consumed(owed)
+        return 0
+
+    cdef int sweep(self, int64_t now) except -1:
+        if self.deadline and now >= self.deadline:
+            self.deadline = 0
+            if self.lingering:
+                return self.abort()
+            if self.exchange is None and self.kept_len and not self.closing:
+                self.minor = 1
+                return self.refuse(408, "head_timeout", False)
+            return self.close()
+        if self.exchange is None or self.transport is None:
+            return 0
+        if not self.reading and self.hung_up():
+            self.exchange.gone()
+            return self.close()
+        if self.paused:
+            if not self.moves(now, self.handed - <int64_t> self.transport.get_write_buffer_size(),
+                              self.door.min_read_rate):
+                self.exchange.fault = "client_reads_too_slowly"
+                return self.abort()
+        elif self.body_open and self.reading and not self.exchange.expects:
+            if not self.moves(now, self.body_seen, self.door.min_body_rate):
+                if self.exchange.answer_ended or self.exchange.status:
+                    self.exchange.fault = "client_sends_too_slowly"
+                    return self.abort()
+                return self.exchange.fail(408, "client_sends_too_slowly")
+        else:
+            self.rate_since = 0
+        return 0
+
+    cdef int drain(self, bint idle) except -1:
+        if idle and self.exchange is None and not self.kept_len and not self.lingering:
+            return self.close()
+        return 0
+
+
+cdef inline void memset_reader(ChunkReader* reader) noexcept:
+    reader.left = 0
+    reader.line = 0
+    reader.state = 0
+    reader.extra = 0

@@ -1,0 +1,35 @@
+"""HTTP/2 clients: by prior knowledge, or by ALPN over TLS. Each stream is an exchange."""
+
+from libc.stdint cimport int64_t, uint8_t
+
+from lambda_dispatch.dispatch.exchange cimport Exchange
+from lambda_dispatch.front.door cimport ClientWire
+from lambda_dispatch.wire cimport Wire
+from lambda_dispatch_core.fields cimport FieldList
+from lambda_dispatch_core.h2_session cimport H2Events, H2Session, H2Stream
+
+
+cdef class H2Exchange(Exchange):
+    cdef H2ClientWire wire      # None once the stream is gone
+    cdef H2Stream stream        # None once the stream is gone
+    cdef bint expects
+    cdef int64_t owed_client    # request bytes whose credit is held back until the instance has taken them
+    cdef int64_t owed_instance  # answer bytes whose credit is held back until the client has taken them
+
+    cdef int repay(self) except -1
+
+
+cdef class H2ClientWire(ClientWire):
+    cdef H2Session session
+    cdef bint ending            # the last GOAWAY went out: closes when the last stream has
+
+    # The connection began as an HTTP/1.1 one: this wire goes on with its transport.
+    cdef int take_over(self, ClientWire other) except -1
+    cdef int begin(self) except -1
+    cdef int request(self, H2Stream stream, FieldList head, bint end) except -1
+    cdef int reply(self, H2Stream stream, int status, bytes text, str reason, bint is_head) except -1
+    cdef int maybe_end(self) except -1
+
+
+cdef class H2ClientEvents(H2Events):
+    cdef H2ClientWire wire

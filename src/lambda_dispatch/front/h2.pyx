@@ -1,0 +1,375 @@
+"""HTTP/2 at the front door; what it is stands in h2.pxd."""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.string cimport memcmp, memcpy
+
+from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, Exchange
+from lambda_dispatch.front.door cimport ECHO, HERE, REFUSED, ClientWire, Decision, Door
+from lambda_dispatch.front.echo cimport EchoSlot
+from lambda_dispatch_core.fields cimport (
+    LAST_HOP, LAST_PSEUDO, T_AUTHORITY, T_CONTENT_LENGTH, T_DATE, T_EXPECT, T_HOST, T_METHOD, T_PATH, T_X_CHANNEL_ID,
+    T_X_LAMBDA_ID, UNKNOWN, Field, FieldList,
+)
+from lambda_dispatch_core.h2_session cimport (
+    CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, H2Events, H2Limits, H2Session, H2Stream, default_limits,
+    new_session,
+)
+from lambda_dispatch_core.http1 cimport (
+    ResponseHead, check_host, check_target, named_by_connection, parse_size, reason_phrase,
+)
+
+cdef enum:
+    MAX_STREAMS = 128           # requests at once on one client connection; what nginx and browsers are used to
+
+cdef dict TEXTS = {
+    502: b"Bad gateway",
+    504: b"Gateway timeout",
+}
+
+
+@cython.final
+cdef class H2Exchange(Exchange):
+    cdef int on_dispatched(self) except -1:
+        cdef H2ClientWire wire = self.wire
+        if wire is None:
+            return 0
+        if self.expects:
+            self.expects = False
+            wire.session.send_status(self.stream, 100, False)
+            wire.touch()
+        return self.on_flowing()
+
+    cdef int on_interim(self, ResponseHead* head, FieldList fields) except -1:
+        cdef H2ClientWire wire = self.wire
+        cdef int i
+        cdef Field* f
+        if wire is None or head.status == 100:
+            return 0
+        wire.session.begin_head(self.stream)
+        wire.session.encoder.status(wire.out, head.status)
+        for i in range(fields.count):
+            f = &fields.at[i]
+            if (f.token == UNKNOWN or f.token > LAST_HOP) and f.token != T_X_LAMBDA_ID and f.token != T_X_CHANNEL_ID:
+                wire.session.encoder.field(
+                    wire.out, f.name, f.name_len, f.value, f.value_len, f.token, f.flags, True)
+        wire.session.end_head(self.stream, False)
+        return wire.touch()
+
+    cdef int on_answer(self, ResponseHead* head, FieldList fields, bint bodyless) except -1:
+        cdef H2ClientWire wire = self.wire
+        cdef Door door
+        cdef bint dated = False
+        cdef int i
+        cdef Field* f
+        cdef char[24] number
+        cdef int digits
+        cdef bytes date
+        if wire is None:
+            return 0
+        door = wire.door
+        self.expects = False
+        wire.session.begin_head(self.stream)
+        wire.session.encoder.status(wire.out, head.status)
+        for i in range(fields.count):
+            f = &fields.at[i]
+            if f.token != UNKNOWN:
+                if f.token <= LAST_HOP or f.token == T_CONTENT_LENGTH:
+                    continue
+                if f.token == T_DATE:
+                    dated = True
+                elif (f.token == T_X_LAMBDA_ID or f.token == T_X_CHANNEL_ID) and not door.expose_ids:
+                    continue
+            if head.connection_options and named_by_connection(fields, f.name, f.name_len):
+                continue
+            wire.session.encoder.field(wire.out, f.name, f.name_len, f.value, f.value_len, f.token, f.flags, True)
+        if head.content_length >= 0 and head.status != 204:
+            digits = snprintf(number, 24, "%lld", <long long> head.content_length)
+            wire.session.encoder.field(
+                wire.out, <const uint8_t*> b"content-length", 14, <uint8_t*> number, digits, T_CONTENT_LENGTH, 0, False)
+        for i in range(door.common_fields.count):
+            f = &door.common_fields.at[i]
+            wire.session.encoder.field(wire.out, f.name, f.name_len, f.value, f.value_len, f.token, 0, False)
+        if not dated:
+            date = door.date_value()
+            wire.session.encoder.field(
+                wire.out, <const uint8_t*> b"date", 4, <const uint8_t*> PyBytes_AS_STRING(date),
+                PyBytes_GET_SIZE(date), T_DATE, 0, False)
+        wire.session.end_head(self.stream, False)
+        return wire.touch()
+
+    cdef int on_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        cdef H2ClientWire wire = self.wire
+        if wire is None:
+            return 0
+        wire.session.send_data(self.stream, p, n, end)
+        if n and not end:
+            if self.stream.pending or wire.paused:
+                self.owed_instance += n
+            else:
+                self.slot.consumed(n)
+        return wire.touch()
+
+    # What waited for the client's credit has left: the instance may send on.
+    cdef int repay(self) except -1:
+        cdef int64_t owed = self.owed_instance
+        self.owed_instance = 0
+        if owed and self.slot is not None:
+            return self.slot.consumed(owed)
+        return 0
+
+    cdef int on_refused(self, int status, str reason) except -1:
+        if self.wire is None:
+            return 0
+        return self.wire.reply(self.stream, status, TEXTS.get(status) or <bytes> reason_phrase(status), reason,
+                               self.is_head)
+
+    cdef int on_broken(self) except -1:
+        cdef H2ClientWire wire = self.wire
+        if wire is None:
+            return 0
+        wire.session.reset(self.stream, INTERNAL_ERROR)
+        return wire.touch()
+
+    cdef int on_flowing(self) except -1:
+        cdef int64_t owed = self.owed_client
+        if owed and self.wire is not None and self.backlog() < PRESSURE:
+            self.owed_client = 0
+            self.wire.session.consumed(self.stream, owed)
+            return self.wire.touch()
+        return 0
+
+    cdef int on_over(self) except -1:
+        cdef H2ClientWire wire = self.wire
+        if wire is not None:
+            wire.door.count(self, wire, -1)
+            self.wire = None
+            if not self.request_ended and self.fault is None or self.fault == "client_sends_too_slowly":
+                # Answered before the request had ended (RFC 9113 8.1): the rest is not wanted.
+                wire.session.reset(self.stream, NO_ERROR)
+            self.stream.owner = None
+            self.stream = None
+            return wire.maybe_end()
+        return 0
+
+
+@cython.final
+cdef class H2ClientEvents(H2Events):
+    cdef int on_head(self, H2Stream stream, FieldList head, bint end) except -1:
+        return self.wire.request(stream, head, end)
+
+    cdef int on_data(self, H2Stream stream, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        cdef H2ClientWire wire = self.wire
+        cdef H2Exchange exchange
+        if stream.owner is None:
+            wire.session.consumed(stream, n)
+            return wire.maybe_end()
+        exchange = <H2Exchange> stream.owner
+        exchange.body(p, n, end)
+        if n and exchange.wire is not None and not end:
+            if exchange.backlog() < PRESSURE and exchange.slot is not None:
+                wire.session.consumed(stream, n + exchange.owed_client)
+                exchange.owed_client = 0
+            else:
+                exchange.owed_client += n
+        return 0
+
+    cdef int on_trailers(self, H2Stream stream, FieldList trailers) except -1:
+        return self.on_data(stream, NULL, 0, True)
+
+    cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
+        cdef H2Exchange exchange
+        if stream.owner is not None:
+            exchange = <H2Exchange> stream.owner
+            exchange.gone()
+        return 0
+
+    cdef int on_head_too_large(self, H2Stream stream, bint end) except -1:
+        cdef H2ClientWire wire = self.wire
+        if wire.door.board.me != NULL:
+            wire.door.board.me.heads_too_large += 1
+        return wire.reply(stream, 431, <bytes> reason_phrase(431), "head_too_large", False)
+
+    cdef int on_drained(self, H2Stream stream) except -1:
+        cdef H2Exchange exchange
+        if stream.owner is not None and not self.wire.paused:
+            exchange = <H2Exchange> stream.owner
+            return exchange.repay()
+        return 0
+
+
+@cython.final
+cdef class H2ClientWire(ClientWire):
+    cdef int on_open(self) except -1:
+        ClientWire.on_open(self)
+        self.begin()
+        return self.touch()
+
+    cdef int begin(self) except -1:
+        cdef H2Limits limits
+        cdef H2ClientEvents events = H2ClientEvents()
+        default_limits(&limits)
+        limits.max_concurrent_streams = MAX_STREAMS
+        limits.max_header_list = self.door.limits.head
+        limits.max_header_block = self.door.limits.head
+        limits.max_fields = self.door.limits.fields
+        self.session = new_session(False, &limits)
+        events.wire = self
+        self.session.events = events
+        self.out = self.session.out
+        self.deadline = self.hub.now + self.door.head_timeout
+        return 0
+
+    cdef int take_over(self, ClientWire other) except -1:
+        self.transport = other.transport
+        self.peer = other.peer
+        self.port = other.port
+        self.door.wires.add(self)
+        self.begin()
+        return self.touch()
+
+    cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1:
+        if self.session.receive(p, n) < 0:
+            self.close()
+        if self.out.length:
+            self.touch()
+        if self.session.open_streams:
+            self.deadline = 0
+        elif self.deadline == 0 or not self.ending:
+            self.deadline = self.hub.now + self.door.idle_timeout
+        return 0
+
+    cdef int request(self, H2Stream stream, FieldList head, bint end) except -1:
+        cdef Door door = self.door
+        cdef Decision decision
+        cdef H2Exchange exchange
+        cdef Field* method = head.find(T_METHOD)
+        cdef Field* path = head.find(T_PATH)
+        cdef Field* authority = head.find(T_AUTHORITY)
+        cdef Field* host = head.find(T_HOST)
+        cdef Field* length = head.find(T_CONTENT_LENGTH)
+        cdef Field* expect = head.find(T_EXPECT)
+        cdef uint8_t* to
+        exchange = H2Exchange()
+        exchange.wire = self
+        exchange.stream = stream
+        exchange.arrived = self.hub.now
+        exchange.request_ended = end
+        stream.owner = exchange
+        if method == NULL or path == NULL:
+            return exchange.fail(501, "connect_not_supported")
+        exchange.is_head = method.value_len == 4 and memcmp(method.value, b"HEAD", 4) == 0
+        if check_target(path.value, path.value_len) != 0:
+            return exchange.fail(400, "bad_target")
+        if authority == NULL and host == NULL:
+            return exchange.fail(400, "bad_host")
+        if authority == NULL:
+            authority = host
+        if check_host(authority.value, authority.value_len) != 0:
+            return exchange.fail(400, "bad_host")
+        if path.value_len + method.value_len + 12 > door.limits.line:
+            return exchange.fail(414, "line_too_long")
+        exchange.expects = expect != NULL and not end
+        to = exchange.reserve(method.value_len + path.value_len + 12)
+        memcpy(to, method.value, method.value_len)
+        to += method.value_len
+        to[0] = c" "
+        memcpy(to + 1, path.value, path.value_len)
+        to += 1 + path.value_len
+        memcpy(to, b" HTTP/1.1\r\n", 11)
+        exchange.stored = to + 11 - exchange.store
+        door.route(method.value, method.value_len, path.value, path.value_len, head, &decision)
+        if decision.verdict == HERE:
+            exchange.status = decision.status
+            exchange.stage = OVER
+            self.reply(stream, decision.status, door.text, None, exchange.is_head)
+            return exchange.on_over()
+        if decision.verdict == REFUSED:
+            return exchange.fail(decision.status, door.reason)
+        door.write_fields(exchange, head, self, False, not end and length == NULL, authority.value, authority.value_len)
+        if decision.verdict == ECHO:
+            return exchange.dispatch(EchoSlot(), self.hub.now)
+        exchange.pool = door.to_pool
+        return door.matcher.submit(exchange, self.hub.now)
+
+    # An answer of our own.
+    cdef int reply(self, H2Stream stream, int status, bytes text, str reason, bint is_head) except -1:
+        cdef FieldList head = FieldList()
+        head.append(b":status", b"%d" % status)
+        head.append(b"content-type", b"text/plain")
+        head.append(b"content-length", b"%d" % len(text))
+        head.append(b"date", self.door.date_value())
+        if reason is not None:
+            head.append(b"x-lambda-dispatch-error", reason.encode("ascii"))
+            if status == 503:
+                head.append(b"retry-after", b"1")
+        for name, value in self.door.common_fields.pairs():
+            head.append(name, value)
+        self.session.send_head(stream, head, is_head)
+        if not is_head:
+            self.session.send_data(stream, <const uint8_t*> PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), True)
+        return self.touch()
+
+    cdef int maybe_end(self) except -1:
+        if self.session.open_streams == 0:
+            self.deadline = self.hub.now + self.door.idle_timeout
+            if self.ending:
+                return self.close()
+        return 0
+
+    cdef int on_eof(self) except -1:
+        return self.close()
+
+    cdef int on_lost(self) except -1:
+        self.closing = True
+        self.session.lost()
+        return ClientWire.on_lost(self)
+
+    cdef int on_paused(self) except -1:
+        self.session.block()
+        return 0
+
+    cdef int on_writable(self) except -1:
+        cdef H2Stream stream
+        cdef H2Exchange exchange
+        self.rate_since = 0
+        self.session.unblock(64 * 1024)
+        if not self.paused:
+            for item in self.session.streams():
+                stream = <H2Stream> item
+                if stream.owner is not None and stream.pending == 0:
+                    exchange = <H2Exchange> stream.owner
+                    if exchange.owed_instance:
+                        exchange.repay()
+        return self.touch()
+
+    cdef int sweep(self, int64_t now) except -1:
+        if self.deadline and now >= self.deadline:
+            self.deadline = 0
+            if self.session.open_streams == 0:
+                self.session.finish_shutdown()
+                return self.close()
+        if self.transport is None:
+            return 0
+        if self.paused:
+            if not self.moves(now, self.handed - <int64_t> self.transport.get_write_buffer_size(),
+                              self.door.min_read_rate):
+                return self.abort()
+        else:
+            self.rate_since = 0
+        if self.door.draining and not self.session.going_away:
+            return self.drain(False)
+        return 0
+
+    cdef int drain(self, bint idle) except -1:
+        # Two steps (RFC 9113 6.8): a GOAWAY that only warns, and later the one that names the last stream served.
+        if not self.session.going_away:
+            self.session.begin_shutdown()
+            self.touch()
+        if idle and not self.ending:
+            self.ending = True
+            self.session.finish_shutdown()
+            self.touch()
+        return self.maybe_end()

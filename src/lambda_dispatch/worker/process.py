@@ -1,0 +1,208 @@
+"""One worker process: what it is handed, what it listens on, its clock, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Sequence
+
+import uvloop
+from setproctitle import setproctitle
+
+from lambda_dispatch.boot import EXIT_BOOT, EXIT_CONFIG, Boot, BootError
+from lambda_dispatch.config import RouterConfig
+from lambda_dispatch.control.channel import ControlWire
+from lambda_dispatch.control.roster import Control
+from lambda_dispatch.dispatch.exchange import set_answer_limits
+from lambda_dispatch.dispatch.matcher import Matcher
+from lambda_dispatch.errors import ConfigError
+from lambda_dispatch.front.door import Door
+from lambda_dispatch.front.gate import FunctionGate
+from lambda_dispatch.front.h1 import H1Wire
+from lambda_dispatch.telemetry import log
+from lambda_dispatch.telemetry.access import AccessLog
+from lambda_dispatch.worker.drain import Drain
+from lambda_dispatch.worker.health import Health
+from lambda_dispatch.worker.tls import server_context
+from lambda_dispatch.wire import Hub
+from lambda_dispatch_core.board import WORKER_DRAINING, WORKER_READY, Board, ring, silence
+
+# How often time-outs of waiting requests, go-aways that are due and the board's gauges are looked at. A request may
+# wait this much longer than its time-out.
+TICK = 0.1
+# How often everything slower is: rates and time-outs of client connections, PINGs, heartbeat, title.
+SLOW_TICKS = 10
+BACKLOG = 4096
+
+
+class Worker:
+    def __init__(self, boot: Boot, config: RouterConfig, loop: asyncio.AbstractEventLoop) -> None:
+        self.boot = boot
+        self.config = config
+        self.loop = loop
+        self.board = Board.attach(boot.board_fd, worker=boot.index)
+        self.hub = Hub(loop, self._broken)
+        self.matcher = Matcher(self.board, config.max_queue, config.incoming_request_timeout, self.ring_scaler)
+        self.control = Control(self.hub, self.board, self.matcher, self.ring_scaler)
+        self.health = Health(self)
+        self.door = Door(self.hub, self.matcher, self.board, config, _common(config))
+        name, generation = self.board.pool_name(0), self.board.pool(0).generation
+        self.door.pool = self.matcher.add_pool(0, b"default", generation)
+        self.door.on_health = self.health.answer
+        if config.allow_function_header:
+            self.door.by_name = FunctionGate(config, self.board, self.hub, self.matcher, self.door.pool, name).pool
+        set_answer_limits(config.response_head_bytes, config.max_head_fields)
+        if config.access_log != "off":
+            self.door.access = AccessLog(1, config.access_log == "json")
+        self.drain = Drain(self)
+        self.servers: list[asyncio.Server] = []
+        self.done = asyncio.Event()
+        self._ticks = 0
+        self._title = ""
+
+    def _broken(self, trace: str) -> None:
+        log.error("connection cut by a fault of ours", trace=trace)
+
+    def ring_scaler(self) -> None:
+        ring(self.boot.scaler_bell_fd)
+
+    # birth ------------------------------------------------------------------------------------------------------------
+
+    async def listen(self) -> None:
+        door, config = self.door, self.config
+        front_tls = control_tls = None
+        if self.boot.front_tls_fds or self.boot.control_tls_fds:
+            front_tls = server_context(config.cert_file, config.key_file, ["h2", "http/1.1"])
+            control_tls = server_context(config.cert_file, config.key_file, ["h2"])
+        for fd in self.boot.front_fds:
+            await self._serve(fd, lambda: H1Wire(door, b"http"), None)
+        for fd in self.boot.front_tls_fds:
+            await self._serve(fd, lambda: H1Wire(door, b"https"), front_tls)
+        for fd in self.boot.control_fds:
+            await self._serve(fd, self._control_wire, None, keepalive=True)
+        for fd in self.boot.control_tls_fds:
+            await self._serve(fd, self._control_wire, control_tls, keepalive=True)
+
+    def _control_wire(self) -> ControlWire:
+        return ControlWire(self.hub, self.matcher, self.control)
+
+    async def _serve(
+        self, fd: int, factory: Callable[[], object], context: ssl.SSLContext | None, keepalive: bool = False
+    ) -> None:
+        sock = socket.socket(fileno=fd)
+        sock.setblocking(False)
+        if keepalive:
+            # Inherited by the connections accepted from it.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in (
+                ("TCP_KEEPIDLE", self.config.tcp_keepalive_idle),
+                ("TCP_KEEPINTVL", self.config.tcp_keepalive_interval),
+                ("TCP_KEEPCNT", self.config.tcp_keepalive_count),
+            ):
+                if hasattr(socket, option):
+                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        timeout = {"ssl_handshake_timeout": self.config.head_timeout} if context else {}
+        server = await self.loop.create_server(
+            factory,  # type: ignore[arg-type]
+            sock=sock,
+            ssl=context,
+            backlog=BACKLOG,
+            **timeout,
+        )
+        self.servers.append(server)
+
+    async def run(self) -> None:
+        await self.listen()
+        self.loop.add_signal_handler(signal.SIGTERM, self.drain.terminate)
+        self.loop.add_signal_handler(signal.SIGUSR2, self.drain.replaced)
+        self.loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor's business
+        self.loop.add_reader(self.boot.bell_fd, self._bell)
+        self.loop.add_reader(self.boot.life_fd, self._orphaned)
+        self.board.beat(self.hub.clock())
+        self.board.set_worker_state(self.boot.index, WORKER_READY)
+        ring(self.boot.supervisor_bell_fd)
+        self.tick()
+        await self.done.wait()
+
+    # life -------------------------------------------------------------------------------------------------------------
+
+    def _bell(self) -> None:
+        silence(self.boot.bell_fd)
+        self.control.look()
+
+    def _orphaned(self) -> None:
+        log.error("the supervisor is gone; ending")
+        os._exit(EXIT_BOOT)
+
+    def tick(self) -> None:
+        self.loop.call_later(TICK, self.tick)
+        now = self.hub.clock()
+        self.matcher.expire(now)
+        self.control.look()
+        self.matcher.publish_all()
+        self.drain.step(now)
+        if self.door.access is not None:
+            self.door.access.flush()
+        self._ticks += 1
+        if self._ticks % SLOW_TICKS == 0:
+            self.board.beat(now)
+            self.door.sweep(now)
+            self.control.probe(int(self.config.ping_interval * 1e9), int(self.config.ping_timeout * 1e9))
+            self.control.forget_pools()
+            self._show()
+
+    def _show(self) -> None:
+        title = (
+            f"lambda-dispatch: worker {self.boot.index} · {len(self.matcher.instances)} instances · "
+            f"{self.matcher.queued()} queued" + (" · draining" if self.drain.began else "")
+        )
+        if title != self._title:
+            self._title = title
+            setproctitle(title)
+
+    # end --------------------------------------------------------------------------------------------------------------
+
+    def stop_listening(self) -> None:
+        for server in self.servers:
+            server.close()
+        self.servers.clear()
+
+    def begin_drain(self) -> None:
+        self.board.set_worker_state(self.boot.index, WORKER_DRAINING)
+        self.door.begin_drain()
+
+
+def _common(config: RouterConfig) -> list[tuple[bytes, bytes]]:
+    """The fields every answer carries (protocol.md section 5)."""
+    pairs = []
+    if config.git_hash:
+        pairs.append((b"x-lambda-dispatch-version", config.git_hash.encode("ascii", "replace")))
+    if config.build_time:
+        pairs.append((b"x-lambda-dispatch-build-time", config.build_time.encode("ascii", "replace")))
+    return pairs
+
+
+def main(argv: Sequence[str]) -> int:
+    try:
+        boot = Boot.receive(argv)
+    except BootError as error:
+        print(f"lambda-dispatch worker: {error}", file=sys.stderr)
+        return EXIT_CONFIG
+    config = RouterConfig.from_json(boot.config)
+    log.configure(f"worker {boot.index}", config.log_level, config.log_format)
+    setproctitle(f"lambda-dispatch: worker {boot.index}")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            worker = Worker(boot, config, runner.get_loop())
+            runner.run(worker.run())
+        except ConfigError as error:
+            log.error("wrong configuration", problem=str(error))
+            return EXIT_CONFIG
+        except OSError as error:
+            log.error("could not start", problem=str(error))
+            return EXIT_BOOT
+    return 0
