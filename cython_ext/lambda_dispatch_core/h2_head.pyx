@@ -4,19 +4,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from lambda_dispatch_core.fields cimport (
-    LAST_PSEUDO,
-    T_AUTHORITY,
-    T_CONNECTION,
-    T_CONTENT_LENGTH,
-    T_HOST,
-    T_METHOD,
-    T_PATH,
-    T_SCHEME,
-    T_STATUS,
-    T_TE,
-    T_UPGRADE,
-    Field,
-    FieldList,
+    LAST_PSEUDO, T_AUTHORITY, T_CONNECTION, T_CONTENT_LENGTH, T_HOST, T_METHOD, T_PATH, T_SCHEME, T_STATUS, T_TE,
+    T_UPGRADE, Field, FieldList
 )
 
 cdef enum ByteClass:
