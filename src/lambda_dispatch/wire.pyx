@@ -206,4 +206,3 @@ cdef class Wire:
 
     cdef int on_paused(self) except -1:
         return 0
-

@@ -1,7 +1,7 @@
 """The Lambda side: a control connection, its channels, and what is asked of it.
 
-One HTTP/2 connection dialled by an extension (or, over a Unix socket, by a sibling worker). A channel is one of its
-streams, used in reverse (protocol.md section 2): parked when its 200 has gone out, then a Slot the matcher may use once.
+One HTTP/2 connection dialled by an extension. A channel is one of its streams, used in reverse (protocol.md section 2):
+parked when its 200 has gone out, then a Slot the matcher may use once.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t

@@ -9,9 +9,9 @@ from lambda_dispatch.control.routes cimport CHANNEL, Route, parse_route
 from lambda_dispatch.dispatch.exchange cimport Exchange, Slot
 from lambda_dispatch.dispatch.matcher cimport RETIRED, Instance, Matcher
 from lambda_dispatch.wire cimport Hub, Wire
-from lambda_dispatch_core.fields cimport T_X_LAMBDA_ID, T_X_POOL_ID, Field, FieldList
+from lambda_dispatch_core.fields cimport T_X_LAMBDA_ID, Field, FieldList
 from lambda_dispatch_core.h2_session cimport (
-    CANCEL, NO_ERROR, H2Events, H2Limits, H2Session, H2Stream, default_limits, new_session,
+    CANCEL, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
 )
 
 cdef enum:

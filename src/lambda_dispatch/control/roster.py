@@ -1,4 +1,4 @@
-"""What extensions ask of the router that is not per request: the first channel of an instance, ping, close, and the end.
+"""What extensions ask of the router beyond single requests: an instance's first channel, ping, close, and the end.
 
 The board says which instances exist and how they stand; the matcher knows those of which this worker holds slots; this
 module keeps the two in step. look() is called when the worker's bell rings and on every tick.

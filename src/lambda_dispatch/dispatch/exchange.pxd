@@ -28,7 +28,7 @@ cdef enum Stage:
 
 cdef enum:
     INLINE = 768                # bytes of request head kept without an allocation
-    STORE_LIMIT = 64 * 1024     # bytes of request (head and early body) kept while there is no slot, or for a second try
+    STORE_LIMIT = 64 * 1024     # bytes of request (head and early body) kept while there is no slot, or to try again
     PRESSURE = 64 * 1024        # request bytes waiting for the instance above which the client is not read
 
 
@@ -70,7 +70,7 @@ cdef class Exchange(Waiter):
     cdef int64_t answer_left    # bytes the answer's content-length still promises; -1: it gave none
     cdef readonly int64_t arrived       # ns: the head was read
     cdef readonly int64_t sent          # ns: given to a slot; 0 before
-    cdef readonly int64_t request_bytes # body bytes from the client
+    cdef readonly int64_t request_bytes  # body bytes from the client
     cdef readonly int64_t answer_bytes  # body bytes from the instance
     cdef readonly int status            # what the client was answered; 0 before
     cdef readonly object fault          # why it failed: the x-lambda-dispatch-error word, or None

@@ -207,7 +207,7 @@ cdef class Exchange(Waiter):
         if self.answer_left >= 0:
             if n > self.answer_left:
                 if self.answer_bytes == 0 and self.answer_left == 0:
-                    # A body where none may be (HEAD, 204, 304, content-length: 0): dropped, as the client must not see it.
+                    # A body where none may be (HEAD, 204, 304, content-length: 0): dropped, the client must not see it.
                     slot.consumed(n)
                     n = 0
                 else:

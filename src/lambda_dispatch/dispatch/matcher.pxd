@@ -3,10 +3,10 @@
 Match-making is one synchronous step in one thread: submit(), park(), done() and lost() each leave things so that no
 exchange waits while this worker holds a slot it may use.
 
-An instance offers min(free slots, limit - in flight): its free slots stand in its idle list, the board counts what is in
-flight at it in all workers. `mask` tells the board's scan which instances this worker can use: 0 where it can, MASKED
-where it cannot. Invariant: mask[i] == 0 exactly when instance i of the pool has an idle slot here and stands at OPEN.
-"""
+An instance offers min(free slots, limit - in flight): its free slots stand in its idle list, the board counts what is
+in flight at it in all workers. `mask` tells the board's scan which instances this worker can use: 0 where it can, and
+MASKED where it cannot. Invariant: mask[i] == 0 exactly when instance i of the pool has an idle slot here and stands at
+OPEN.
 
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 

@@ -7,7 +7,7 @@ from libc.stdint cimport int16_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from lambda_dispatch.dispatch.exchange cimport OVER, Exchange, Slot
+from lambda_dispatch.dispatch.exchange cimport Exchange, Slot
 from lambda_dispatch_core.board cimport INSTANCE_OPEN, Board, WorkerPool
 from lambda_dispatch_core.queue cimport WaitQueue
 

@@ -4,17 +4,17 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memcpy, memmove
+from libc.string cimport memcmp, memcpy
 
 from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, Exchange
-from lambda_dispatch.front.door cimport ECHO, HERE, PASS, REFUSED, ClientWire, Decision, Door
+from lambda_dispatch.front.door cimport ECHO, HERE, REFUSED, ClientWire, Decision, Door
 from lambda_dispatch.front.echo cimport EchoSlot
 from lambda_dispatch.front.h2 cimport H2ClientWire
 from lambda_dispatch_core.fields cimport (
     LAST_HOP, T_CONTENT_LENGTH, T_DATE, T_X_CHANNEL_ID, T_X_LAMBDA_ID, UNKNOWN, Field, FieldList,
 )
 from lambda_dispatch_core.http1 cimport (
-    BAD_METHOD, CHUNK_BAD, CHUNK_DATA, CHUNK_END, ChunkReader, RequestHead, ResponseHead, head_error_reason,
+    CHUNK_BAD, CHUNK_DATA, CHUNK_END, ChunkReader, RequestHead, ResponseHead, head_error_reason,
     head_error_status, named_by_connection, parse_request, read_chunked, reason_phrase, scan_head, write_chunk,
     write_decimal, write_field, write_last_chunk, write_status_line,
 )

@@ -2,7 +2,7 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy
 
@@ -10,15 +10,14 @@ from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, Exchange
 from lambda_dispatch.front.door cimport ECHO, HERE, REFUSED, ClientWire, Decision, Door
 from lambda_dispatch.front.echo cimport EchoSlot
 from lambda_dispatch_core.fields cimport (
-    LAST_HOP, LAST_PSEUDO, T_AUTHORITY, T_CONTENT_LENGTH, T_DATE, T_EXPECT, T_HOST, T_METHOD, T_PATH, T_X_CHANNEL_ID,
+    LAST_HOP, T_AUTHORITY, T_CONTENT_LENGTH, T_DATE, T_EXPECT, T_HOST, T_METHOD, T_PATH, T_X_CHANNEL_ID,
     T_X_LAMBDA_ID, UNKNOWN, Field, FieldList,
 )
 from lambda_dispatch_core.h2_session cimport (
-    CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, H2Events, H2Limits, H2Session, H2Stream, default_limits,
-    new_session,
+    INTERNAL_ERROR, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
 )
 from lambda_dispatch_core.http1 cimport (
-    ResponseHead, check_host, check_target, named_by_connection, parse_size, reason_phrase,
+    ResponseHead, check_host, check_target, named_by_connection, reason_phrase,
 )
 
 cdef enum:

@@ -9,6 +9,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import uvloop
 from setproctitle import setproctitle
@@ -25,10 +26,10 @@ from lambda_dispatch.front.gate import FunctionGate
 from lambda_dispatch.front.h1 import H1Wire
 from lambda_dispatch.telemetry import log
 from lambda_dispatch.telemetry.access import AccessLog
+from lambda_dispatch.wire import Hub
 from lambda_dispatch.worker.drain import Drain
 from lambda_dispatch.worker.health import Health
 from lambda_dispatch.worker.tls import server_context
-from lambda_dispatch.wire import Hub
 from lambda_dispatch_core.board import WORKER_DRAINING, WORKER_READY, Board, ring, silence
 
 # How often time-outs of waiting requests, go-aways that are due and the board's gauges are looked at. A request may
@@ -105,13 +106,12 @@ class Worker:
             ):
                 if hasattr(socket, option):
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-        timeout = {"ssl_handshake_timeout": self.config.head_timeout} if context else {}
         server = await self.loop.create_server(
-            factory,  # type: ignore[arg-type]
+            cast("Callable[[], asyncio.BaseProtocol]", factory),
             sock=sock,
             ssl=context,
             backlog=BACKLOG,
-            **timeout,
+            ssl_handshake_timeout=self.config.head_timeout if context else None,
         )
         self.servers.append(server)
 

@@ -1,0 +1,35 @@
+from collections.abc import Callable
+
+from lambda_dispatch.config import RouterConfig
+from lambda_dispatch.dispatch.exchange import Exchange
+from lambda_dispatch.dispatch.matcher import Matcher, Pool
+from lambda_dispatch.telemetry.access import AccessLog
+from lambda_dispatch.wire import Hub, Wire
+from lambda_dispatch_core.board import Board
+
+class Door:
+    hub: Hub
+    matcher: Matcher
+    board: Board
+    pool: Pool | None
+    by_name: Callable[[bytes, bytes], Pool | tuple[int, str]] | None
+    access: AccessLog | None
+    on_health: Callable[[bytes], tuple[int, bytes]]
+    on_debug: Callable[[Exchange, str], None] | None
+    draining: bool
+    wires: set[ClientWire]
+    def __init__(
+        self,
+        hub: Hub,
+        matcher: Matcher,
+        board: Board,
+        config: RouterConfig,
+        common: list[tuple[bytes, bytes]],
+    ) -> None: ...
+    def begin_drain(self) -> None: ...
+    def close_idle(self) -> None: ...
+    def cut_all(self) -> None: ...
+    def sweep(self, now: int) -> None: ...
+
+class ClientWire(Wire):
+    def __init__(self, door: Door, proto: bytes) -> None: ...

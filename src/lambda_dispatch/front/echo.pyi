@@ -1,0 +1,3 @@
+from lambda_dispatch.dispatch.exchange import Slot
+
+class EchoSlot(Slot): ...
