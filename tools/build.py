@@ -35,6 +35,13 @@ def binaries() -> bool:
     )
 
 
+def what_went_wrong(text: str) -> str:
+    """The compilers' own words, without the tracebacks around them."""
+    lines = text.splitlines()
+    first = next((i for i, line in enumerate(lines) if "Error compiling" in line or ": error" in line), None)
+    return "\n".join(lines[-40:] if first is None else lines[first : first + 40])
+
+
 def main() -> int:
     want = digest()
     if STAMP.exists() and STAMP.read_text() == want and binaries():
@@ -48,7 +55,7 @@ def main() -> int:
             [sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
         )
     if done.returncode:
-        print(log.read_text()[-8000:], file=sys.stderr)
+        print(what_went_wrong(log.read_text()), file=sys.stderr)
         print(f"run: the build failed; all of its output is in {log}", file=sys.stderr)
         return 1
     STAMP.write_text(want)

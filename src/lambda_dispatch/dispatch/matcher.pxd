@@ -7,6 +7,7 @@ An instance offers min(free slots, limit - in flight): its free slots stand in i
 in flight at it in all workers. `mask` tells the board's scan which instances this worker can use: 0 where it can, and
 MASKED where it cannot. Invariant: mask[i] == 0 exactly when instance i of the pool has an idle slot here and stands at
 OPEN.
+"""
 
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
