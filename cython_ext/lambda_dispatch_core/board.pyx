@@ -978,9 +978,9 @@ cdef class Board:
             raise IndexError(f"no worker slot {worker}")
         return &self.worker_slots[worker]
 
-    def reset_scaler(self, int pid, int64_t now):
-        """A scaler is being started; its generation. The supervisor's."""
-        self.scaler.pid = pid
+    def start_scaler(self, int64_t now):
+        """A scaler is about to be started; its generation. The supervisor's."""
+        self.scaler.pid = 0
         self.scaler.started = self.scaler.heartbeat = now
         self.scaler.open_invokes = 0
         putu32(&self.scaler.generation, self.scaler.generation + 1)
@@ -1004,6 +1004,9 @@ cdef class Board:
 
     def scaler_beat(self, int64_t now):
         put64(&self.scaler.heartbeat, now)
+
+    def set_scaler_pid(self, int pid):
+        self.scaler.pid = pid
 
     def set_scaler_state(self, int state):
         putu32(&self.scaler.state, state)

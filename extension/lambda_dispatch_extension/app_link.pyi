@@ -1,0 +1,23 @@
+from lambda_dispatch.wire import Hub, Wire
+
+class AppUser: ...
+
+class AppLink(Wire):
+    served: int
+    answered: bool
+    reusable: bool
+    def __init__(self, pool: AppPool) -> None: ...
+
+class AppPool:
+    hub: Hub
+    host: str
+    port: int
+    connect_timeout: float
+    idle_timeout: float
+    def __init__(self, hub: Hub, host: str, port: int, *, connect_timeout: float, idle_timeout: float) -> None: ...
+    def close_idle(self) -> None: ...
+    def abort(self) -> None: ...
+    @property
+    def open(self) -> int: ...
+    @property
+    def idle_count(self) -> int: ...

@@ -1,0 +1,684 @@
+"""Parking, relaying, parking again; the theory stands in channel.pxd."""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcmp
+
+from lambda_dispatch_core.buffer cimport OutBuffer
+from lambda_dispatch_core.fields cimport (
+    LAST_HOP, LAST_PSEUDO, T_CONTENT_LENGTH, T_ETAG, T_EXPECT, T_TRANSFER_ENCODING, T_X_CHANNEL_ID, T_X_LAMBDA_ID,
+    T_X_POOL_ID, Field, FieldList, token_of,
+)
+from lambda_dispatch_core.h2_session cimport CANCEL, INTERNAL_ERROR, REFUSED_STREAM
+from lambda_dispatch_core.http1 cimport (
+    HeadLimits, RequestHead, ResponseHead, head_error_reason, head_error_status, named_by_connection, parse_size,
+    parse_tunnel_request, scan_head, write_chunk, write_field, write_last_chunk, write_status_line,
+)
+from lambda_dispatch_extension.app_link cimport APP_BAD_BODY, APP_BAD_HEAD, APP_RESET, AppLink, AppPool
+from lambda_dispatch_extension.compression cimport accepts_gzip, compressible, varies
+from lambda_dispatch_extension.router_link cimport RouterLink, StreamUser
+
+cdef enum ChannelState:
+    OFF = 0
+    PARKING = 1             # the POST is out
+    PARKED = 2              # the router took it; nothing of a request has come
+    HEAD = 3                # a request's head is coming
+    BUSY = 4                # a request is being relayed
+
+# How the application is told where the request's body ends.
+cdef enum BodyFraming:
+    NO_BODY = 0
+    LENGTH = 1              # content-length, as the tunnelled head says
+    CHUNKED = 2
+    UNSETTLED = 3           # a method that seldom has a body, no length, stream not ended: the next event decides
+
+cdef enum:
+    # Four headers of 31 KB and one of 64 KB must pass; below the stream's window, so that a head can always come whole.
+    REQUEST_HEAD = 160 * 1024
+    REQUEST_FIELDS = 512
+    # A request larger than this is not kept for a second try.
+    KEPT_REQUEST = 64 * 1024
+    # An idle channel gives back buffers larger than this.
+    KEPT_BUFFER = 16 * 1024
+    # The application is not read while this much of its answer waits for credit. With one read (128 KiB) on top it
+    # stays within 256 KiB.
+    PENDING_HIGH = 64 * 1024
+    # An answer's head and first bytes up to this size leave in one piece.
+    ONE_PIECE = 16 * 1024
+    # Heads in a row that make no sense: the router is speaking something else.
+    MISREAD_MAX = 16
+    GZIP_LEVEL = 6
+
+cdef HeadLimits request_limits
+request_limits.head = REQUEST_HEAD
+request_limits.line = REQUEST_HEAD
+request_limits.fields = REQUEST_FIELDS
+
+GO_AWAY_PATH = b"/_lambda_dispatch/goaway"
+cdef const uint8_t* go_away_path = <const uint8_t*> PyBytes_AS_STRING(GO_AWAY_PATH)
+cdef Py_ssize_t go_away_len = len(GO_AWAY_PATH)
+
+# Where an answer's head is put together. Used within one pass over one application's bytes only (see head_waits).
+cdef OutBuffer scratch = OutBuffer()
+
+# The head being read; used within one call of take_head() only.
+cdef FieldList request_fields = FieldList()
+
+cdef object zlib = None         # imported when the first answer is compressed
+
+
+cdef inline int text(OutBuffer out, const char* p, Py_ssize_t n) except -1:
+    return out.write(<const uint8_t*> p, n)
+
+
+cdef inline int lines(OutBuffer out, bytes lines) except -1:
+    return out.write(<const uint8_t*> PyBytes_AS_STRING(lines), PyBytes_GET_SIZE(lines))
+
+
+# RFC 9110 section 9.2.2, by length and first byte: these may be sent again when nothing came back.
+cdef bint idempotent(const uint8_t* p, Py_ssize_t n) noexcept nogil:
+    if n == 3:
+        return memcmp(p, "GET", 3) == 0 or memcmp(p, "PUT", 3) == 0
+    if n == 4:
+        return memcmp(p, "HEAD", 4) == 0
+    if n == 5:
+        return memcmp(p, "TRACE", 5) == 0
+    if n == 6:
+        return memcmp(p, "DELETE", 6) == 0
+    return n == 7 and memcmp(p, "OPTIONS", 7) == 0
+
+
+# Methods whose requests have no body unless they say so.
+cdef bint bodiless(const uint8_t* p, Py_ssize_t n) noexcept nogil:
+    return idempotent(p, n) and not (n == 3 and p[0] == 0x50)
+
+
+@cython.final
+cdef class Channel(StreamUser):
+
+    def __init__(self, RouterLink router not None, AppPool pool not None, str pool_id not None, str lambda_id not None,
+                 str channel_id not None, *, bint compression):
+        cdef FieldList head = FieldList()
+        cdef bytes name
+        cdef bytes value
+        pool_text = pool_id.encode("utf-8")
+        lambda_text = lambda_id.encode("utf-8")
+        self.id = channel_id.encode("ascii")
+        self.router = router
+        self.ledger = router.ledger
+        self.pool = pool
+        self.compression = compression
+        self.carry = OutBuffer()
+        self.kept = OutBuffer()
+        self.path = b"/api/chunked/request/%b/%b" % (lambda_text, self.id)
+        ids = ((b"x-pool-id", pool_text), (b"x-lambda-id", lambda_text), (b"x-channel-id", self.id))
+        self.app_lines = b"".join(b"%b: %b\r\n" % pair for pair in ids)
+        self.answer_lines = b"X-Lambda-Id: %b\r\nX-Channel-Id: %b\r\n" % (lambda_text, self.id)
+        self.texts = (
+            (b":method", b"POST"),
+            (b":scheme", router.scheme),
+            (b":authority", router.authority),
+            (b":path", self.path),
+            (b"date", b""),
+            (b"host", router.authority),
+            (b"content-type", b"application/octet-stream"),
+            *ids,
+        )
+        for name, value in self.texts:
+            if name == b"date":
+                self.date_field = head.count
+            head.add(
+                <const uint8_t*> PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name),
+                <const uint8_t*> PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
+                token_of(<const uint8_t*> PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)), 0,
+            )
+        self.park_head = head
+
+    # A slot at the router ---------------------------------------------------------------------------------------------
+
+    def park(self):
+        """Parks the channel for the first time; afterwards it does so by itself."""
+        if self.state != OFF:
+            return
+        self.ledger.channels += 1
+        self.router.hub.tick()
+        self.open_stream()
+
+    def refuse(self):
+        """Ends the channel unless a request is being relayed; one that is just coming can be sent elsewhere."""
+        if self.state == OFF or self.state == BUSY:
+            return
+        self.router.session.reset(self.stream, REFUSED_STREAM)
+        self.router.spoken()
+        self.off()
+
+    def cut(self):
+        """Ends the channel and the request on it."""
+        if self.state == BUSY:
+            self.ledger.parking = False
+            self.fail(CANCEL if self.answer_begun or self.link is not None else REFUSED_STREAM)
+        else:
+            self.refuse()
+
+    @property
+    def busy(self):
+        return self.state == BUSY
+
+    @property
+    def is_off(self):
+        return self.state == OFF
+
+    cdef int open_stream(self) except -1:
+        cdef RouterLink router = self.router
+        cdef Field* date
+        self.stream = None
+        if not self.ledger.parking or router.down or router.transport is None:
+            return self.off()
+        router.refresh_date()
+        date = &self.park_head.at[self.date_field]
+        date.value = <const uint8_t*> router.date_text
+        date.value_len = <uint32_t> router.date_len
+        self.stream = router.session.open(self.park_head, False)
+        if self.stream is None:
+            self.off()
+            if router.session.peer_going_away:
+                self.ledger.owner.on_go_away()
+            else:
+                self.ledger.owner.on_broken("the router takes no more streams on this connection")
+            return 0
+        self.stream.owner = self
+        self.state = PARKING
+        self.carry.length = 0
+        return router.spoken()
+
+    cdef int off(self) except -1:
+        self.state = OFF
+        self.stream = None
+        self.carry.clear()
+        self.kept.clear()
+        self.ledger.channels -= 1
+        self.ledger.owner.on_off()
+        return 0
+
+    cdef int on_status(self, int status, bint end) except -1:
+        if self.state != PARKING:
+            return 0
+        if status != 200:
+            self.router.session.reset(self.stream, CANCEL)
+            self.router.spoken()
+            self.off()
+            self.ledger.owner.on_status(self, status)
+            return 0
+        self.state = PARKED
+        self.ledger.last_active = self.router.hub.now
+        if not self.accepted:
+            self.accepted = True
+            self.ledger.owner.on_parked(self)
+        if end:
+            return self.on_request_data(NULL, 0, True)
+        return 0
+
+    cdef int on_reset(self, bint refused) except -1:
+        cdef AppLink link = self.link
+        cdef uint8_t state = self.state
+        if state == BUSY:
+            # The client went away, or the router's own side of it failed.
+            self.link = None
+            if link is not None:
+                link.drop()
+            return self.over(False)
+        if state == OFF:
+            return 0
+        self.off()
+        if not self.router.down:
+            if self.router.session.peer_going_away:
+                self.ledger.owner.on_go_away()
+            else:
+                self.ledger.owner.on_broken("the router reset a parked channel")
+        return 0
+
+    # The request ------------------------------------------------------------------------------------------------------
+
+    cdef int on_request_data(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        if self.state == BUSY:
+            return self.take_body(p, n, end)
+        if self.state == PARKED or self.state == HEAD:
+            return self.take_head(p, n, end)
+        if self.state == PARKING:
+            # Data before the status: the session has seen the head, so this cannot be; be safe.
+            return self.router.session.consumed(self.stream, n)
+        return 0
+
+    cdef int take_head(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        cdef RequestHead head
+        cdef FieldList fields = request_fields
+        cdef Py_ssize_t used
+        cdef Py_ssize_t fresh = n
+        if end and n == 0 and self.carry.length == 0:
+            self.off()
+            self.ledger.owner.on_broken("the router ended a parked channel without a request")
+            return 0
+        if self.carry.length:
+            self.carry.write(p, n)
+            p = self.carry.data
+            n = self.carry.length
+        fields.clear()
+        used = 0
+        if self.state == PARKED or n > REQUEST_HEAD or scan_head(&self.scan, p, n, True):
+            used = parse_tunnel_request(p, n, &request_limits, &head, fields)
+        if used == 0 and not end:
+            if self.state == PARKED:
+                self.state = HEAD
+                self.scan.at = 0
+                self.carry.write(p, n)
+            self.router.session.consumed(self.stream, fresh)
+            return self.router.spoken()
+        if used <= 0:
+            self.router.session.consumed(self.stream, fresh)
+            return self.misunderstood(<int> used, end)
+        self.misread = 0
+        self.router.session.consumed(self.stream, fresh - (n - used))
+        self.begin(&head, fields, p + used, n - used, end)
+        self.carry.length = 0
+        return 0
+
+    # A head that cannot be read is answered like any bad request: the application has no part in it, and the next
+    # channel is not to suffer. The router hears the same word for it that its own front door would use.
+    cdef int misunderstood(self, int error, bint end) except -1:
+        cdef bytes why = b"it is not whole"
+        cdef bytes body
+        if error:
+            why = <bytes> head_error_reason(error)
+        why = b"the request's head could not be read: " + why
+        body = why + b"\n"
+        self.ledger.owner.on_trouble(why.decode("ascii"))
+        self.misread += 1
+        self.begin_counting()
+        self.discarding = True
+        self.answer_begun = True
+        self.answer_ended = True
+        self.request_ended = end
+        self.carry.length = 0
+        scratch.length = 0
+        write_status_line(scratch, head_error_status(error) if error else 400, NULL, 0)
+        lines(scratch, self.answer_lines)
+        lines(scratch, b"content-type: text/plain\r\ncontent-length: %d\r\n\r\n" % len(body))
+        lines(scratch, body)
+        self.router.session.send_data(self.stream, scratch.data, scratch.length, True)
+        scratch.length = 0
+        self.router.spoken()
+        if self.misread >= MISREAD_MAX:
+            self.ledger.owner.on_channel_error(f"{MISREAD_MAX} requests in a row could not be read")
+        return self.check_done()
+
+    cdef int begin_counting(self) except -1:
+        self.state = BUSY
+        self.ledger.in_flight += 1
+        self.ledger.last_active = self.router.hub.now
+        self.link = None
+        self.connecting = False
+        self.request_ended = False
+        self.answer_begun = False
+        self.answer_ended = False
+        self.discarding = False
+        self.head_request = False
+        self.repeatable = False
+        self.retried = False
+        self.framing = NO_BODY
+        self.owed = 0
+        self.keeping = False
+        self.head_waits = False
+        self.gzip_wanted = False
+        self.gzip = None
+        self.kept.length = 0
+        return 0
+
+    cdef int begin(self, RequestHead* head, FieldList fields, const uint8_t* rest, Py_ssize_t n, bint end) except -1:
+        if head.target_len == go_away_len and memcmp(head.target, go_away_path, go_away_len) == 0:
+            self.router.session.send_data(self.stream, NULL, 0, True)
+            self.router.spoken()
+            self.off()
+            self.ledger.owner.on_go_away()
+            return 0
+        self.begin_counting()
+        self.head_request = head.is_head
+        self.repeatable = idempotent(head.method, head.method_len)
+        self.gzip_wanted = self.compression and not head.is_head and accepts_gzip(fields)
+        self.keeping = True
+        self.write_head(head, fields, end and n == 0)
+        if n or end:
+            self.take_body(rest, n, end)
+        elif self.framing != UNSETTLED:
+            self.ask_link(False)
+        return 0
+
+    # The head for the application, in `kept`. `end`: the stream has ended with it.
+    cdef int write_head(self, RequestHead* head, FieldList fields, bint end) except -1:
+        cdef OutBuffer out = self.kept
+        cdef Field* f
+        cdef Field* length = NULL
+        cdef bint chunked = False
+        cdef int i
+        out.write(head.method, head.method_len)
+        text(out, " ", 1)
+        out.write(head.target, head.target_len)
+        text(out, " HTTP/1.1\r\n", 11)
+        for i in range(fields.count):
+            f = &fields.at[i]
+            if f.token:
+                if LAST_PSEUDO < f.token <= LAST_HOP:
+                    chunked = chunked or f.token == T_TRANSFER_ENCODING
+                    continue
+                if f.token == T_EXPECT or T_X_POOL_ID <= f.token <= T_X_CHANNEL_ID:
+                    continue
+                if f.token == T_CONTENT_LENGTH:
+                    length = f
+                    continue
+            if head.connection_options and named_by_connection(fields, f.name, f.name_len):
+                continue
+            write_field(out, f.name, f.name_len, f.value, f.value_len)
+        lines(out, self.app_lines)
+        self.body_left = parse_size(length.value, length.value_len) if length != NULL and not chunked else -1
+        if self.body_left >= 0:
+            self.framing = LENGTH
+            write_field(out, length.name, length.name_len, length.value, length.value_len)
+            text(out, "\r\n", 2)
+        elif chunked:
+            self.settle_framing(True)
+        elif end:
+            self.settle_framing(False)
+        elif bodiless(head.method, head.method_len):
+            self.framing = UNSETTLED
+        else:
+            self.settle_framing(True)
+        return 0
+
+    cdef int settle_framing(self, bint body) except -1:
+        if body:
+            self.framing = CHUNKED
+            text(self.kept, "transfer-encoding: chunked\r\n\r\n", 30)
+        else:
+            self.framing = NO_BODY
+            text(self.kept, "\r\n", 2)
+        return 0
+
+    cdef int take_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        if end:
+            self.request_ended = True
+        if self.discarding:
+            if not end:
+                self.router.session.consumed(self.stream, n)
+                self.router.spoken()
+            return self.check_done()
+        if self.framing == UNSETTLED:
+            self.settle_framing(n > 0)
+        self.owed += n
+        if self.framing == CHUNKED:
+            if n:
+                self.put(p, n, True)
+            if end:
+                self.put(NULL, 0, True)
+        elif self.framing == LENGTH:
+            if n > self.body_left or (end and n < self.body_left):
+                # More or less than was announced: what follows on the application's connection would be misread.
+                return self.fail(INTERNAL_ERROR)
+            self.body_left -= n
+            self.put(p, n, False)
+        elif n:
+            return self.fail(INTERNAL_ERROR)
+        if self.link is not None:
+            self.link.touch()
+        elif not self.connecting:
+            return self.ask_link(False)
+        return self.check_done() if end else 0
+
+    # Body bytes towards the application; chunk: framed, and none at all is the last chunk.
+    cdef int put(self, const uint8_t* p, Py_ssize_t n, bint chunk) except -1:
+        cdef int way
+        cdef OutBuffer out
+        if self.keeping and self.link is not None and self.kept.length + n > KEPT_REQUEST:
+            self.keeping = False
+            self.kept.length = 0
+        for way in range(2):
+            if way == 0:
+                if not self.keeping:
+                    continue
+                out = self.kept
+            else:
+                if self.link is None:
+                    continue
+                out = self.link.out
+            if not chunk:
+                out.write(p, n)
+            elif n:
+                write_chunk(out, p, n)
+            else:
+                write_last_chunk(out)
+        return 0
+
+    cdef int ask_link(self, bint fresh) except -1:
+        cdef AppLink link = self.pool.lend(self, fresh)
+        if link is not None:
+            return self.attach(link)
+        self.connecting = True
+        return 0
+
+    cdef int attach(self, AppLink link) except -1:
+        self.connecting = False
+        self.link = link
+        link.begin(self, self.head_request)
+        link.out.write(self.kept.data, self.kept.length)
+        # A new connection cannot have gone stale, so nothing is kept for a second try.
+        self.keeping = link.served > 0 and self.kept.length <= KEPT_REQUEST
+        if not self.keeping:
+            self.kept.length = 0
+        return link.touch()
+
+    cdef int on_link(self, AppLink link) except -1:
+        if self.state == BUSY and self.connecting:
+            return self.attach(link)
+        # Whoever asked is gone: the next one can have it.
+        return self.pool.put(link)
+
+    cdef int on_no_link(self, bint refused, str why) except -1:
+        if self.state != BUSY or not self.connecting:
+            return 0
+        if refused:
+            self.ledger.owner.on_app_refused(why)
+        else:
+            self.ledger.owner.on_trouble(why)
+        # The application has not seen the request (a second try is made only where that makes no difference), so the
+        # router may send it elsewhere.
+        return self.fail(REFUSED_STREAM)
+
+    cdef int credit(self) except -1:
+        cdef Py_ssize_t owed = self.owed
+        if owed:
+            self.owed = 0
+            if not self.request_ended:
+                self.router.session.consumed(self.stream, owed)
+                return self.router.spoken()
+        return 0
+
+    cdef int on_app_room(self) except -1:
+        return self.credit()
+
+    # An application that has answered and does not read on will never take the rest.
+    cdef int on_app_stuck(self) except -1:
+        if self.answer_ended:
+            return self.abandon_app()
+        return 0
+
+    # The answer ---------------------------------------------------------------------------------------------------
+
+    cdef int on_answer(self, const ResponseHead* head, FieldList fields, bint end) except -1:
+        cdef OutBuffer out = scratch
+        cdef Field* f
+        cdef bint squeeze = False
+        cdef bint vary = False
+        cdef int i
+        self.keeping = False
+        self.kept.length = 0
+        self.answer_begun = True
+        if self.compression and compressible(head, fields, self.head_request):
+            vary = not varies(fields)
+            squeeze = self.gzip_wanted
+        out.length = 0
+        write_status_line(out, head.status, head.reason, head.reason_len)
+        lines(out, self.answer_lines)
+        for i in range(fields.count):
+            f = &fields.at[i]
+            if f.token:
+                if LAST_PSEUDO < f.token <= LAST_HOP or f.token == T_X_LAMBDA_ID or f.token == T_X_CHANNEL_ID:
+                    continue
+                if squeeze:
+                    if f.token == T_CONTENT_LENGTH:
+                        continue
+                    if f.token == T_ETAG and f.value_len and f.value[0] == 0x22:
+                        # Other bytes, same meaning: a strong validator becomes a weak one (RFC 9110 section 8.8.1).
+                        text(out, "etag: W/", 8)
+                        out.write(f.value, f.value_len)
+                        text(out, "\r\n", 2)
+                        continue
+            if head.connection_options and named_by_connection(fields, f.name, f.name_len):
+                continue
+            write_field(out, f.name, f.name_len, f.value, f.value_len)
+        if vary:
+            text(out, "vary: accept-encoding\r\n", 23)
+        if squeeze:
+            text(out, "content-encoding: gzip\r\n", 24)
+            self.gzip = new_gzip()
+            self.gzip_unflushed = False
+        text(out, "\r\n", 2)
+        self.head_waits = True
+        if end:
+            self.emit(NULL, 0, True)
+        return 0
+
+    cdef int on_answer_data(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        if self.gzip is None:
+            return self.emit(p, n, end)
+        squeezed = self.gzip.compress(PyBytes_FromStringAndSize(<const char*> p, n)) if n else b""
+        if end:
+            return self.emit_gzip(squeezed + self.gzip.flush(), True)
+        self.gzip_unflushed = True
+        return self.emit_gzip(squeezed, False)
+
+    cdef int emit_gzip(self, bytes piece, bint end) except -1:
+        if end or PyBytes_GET_SIZE(piece):
+            return self.emit(<const uint8_t*> PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece), end)
+        return 0
+
+    # Everything one read brought has been seen: what it brought leaves now, so that streaming streams.
+    cdef int on_answer_pause(self) except -1:
+        if self.answer_ended:
+            if not self.request_ended and (not self.link.reusable or self.link.paused):
+                return self.abandon_app()
+            return self.check_done()
+        if self.gzip is not None and self.gzip_unflushed:
+            self.gzip_unflushed = False
+            self.emit_gzip(self.gzip.flush(zlib.Z_SYNC_FLUSH), False)
+        if self.head_waits:
+            self.emit(NULL, 0, False)
+        return 0
+
+    cdef int emit(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        cdef RouterLink router = self.router
+        if self.head_waits:
+            self.head_waits = False
+            if n <= ONE_PIECE:
+                if n:
+                    scratch.write(p, n)
+                router.session.send_data(self.stream, scratch.data, scratch.length, end)
+                n = 0
+            else:
+                router.session.send_data(self.stream, scratch.data, scratch.length, False)
+                router.session.send_data(self.stream, p, n, end)
+            if scratch.capacity > KEPT_BUFFER * 4:
+                scratch.clear()
+        elif n or end:
+            router.session.send_data(self.stream, p, n, end)
+        if end:
+            self.answer_ended = True
+        elif self.stream.pending > PENDING_HIGH:
+            self.link.stop_reading()
+        return router.spoken()
+
+    cdef int on_drained(self) except -1:
+        if self.state != BUSY:
+            return 0
+        if self.answer_ended:
+            return self.check_done()
+        if self.link is not None:
+            return self.link.start_reading()
+        return 0
+
+    cdef int on_app_lost(self, AppLink link, int fault) except -1:
+        self.link = None
+        if self.answer_ended:
+            return self.abandon_app()
+        if self.keeping and not self.retried and not link.answered and (self.repeatable or fault == APP_RESET):
+            # The connection had waited in the pool and went stale before the application saw the request.
+            self.retried = True
+            return self.ask_link(True)
+        return self.fail(INTERNAL_ERROR if fault == APP_BAD_HEAD or fault == APP_BAD_BODY else CANCEL)
+
+    # The answer is out and the application wants no more of the request.
+    cdef int abandon_app(self) except -1:
+        cdef AppLink link = self.link
+        self.link = None
+        if link is not None:
+            link.drop()
+        self.discarding = True
+        self.credit()
+        return self.check_done()
+
+    # The end ----------------------------------------------------------------------------------------------------------
+
+    cdef int check_done(self) except -1:
+        cdef AppLink link
+        if not (self.answer_ended and self.request_ended):
+            return 0
+        link = self.link
+        if link is not None:
+            self.link = None
+            link.release()
+        if self.stream.pending:
+            return 0
+        return self.over(self.misread == 0)
+
+    cdef int fail(self, uint32_t code) except -1:
+        cdef AppLink link = self.link
+        self.link = None
+        if link is not None:
+            link.drop()
+        self.router.session.reset(self.stream, code)
+        self.router.spoken()
+        return self.over(False)
+
+    # The request has left this channel, relayed to its end or not: the slot is free.
+    cdef int over(self, bint whole) except -1:
+        cdef Ledger ledger = self.ledger
+        ledger.in_flight -= 1
+        ledger.last_active = self.router.hub.now
+        if whole:
+            ledger.requests += 1
+        else:
+            ledger.aborted += 1
+        self.connecting = False
+        self.gzip = None
+        self.kept.length = 0
+        if self.kept.capacity > KEPT_BUFFER:
+            self.kept.clear()
+        if self.carry.capacity > KEPT_BUFFER:
+            self.carry.clear()
+        return self.open_stream()
+
+
+cdef object new_gzip():
+    global zlib
+    if zlib is None:
+        import zlib as module
+        zlib = module
+    return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)

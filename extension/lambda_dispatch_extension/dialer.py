@@ -1,0 +1,106 @@
+"""Connections to the router: TCP, or TLS with ALPN h2."""
+
+import asyncio
+import socket
+from typing import Any
+
+from lambda_dispatch.wire import Hub
+from lambda_dispatch_extension.options import Options
+from lambda_dispatch_extension.payload import Invocation
+from lambda_dispatch_extension.router_link import Ledger, RouterLink
+
+# A router that cannot be reached is tried again for this long: long enough for a router that is just being replaced,
+# short enough that an invoke which can do nothing costs no more than a second or two.
+TRY_FOR = 0.75  # s; a try that began earlier may end later
+PAUSE = 0.25  # s
+# A peer that vanished without a word is noticed by the ping; this is for connections on which nothing is asked.
+KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 10, 5, 3
+
+
+class Unreachable(Exception):
+    """No connection to the router."""
+
+
+class Dialer:
+    def __init__(self, options: Options, hub: Hub) -> None:
+        self.options = options
+        self.hub = hub
+        self._tls: Any = None
+
+    async def dial(self, invocation: Invocation, ledger: Ledger) -> list[RouterLink]:
+        """As many connections as the invocation asks for; all of them or none."""
+        tasks = [asyncio.ensure_future(self._persist(invocation, ledger)) for _ in range(invocation.connections)]
+        try:
+            return list(await asyncio.gather(*tasks))
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            for link in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(link, RouterLink):
+                    link.cut()
+            raise
+
+    async def _persist(self, invocation: Invocation, ledger: Ledger) -> RouterLink:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + TRY_FOR
+        while True:
+            try:
+                return await self._connect(invocation, ledger)
+            except TimeoutError:
+                why = f"no connection within {self.options.router_connect:g} s"
+            except OSError as error:
+                why = str(error)
+            if loop.time() >= until:
+                raise Unreachable(f"{invocation.scheme}://{invocation.authority}: {why}")
+            await asyncio.sleep(PAUSE)
+
+    async def _connect(self, invocation: Invocation, ledger: Ledger) -> RouterLink:
+        def link() -> Any:  # a Wire is a BufferedProtocol by its methods, not by its base
+            return RouterLink(self.hub, ledger, invocation.scheme, invocation.authority)
+
+        tls = self._context() if invocation.scheme == "https" else None
+        async with asyncio.timeout(self.options.router_connect):
+            transport, protocol = await asyncio.get_running_loop().create_connection(
+                link,
+                invocation.host,
+                invocation.port,
+                ssl=tls,
+                server_hostname=invocation.host if tls else None,
+            )
+        assert isinstance(protocol, RouterLink)
+        keep_alive(transport.get_extra_info("socket"))
+        if tls is not None:
+            self._check_peer(transport, protocol)
+        return protocol
+
+    def _context(self) -> Any:
+        if self._tls is None:
+            import ssl
+
+            context = ssl.create_default_context(cafile=self.options.ca_file or None)
+            if not self.options.ca_file:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            context.set_alpn_protocols(["h2"])
+            self._tls = context
+        return self._tls
+
+    def _check_peer(self, transport: asyncio.BaseTransport, link: RouterLink) -> None:
+        session = transport.get_extra_info("ssl_object")
+        if session.selected_alpn_protocol() != "h2":
+            link.cut()
+            raise OSError("the router did not choose h2 by ALPN")
+        if self.options.fingerprint:
+            import hashlib
+
+            found = hashlib.sha256(session.getpeercert(True)).digest()
+            if found != self.options.fingerprint:
+                link.cut()
+                raise OSError(f"the router's certificate has SHA-256 {found.hex()}, not the pinned fingerprint")
+
+
+def keep_alive(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_COUNT)

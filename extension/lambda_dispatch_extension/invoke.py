@@ -1,0 +1,332 @@
+"""One invoke, from its payload to its exit reason: the one owner of its connections and channels.
+
+    dial ─> park every channel ─> serve ─┬─ idle, deadline: ask the router to close, serve until it has answered
+                                         ├─ go-away, 409: stop parking, finish what is in flight
+                                         ├─ a broken channel or connection, another status: end within 2 s
+                                         └─ shutdown: give back what is parked, finish what 200 ms allow
+
+Nothing here runs per request. The channels tell of what is rare (the on_ methods, called from within a read), the clock
+looks at their Ledger every TICK.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+from lambda_dispatch.wire import Hub
+from lambda_dispatch_extension import exits
+from lambda_dispatch_extension.app_link import AppPool
+from lambda_dispatch_extension.channel import Channel
+from lambda_dispatch_extension.dialer import Dialer, Unreachable
+from lambda_dispatch_extension.log import say
+from lambda_dispatch_extension.options import Options
+from lambda_dispatch_extension.payload import Invocation
+from lambda_dispatch_extension.router_link import Ledger, RouterLink
+
+TICK = 0.1  # s
+PING_EVERY = 5.0  # s
+PING_PATIENCE = 5.0  # s without an answer to a ping: the router is gone
+ACCEPT_PATIENCE = 5.0  # s until the router has taken the first channel
+FAREST_DEADLINE = 900.0  # s, Lambda's longest invocation; more can only come from a test tool ...
+TEST_DEADLINE = 60.0  # s ... and is taken as this
+STALE_AFTER = 5.0  # s
+LAST_SECOND = 1.0  # s before the deadline at which everything is cut, so that the invoke is still answered
+AFTER_FAULT = 1.0  # s that requests in flight have when the router or the application is lost
+RELEASE_PATIENCE = 0.5  # s that parked channels wait for the router's go-away once it knows that we are closing
+# A router that closes an instance which lived longer waits for its replacement first (protocol.md section 3).
+LONG_LIVED, REPLACEMENT_SHARE, REPLACEMENT_MOST = 10.0, 0.1, 5.0
+TROUBLES = 20  # per-request troubles that are logged, so that a broken client does not fill the log
+NEVER = float("inf")
+
+
+class AppDown(Exception):
+    """The application refuses connections: this environment is of no use any more."""
+
+
+class Invoke:
+    def __init__(self, options: Options, hub: Hub, pool: AppPool, dialer: Dialer, invocation: Invocation) -> None:
+        self.options = options
+        self.hub = hub
+        self.pool = pool
+        self.dialer = dialer
+        self.invocation = invocation
+        self.ledger = Ledger(self)
+        self.links: list[RouterLink] = []
+        self.channels: list[Channel] = []
+        self.reasons: set[str] = set()
+        self.app_down = ""  # why the application is taken to be gone
+        self.shutting_down = False
+        self._changed = asyncio.Event()
+        self._began = time.monotonic()
+        self._accepted = 0.0  # when the router took the first channel
+        self._deadline = NEVER
+        self._margin = 0.0
+        self._closing = False  # the router was asked to close
+        self._closing_until = NEVER  # ... and has this long to answer
+        self._refuse_at = NEVER  # when channels without a request are given back
+        self._cut_at = NEVER  # when requests in flight are ended
+        self._next_ping = NEVER
+        self._pings: dict[RouterLink, float] = {}  # unanswered ones, and when they were sent
+        self._troubles = 0
+
+    # The course -------------------------------------------------------------------------------------------------------
+
+    async def run(self, deadline: float | None, app_ready: Callable[[], Awaitable[None]]) -> str:
+        """Serves until something ends it and returns the exit reason. deadline: seconds since the epoch."""
+        self._set_deadline(deadline)
+        if self.options.force_deadline is not None and time.time() - self.invocation.sent > STALE_AFTER:
+            return exits.SELF_STALE_REQUEST
+        await app_ready()
+        if self.invocation.init_only:
+            return exits.SELF_INIT_ONLY
+        try:
+            self.links = await self.dialer.dial(self.invocation, self.ledger)
+        except Unreachable as error:
+            say(f"invoke {self.invocation.lambda_id}: the router cannot be reached: {error}")
+            return exits.ROUTER_UNREACHABLE
+        try:
+            self._park_all()
+            await self._serve()
+        finally:
+            for channel in self.channels:
+                channel.cut()
+            for link in self.links:
+                link.shut()
+        if self.app_down:
+            raise AppDown(self.app_down)
+        return exits.worst(self.reasons or {exits.ROUTER_GO_AWAY})
+
+    def _set_deadline(self, deadline: float | None) -> None:
+        left = FAREST_DEADLINE if deadline is None else deadline - time.time()
+        if left > FAREST_DEADLINE:
+            left = TEST_DEADLINE
+        if self.options.force_deadline is not None:
+            left = self.options.force_deadline
+        self._deadline = self._began + left
+        self._margin = self.options.margin(left)
+
+    def _park_all(self) -> None:
+        invocation = self.invocation
+        for number in range(invocation.channels):
+            channel = Channel(
+                self.links[number % len(self.links)],
+                self.pool,
+                invocation.pool_id,
+                invocation.lambda_id,
+                str(uuid4()),
+                compression=self.options.compression,
+            )
+            self.channels.append(channel)
+            channel.park()
+        if not invocation.channels:
+            self._accepted = time.monotonic()
+
+    async def _serve(self) -> None:
+        parked_at = time.monotonic()
+        if self.shutting_down:
+            self.begin_shutdown(0.0)
+        while not self._over():
+            now = time.monotonic()
+            if not self._accepted and now - parked_at > ACCEPT_PATIENCE:
+                self.on_broken(f"the router took no channel within {ACCEPT_PATIENCE:g} s")
+            self._watch(now)
+            self._keep_promises(now)
+            if self._over():
+                return
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(max(0.0, min(TICK, self._cut_at - now, self._refuse_at - now))):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+
+    def _over(self) -> bool:
+        """Whether nothing is left to do: no channel open, no close call unanswered."""
+        if self.ledger.channels or self._closing_until != NEVER:
+            return False
+        return bool(self.reasons) or self.shutting_down
+
+    def _watch(self, now: float) -> None:
+        """The clock of an instance that serves: deadline, idleness, ping."""
+        if not self._accepted or self._closing or self.reasons or self.shutting_down:
+            return
+        if self._deadline - now < self._margin:
+            self._ask_close(exits.SELF_DEADLINE)
+        elif (
+            not self.ledger.in_flight and now - max(self._accepted, self.ledger.last_active / 1e9) > self.options.grace
+        ):
+            self._ask_close(exits.SELF_LAST_ACTIVE)
+        elif now >= self._next_ping:
+            self._next_ping = now + PING_EVERY
+            self._ping(now)
+
+    def _keep_promises(self, now: float) -> None:
+        """What was put off until a certain time."""
+        if any(now - sent > PING_PATIENCE for sent in self._pings.values()):
+            self._pings.clear()
+            self.on_broken(f"no answer to a ping within {PING_PATIENCE:g} s")
+        if now >= self._closing_until:
+            self._close_answered()
+        if now >= self._refuse_at:
+            self._refuse_at = NEVER
+            for channel in self.channels:
+                channel.refuse()
+        if now >= min(self._cut_at, self._deadline - LAST_SECOND):
+            self._cut_at = NEVER
+            self.reasons = self.reasons or {exits.SELF_DEADLINE}
+            self._closing_until = NEVER
+            for channel in self.channels:
+                channel.cut()
+
+    # Ways to end ------------------------------------------------------------------------------------------------------
+
+    def _patience(self, now: float) -> float:
+        """How long the router may take to let go of us once it knows that we are closing."""
+        lived = now - self._began
+        wait = min(lived * REPLACEMENT_SHARE, REPLACEMENT_MOST) if lived > LONG_LIVED else 0.0
+        return wait + RELEASE_PATIENCE
+
+    def _ask_close(self, reason: str) -> None:
+        """Asks the router to close; requests are served, and channels parked, until it has answered."""
+        self.reasons.add(reason)
+        if self._closing:
+            return
+        self._closing = True
+        self._wake()
+        invocation = self.invocation
+        path = f"/api/chunked/close/{invocation.lambda_id}"
+        for link in self.links:
+            if link.call(path, invocation.pool_id, invocation.lambda_id, self._on_close_answer):
+                self._closing_until = time.monotonic() + self._patience(time.monotonic()) + AFTER_FAULT
+                return
+        self._close_answered()
+
+    def _on_close_answer(self, status: int) -> None:
+        if status != 200:
+            say(f"invoke {self.invocation.lambda_id}: close was answered with {status or 'nothing'}")
+        if self._closing_until != NEVER:
+            self._close_answered()
+
+    def _close_answered(self) -> None:
+        self._closing_until = NEVER
+        self._release()
+
+    def _release(self) -> None:
+        """Stops parking; what is parked waits a little for the router's go-away."""
+        now = time.monotonic()
+        self.ledger.parking = False
+        self._refuse_at = min(self._refuse_at, now + self._patience(now))
+        self._wake()
+
+    def _end(self, reason: str, in_flight: float) -> None:
+        """Gives back what is parked now; requests in flight have so many seconds."""
+        now = time.monotonic()
+        self.reasons.add(reason)
+        self.ledger.parking = False
+        self._refuse_at = now
+        self._cut_at = min(self._cut_at, now + in_flight)
+        self._wake()
+
+    def begin_shutdown(self, in_flight: float) -> None:
+        """The environment ends."""
+        self.shutting_down = True
+        self._ask_close(exits.SELF_DEADLINE)
+        self._end(exits.SELF_DEADLINE, in_flight)
+        self._closing_until = NEVER
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    # What the channels tell -------------------------------------------------------------------------------------------
+
+    def on_parked(self, channel: Channel) -> None:
+        if not self._accepted:
+            self._accepted = time.monotonic()
+            self._next_ping = self._accepted + PING_EVERY
+
+    def on_off(self) -> None:
+        if not self.ledger.channels:
+            self._wake()
+
+    def on_go_away(self) -> None:
+        if not self._closing:
+            self.reasons.add(exits.ROUTER_GO_AWAY)
+        self._release()
+
+    def on_status(self, channel: Channel, status: int) -> None:
+        if status == 409:
+            self.on_go_away()
+            return
+        say(f"invoke {self.invocation.lambda_id}: the router answered a channel with {status}")
+        self._end(exits.of_status(status), NEVER)
+
+    def on_broken(self, why: str) -> None:
+        say(f"invoke {self.invocation.lambda_id}: {why}")
+        self._end(exits.ROUTER_CONNECTION_ERROR, AFTER_FAULT)
+        self._tell_router()
+
+    def on_channel_error(self, why: str) -> None:
+        say(f"invoke {self.invocation.lambda_id}: {why}")
+        self._end(exits.CHANNEL_ERROR_OTHER, AFTER_FAULT)
+        self._tell_router()
+
+    def on_link_lost(self, link: RouterLink, why: str) -> None:
+        self._pings.pop(link, None)
+        if not self.ledger.channels and (self.reasons or self.shutting_down):
+            return
+        say(f"invoke {self.invocation.lambda_id}: {why}")
+        # What other connections carry has nothing to do with this one and may end in its own time.
+        alive = any(not other.down for other in self.links)
+        self._end(exits.ROUTER_CONNECTION_ERROR, NEVER if alive else 0.0)
+        if alive:
+            self._tell_router()
+
+    def on_app_refused(self, why: str) -> None:
+        if self.app_down:
+            return
+        self.app_down = why
+        say(f"invoke {self.invocation.lambda_id}: the application is gone: {why}")
+        self._end(exits.APP_CONNECTION_ERROR, AFTER_FAULT)
+        self._tell_router()
+
+    def on_app_died(self, why: str) -> None:
+        if not self.app_down:
+            self.app_down = why
+            self._end(exits.APP_CONNECTION_CLOSED, 0.0)
+            self._tell_router()
+
+    def on_trouble(self, why: str) -> None:
+        self._troubles += 1
+        if self._troubles <= TROUBLES:
+            say(f"invoke {self.invocation.lambda_id}: {why}")
+
+    def _tell_router(self) -> None:
+        """A close call as a courtesy: what it is answered changes nothing, but it must have left."""
+        self._ask_close(next(iter(self.reasons)))
+        if self._closing_until != NEVER:
+            self._closing_until = min(self._closing_until, time.monotonic() + AFTER_FAULT)
+
+    def _ping(self, now: float) -> None:
+        invocation = self.invocation
+        path = f"/api/chunked/ping/{invocation.lambda_id}"
+        for link in self.links:
+
+            def answered(status: int, link: RouterLink = link) -> None:
+                self._pings.pop(link, None)
+                self._on_ping_answer(status)
+
+            self._pings[link] = now
+            if not link.call(path, invocation.pool_id, invocation.lambda_id, answered):
+                del self._pings[link]
+
+    def _on_ping_answer(self, status: int) -> None:
+        if self.reasons or status == 200:
+            return
+        if status == 409:
+            self.on_go_away()
+        elif status == 0:
+            self.on_broken("a ping was not answered")
+        else:
+            say(f"invoke {self.invocation.lambda_id}: a ping was answered with {status}")
+            self._end(exits.of_status(status), NEVER)

@@ -1,0 +1,404 @@
+"""The supervisor's loop: start what is missing, hear who is ready, who died and who hangs, replace, drain, end.
+
+    starting    every seat is being filled for the first time; a configuration error, or a seat that cannot be filled,
+                ends the router
+    running     who dies is replaced; SIGHUP replaces the workers one after the other, each only when its
+                successor is ready
+    stopping    SIGTERM or SIGINT: the workers drain, then the scaler ends, then we do. A second one hurries them, a
+                third kills
+
+Signals, deaths and news from the board all arrive as readable descriptors; every wait has a time at which it ends.
+"""
+
+import json
+import os
+import select
+import signal
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from setproctitle import setproctitle
+
+from lambda_dispatch.boot import EXIT_BOOT, EXIT_CONFIG, Boot
+from lambda_dispatch.config import RouterConfig
+from lambda_dispatch.supervisor import child as children
+from lambda_dispatch.supervisor.child import Child, how_it_ended
+from lambda_dispatch.supervisor.runtime import Whereabouts
+from lambda_dispatch.supervisor.seat import SECOND, Seat
+from lambda_dispatch.supervisor.signals import SignalQueue
+from lambda_dispatch.supervisor.sockets import BACKLOG, Listeners, PortError
+from lambda_dispatch.telemetry import log
+from lambda_dispatch_core.board import WORKER_FREE, WORKER_READY, Board, make_bell, ring, silence
+
+EX_UNAVAILABLE = 69
+
+# Heartbeats come every second; they are looked at as often.
+WATCH = SECOND
+# A hung process gets this long to write its traceback after SIGABRT.
+ABORT_GRACE = SECOND
+# Importing everything takes a second on a slow machine under load; a minute is no start.
+BOOT_TIMEOUT = 60 * SECOND
+# Workers end by themselves within the drain deadline and what instances get to leave; then they are killed.
+DRAIN_MARGIN = 3 * SECOND
+# The scaler has nothing left to wait for when the workers have ended but the answers of invokes.
+SCALER_DEADLINE = 4 * SECOND
+# Another worker was in the middle of the same counter: that takes it nanoseconds, or it is dead and about to be reaped.
+SETTLE_AGAIN = SECOND // 100
+
+
+class Supervisor:
+    def __init__(
+        self,
+        config: RouterConfig,
+        worker_argv: Sequence[str] = (),
+        scaler_argv: Sequence[str] = (),
+        hang_timeout: float = 15.0,
+    ) -> None:
+        self.config = config
+        self.argv = {
+            "worker": list(worker_argv) or children.python("lambda_dispatch.worker"),
+            "scaler": list(scaler_argv) or children.python("lambda_dispatch.scaler"),
+        }
+        self.hang_timeout = int(hang_timeout * SECOND)
+        self.seats = [Seat("worker", index) for index in range(config.workers)]
+        self.scaler_seat = Seat("scaler", 0)
+        self.announced = False
+        self.stopping = 0  # how often we were told to
+        self.exit_code = 0
+        self.rolling: deque[Seat] = deque()  # workers still to be replaced
+        self.rolling_since = 0  # who was started later needs no replacing
+        self.unsettled: list[Child] = []  # dead workers whose reservations could not all be returned yet
+        self.watched_at = 0
+
+    # birth ------------------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        with ExitStack() as undo:
+            try:
+                self._open(undo)
+            except (PortError, OSError) as error:
+                log.error("cannot start", problem=str(error))
+                return getattr(error, "exit_code", EX_UNAVAILABLE)
+            self._loop()
+        log.info("ended", exit_code=self.exit_code)
+        return self.exit_code
+
+    def _open(self, undo: ExitStack) -> None:
+        setproctitle("lambda-dispatch: supervisor")
+        config = self.config
+        slots = 2 * config.workers
+        self.listeners = Listeners(config)
+        undo.callback(self.listeners.close)
+        self.board = Board.create(slots)
+        undo.callback(self.board.close)
+        self.whereabouts = Whereabouts()
+        undo.callback(self.whereabouts.close)
+        self.whereabouts.open_peers(slots, BACKLOG)
+        self.bells = tuple(make_bell() for _ in range(slots))
+        self.scaler_bell = make_bell()
+        self.bell = make_bell()
+        # Nobody ever writes into it; that its one writing end is gone says that we are.
+        self.life_fd, alive_fd = os.pipe()
+        for fd in (*self.bells, self.scaler_bell, self.bell, self.life_fd, alive_fd):
+            undo.callback(os.close, fd)
+        self.signals = SignalQueue()
+        undo.callback(self.signals.close)
+        undo.callback(self._kill_all)
+        pool = self.board.claim_pool(str(config.function).encode(), time.monotonic_ns())
+        assert pool is not None and pool[0] == 0, "the first pool of a new board is pool 0"
+        self.board.set_pool_limits(
+            0,
+            limit=config.max_concurrent_count,
+            channels=config.channel_count,
+            min_instances=config.min_instances,
+            max_instances=config.max_instances,
+        )
+        self.whereabouts.announce(self.listeners.ports, self.board.fd)
+
+    def _kill_all(self) -> None:
+        for child in self._children():
+            child.process.kill()
+            child.process.wait()
+
+    # the loop ---------------------------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        poll = select.poll()
+        poll.register(self.signals.fd, select.POLLIN)
+        poll.register(self.bell, select.POLLIN)
+        while True:
+            now = time.monotonic_ns()
+            self._settle()
+            self._fill(now)
+            self._roll(now)
+            self._watch(now)
+            self._end_scaler(now)
+            if self.stopping and not self._children():
+                return
+            # Rounded up: waking a little early would only go round once more.
+            poll.poll(-(-max(0, self._next_due(now) - now) // 1_000_000))
+            for number in self.signals.take():
+                self._on_signal(number)
+            silence(self.bell)
+            self._on_news()
+
+    def _next_due(self, now: int) -> int:
+        due = [self.watched_at + WATCH]
+        due += [child.kill_at for child in self._children() if child.kill_at]
+        if self.unsettled:
+            due.append(now + SETTLE_AGAIN)
+        if not self.stopping:
+            due += [seat.start_at for seat in (*self.seats, self.scaler_seat) if seat.child is None]
+        return min(due)
+
+    def _children(self) -> list[Child]:
+        return [child for seat in (*self.seats, self.scaler_seat) for child in seat.children]
+
+    def _workers(self) -> list[Child]:
+        return [child for seat in self.seats for child in seat.children]
+
+    # starting ---------------------------------------------------------------------------------------------------------
+
+    def _fill(self, now: int) -> None:
+        if self.stopping:
+            return
+        for seat in (*self.seats, self.scaler_seat):
+            if seat.child is None and seat.successor is not None:
+                # It was to take over, and now it has to; readiness will come.
+                seat.child, seat.successor = seat.successor, None
+            elif seat.child is None and now >= seat.start_at:
+                seat.child = self._start(seat, now)
+
+    def _start(self, seat: Seat, now: int) -> Child | None:
+        """None when it failed; the seat says when to try again."""
+        if seat.role == "worker":
+            slot = self._free_slot(seat.index)
+            if slot is None:
+                seat.start_at = now + SETTLE_AGAIN
+                return None
+            generation = self.board.start_worker(slot, seat.index, now)
+        else:
+            slot, generation = 0, self.board.start_scaler(now)
+        try:
+            child = children.start(self.argv[seat.role], self._boot(seat, slot, generation), now)
+        except OSError as error:
+            log.error("cannot start a process", role=seat.role, problem=str(error))
+            if seat.role == "worker":
+                self.board.reclaim(slot)
+            seat.failures += 1
+            seat.start_at = now + SECOND
+            self._give_up_if_hopeless(seat)
+            return None
+        if seat.role == "worker":
+            self.board.set_worker_pid(slot, child.pid)
+        else:
+            self.board.set_scaler_pid(child.pid)
+        log.debug("started", process=child.name, pid=child.pid, generation=generation)
+        return child
+
+    def _free_slot(self, wish: int) -> int | None:
+        """A worker slot nobody has: the seat's own if possible, so that in quiet times worker 2 is seat 2."""
+        workers = self.board.list_workers()
+        free = [worker.slot for worker in workers if worker.state == WORKER_FREE]
+        return wish if wish in free else next(iter(free), None)
+
+    def _boot(self, seat: Seat, slot: int, generation: int) -> Boot:
+        worker = seat.role == "worker"
+
+        def sockets(kind: str) -> tuple[int, ...]:
+            return self.listeners.descriptors(seat.index, kind) if worker else ()
+
+        return Boot(
+            role=seat.role,
+            index=slot,
+            generation=generation,
+            listening=seat.index,
+            workers=len(self.seats),
+            config=self.config.to_json(),
+            board_fd=self.board.fd,
+            bell_fd=self.bells[slot] if worker else self.scaler_bell,
+            bells=self.bells,
+            scaler_bell_fd=self.scaler_bell,
+            supervisor_bell_fd=self.bell,
+            front_fds=sockets("http"),
+            front_tls_fds=sockets("https"),
+            control_fds=sockets("control_http"),
+            control_tls_fds=sockets("control_https"),
+            peer_fd=self.whereabouts.peers[slot].fileno() if worker else -1,
+            peer_addresses=tuple(self.whereabouts.addresses),
+            ports=self.listeners.ports,
+            life_fd=self.life_fd,
+            parent_pid=os.getpid(),
+        )
+
+    # news -------------------------------------------------------------------------------------------------------------
+
+    def _on_news(self) -> None:
+        """Looks at the board for processes that have become ready."""
+        now = time.monotonic_ns()
+        for seat in (*self.seats, self.scaler_seat):
+            for child in seat.children:
+                if child.ready or self._state(child) < WORKER_READY:
+                    continue
+                child.ready = True
+                child.ready_at = now
+                seat.filled()
+                took = round((now - child.started) / SECOND, 3)
+                log.info("ready", process=child.name, pid=child.pid, took=took)
+        if not self.announced and all(seat.child is not None and seat.child.ready for seat in self.seats):
+            self._announce()
+
+    def _state(self, child: Child) -> int:
+        if child.role == "scaler":
+            return self.board.scaler_view().state
+        return self.board.worker_state(child.slot)
+
+    def _announce(self) -> None:
+        self.announced = True
+        ports = {kind: port for kind, port in self.listeners.ports.items() if port}
+        log.info("the router is ready", workers=len(self.seats), pid=os.getpid(), **ports)
+        if self.config.ready_fd >= 0:
+            try:
+                with os.fdopen(self.config.ready_fd, "w") as out:
+                    out.write(json.dumps({**ports, "pid": os.getpid()}) + "\n")
+            except OSError as error:
+                log.warning("nobody reads that we are ready", fd=self.config.ready_fd, problem=str(error))
+
+    # deaths -----------------------------------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        now = time.monotonic_ns()
+        for seat in (*self.seats, self.scaler_seat):
+            for child in seat.children:
+                code = child.process.poll()
+                if code is not None:
+                    self._on_exit(seat, child, code, now)
+
+    def _on_exit(self, seat: Seat, child: Child, code: int, now: int) -> None:
+        if child.role == "worker":
+            if not self.board.reclaim(child.slot):
+                self.unsettled.append(child)
+            # What it held is free again, and what it was to answer nobody will: siblings and the scaler look.
+            for bell in (*self.bells, self.scaler_bell):
+                ring(bell)
+        was_successor = child is seat.successor
+        seat.ended(child, now)
+        ended = how_it_ended(code)
+        if self.stopping or (child.draining and code == 0):
+            log.info("ended", process=child.name, pid=child.pid, by=ended)
+            return
+        log.warning("died", process=child.name, pid=child.pid, by=ended, ready=child.ready)
+        if was_successor:
+            self.rolling.clear()
+            log.error("rolling restart abandoned: the successor did not become ready", kept=seat.role)
+        elif code == EXIT_CONFIG and not (seat.was_filled and any(other.ready for other in self._workers())):
+            # What has become wrong since (a certificate, say) does not take down those that serve.
+            log.error("wrong configuration: not starting again", process=child.name)
+            self._stop(EXIT_CONFIG)
+        else:
+            self._give_up_if_hopeless(seat)
+
+    def _give_up_if_hopeless(self, seat: Seat) -> None:
+        if seat.hopeless and not self.stopping:
+            log.error("giving up: it died each time it was started", role=seat.role, tries=seat.failures)
+            self._stop(EXIT_BOOT)
+
+    def _settle(self) -> None:
+        # The order of deaths does not matter: each makes the others' easier.
+        self.unsettled = [child for child in self.unsettled if not self.board.reclaim(child.slot)]
+
+    # hangs ------------------------------------------------------------------------------------------------------------
+
+    def _watch(self, now: int) -> None:
+        for child in self._children():
+            if child.kill_at and now >= child.kill_at:
+                log.warning("killed: it did not end in time", process=child.name, pid=child.pid)
+                child.kill_at = 0
+                child.send(signal.SIGKILL)
+        late = now - self.watched_at - WATCH
+        if late < 0:
+            return
+        first = self.watched_at == 0
+        self.watched_at = now
+        if not first and late > 2 * WATCH:
+            return  # we were stopped ourselves, and so perhaps were they: their silence means nothing
+        for child in self._children():
+            silent = now - self._heartbeat(child)
+            if child.kill_at or silent < (self.hang_timeout if child.ready else BOOT_TIMEOUT):
+                continue
+            log.error("hangs: aborting it", process=child.name, pid=child.pid, silent=round(silent / SECOND, 1))
+            child.send(signal.SIGABRT)
+            child.kill_at = now + ABORT_GRACE
+
+    def _heartbeat(self, child: Child) -> int:
+        if child.role == "scaler":
+            return self.board.scaler_view().heartbeat
+        return self.board.list_workers()[child.slot].heartbeat
+
+    # replacing --------------------------------------------------------------------------------------------------------
+
+    def _roll(self, now: int) -> None:
+        """One step of the rolling restart: the first seat gets a successor, which takes over when it is ready."""
+        if self.stopping or not self.rolling:
+            return
+        seat = self.rolling[0]
+        old, new = seat.child, seat.successor
+        if new is None:
+            if old is None or not old.ready:
+                return  # it is being filled anyhow; what comes then is replaced, or has just come
+            if old.started > self.rolling_since:
+                self.rolling.popleft()
+                self._roll(now)
+                return
+            seat.successor = self._start(seat, now)
+            if seat.successor is None:
+                self.rolling.clear()
+                log.error("rolling restart abandoned: no successor could be started", kept=old.name)
+        elif old is not None and new.ready and not old.draining:
+            old.draining = True
+            old.kill_at = now + int(self.config.drain_deadline * SECOND) + DRAIN_MARGIN
+            old.send(signal.SIGUSR2)
+
+    # signals ----------------------------------------------------------------------------------------------------------
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if number == signal.SIGCHLD:
+            self._reap()
+        elif number == signal.SIGHUP:
+            if not self.stopping:
+                log.info("SIGHUP: replacing the workers one by one")
+                self.rolling_since = time.monotonic_ns()
+                self.rolling = deque(self.seats)
+        else:
+            self._stop(0)
+
+    def _stop(self, exit_code: int) -> None:
+        now = time.monotonic_ns()
+        self.stopping += 1
+        if self.stopping == 1:
+            self.exit_code = exit_code
+            self.rolling.clear()
+            log.info("stopping", exit_code=exit_code)
+            deadline = now + int(self.config.drain_deadline * SECOND) + DRAIN_MARGIN
+            for child in self._workers():
+                child.draining = True
+                child.kill_at = deadline
+                child.send(signal.SIGTERM)
+        elif self.stopping == 2:
+            log.warning("told to stop again: hurrying")
+            for child in self._children():
+                child.send(signal.SIGTERM)
+        else:
+            log.warning("told to stop a third time: killing")
+            for child in self._children():
+                child.send(signal.SIGKILL)
+
+    def _end_scaler(self, now: int) -> None:
+        """The scaler goes last: until the workers have ended, instances still finish what they have."""
+        scaler = self.scaler_seat.child
+        if self.stopping and scaler is not None and not scaler.draining and not self._workers():
+            scaler.draining = True
+            scaler.kill_at = now + SCALER_DEADLINE
+            scaler.send(signal.SIGTERM)

@@ -1,0 +1,135 @@
+"""Lambda's Runtime and Extensions API for one environment, over real HTTP."""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+PATIENCE = 20.0  # s
+
+
+@dataclass(eq=False)
+class Invocation:
+    id: str
+    payload: bytes
+    deadline: float  # seconds since the epoch
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    response: Any = None
+    error: Any = None
+
+    async def result(self) -> Any:
+        """The response; fails when the invoke failed."""
+        await self.ended()
+        assert self.error is None, self.error
+        return self.response
+
+    async def ended(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await self.done.wait()
+
+
+class RuntimeApi:
+    """Use it as `async with RuntimeApi() as api`."""
+
+    def __init__(self) -> None:
+        self.registered: list[tuple[str, Any]] = []
+        self.init_errors: list[Any] = []
+        self.invocations: dict[str, Invocation] = {}
+        self.nexts = 0
+        self.ready = asyncio.Event()  # `next` was asked for
+        self.init_failed = asyncio.Event()
+        self.event_polled = asyncio.Event()
+        self._waiting: asyncio.Queue[Invocation] = asyncio.Queue()
+        self._shutdown = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+        self.address = ""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._clients:
+            task.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+        await self._server.wait_closed()
+
+    def invoke(self, payload: object, timeout: float = 60.0) -> Invocation:
+        """Queues an invoke; bytes are sent as they are."""
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        invocation = Invocation(f"request-{len(self.invocations)}", body, time.time() + timeout)
+        self.invocations[invocation.id] = invocation
+        self._waiting.put_nowait(invocation)
+        return invocation
+
+    def shut_down(self) -> None:
+        self._shutdown.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            while True:
+                line = await reader.readline()
+                if not line:
+                    return
+                method, path, _ = line.decode().split()
+                headers: dict[str, str] = {}
+                while (line := await reader.readline()) not in (b"\r\n", b""):
+                    name, _, value = line.decode().partition(":")
+                    headers[name.lower()] = value.strip()
+                body = await reader.readexactly(int(headers.get("content-length", "0")))
+                status, extra, answer = await self._answer(method, path, headers, body)
+                head = f"HTTP/1.1 {status} OK\r\ncontent-length: {len(answer)}\r\n"
+                head += "".join(f"{name}: {value}\r\n" for name, value in extra.items())
+                writer.write(head.encode() + b"\r\n" + answer)
+                await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # asyncio's streams would report a cancelled handler as an error
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    async def _answer(
+        self, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        match [method, *path.strip("/").split("/")]:
+            case ["POST", "2020-01-01", "extension", "register"]:
+                self.registered.append((headers["lambda-extension-name"], json.loads(body)))
+                return 200, {"Lambda-Extension-Identifier": "identifier-1"}, b"{}"
+            case ["GET", "2020-01-01", "extension", "event", "next"]:
+                assert headers["lambda-extension-identifier"] == "identifier-1"
+                self.event_polled.set()
+                await self._shutdown.wait()
+                return 200, {}, json.dumps({"eventType": "SHUTDOWN", "shutdownReason": "spindown"}).encode()
+            case ["GET", "2018-06-01", "runtime", "invocation", "next"]:
+                self.nexts += 1
+                self.ready.set()
+                invocation = await self._waiting.get()
+                extra = {
+                    "Lambda-Runtime-Aws-Request-Id": invocation.id,
+                    "Lambda-Runtime-Deadline-Ms": str(int(invocation.deadline * 1000)),
+                }
+                return 200, extra, invocation.payload
+            case ["POST", "2018-06-01", "runtime", "invocation", id, "response"]:
+                self.invocations[id].response = json.loads(body)
+                self.invocations[id].done.set()
+                return 202, {}, b'{"status":"OK"}'
+            case ["POST", "2018-06-01", "runtime", "invocation", id, "error"]:
+                self.invocations[id].error = json.loads(body)
+                self.invocations[id].done.set()
+                return 202, {}, b'{"status":"OK"}'
+            case ["POST", "2018-06-01", "runtime", "init", "error"]:
+                self.init_errors.append(json.loads(body))
+                self.init_failed.set()
+                return 202, {}, b'{"status":"OK"}'
+        return 404, {}, b"{}"
