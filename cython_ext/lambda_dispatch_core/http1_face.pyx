@@ -3,6 +3,8 @@
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 from lambda_dispatch_core.buffer cimport OutBuffer
 from lambda_dispatch_core.fields cimport FieldList
@@ -53,6 +55,16 @@ cdef HeadLimits limits_of(head, line, fields):
     return limits
 
 
+cdef uint8_t* exact_copy(bytes data) except NULL:
+    """The bytes in a block of exactly their size, so that a sanitizer sees a single byte read beyond them."""
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(data)
+    cdef uint8_t* block = <uint8_t*> malloc(n if n else 1)
+    if block == NULL:
+        raise MemoryError()
+    memcpy(block, PyBytes_AS_STRING(data), n)
+    return block
+
+
 cdef object refused(Py_ssize_t error):
     return HeadRefused((<bytes> head_error_reason(<int> error)).decode("ascii"), head_error_status(<int> error))
 
@@ -60,56 +72,62 @@ cdef object refused(Py_ssize_t error):
 def read_request(bytes data not None, *, bint tunnel=False, head=65536, line=16384, fields=128):
     """(length, what the head says, fields as pairs), or None when the head is not whole yet; raises HeadRefused."""
     cdef HeadLimits limits = limits_of(head, line, fields)
-    cdef const uint8_t* p = <const uint8_t*> PyBytes_AS_STRING(data)
     cdef RequestHead request
     cdef FieldList found = FieldList()
     cdef Py_ssize_t used
-    if tunnel:
-        used = parse_tunnel_request(p, PyBytes_GET_SIZE(data), &limits, &request, found)
-    else:
-        used = parse_request(p, PyBytes_GET_SIZE(data), &limits, &request, found)
-    if used == 0:
-        return None
-    if used < 0:
-        raise refused(used)
-    return used, {
-        "method": request.method[:request.method_len],
-        "target": request.target[:request.target_len],
-        "minor": request.minor,
-        "content_length": request.content_length,
-        "chunked": bool(request.chunked),
-        "keep_alive": bool(request.keep_alive),
-        "expect_continue": bool(request.expect_continue),
-        "upgrade": bool(request.upgrade),
-        "is_head": bool(request.is_head),
-        "connection_options": bool(request.connection_options),
-    }, found.pairs()
+    cdef uint8_t* p = exact_copy(data)
+    try:
+        if tunnel:
+            used = parse_tunnel_request(p, PyBytes_GET_SIZE(data), &limits, &request, found)
+        else:
+            used = parse_request(p, PyBytes_GET_SIZE(data), &limits, &request, found)
+        if used == 0:
+            return None
+        if used < 0:
+            raise refused(used)
+        return used, {
+            "method": request.method[:request.method_len],
+            "target": request.target[:request.target_len],
+            "minor": request.minor,
+            "content_length": request.content_length,
+            "chunked": bool(request.chunked),
+            "keep_alive": bool(request.keep_alive),
+            "expect_continue": bool(request.expect_continue),
+            "upgrade": bool(request.upgrade),
+            "is_head": bool(request.is_head),
+            "connection_options": bool(request.connection_options),
+        }, found.pairs()
+    finally:
+        free(p)
 
 
 def read_response(bytes data not None, *, bint tunnel=False, head=65536, line=16384, fields=128):
     """As read_request, for the answer of an application or one that came through the tunnel."""
     cdef HeadLimits limits = limits_of(head, line, fields)
-    cdef const uint8_t* p = <const uint8_t*> PyBytes_AS_STRING(data)
     cdef ResponseHead response
     cdef FieldList found = FieldList()
     cdef Py_ssize_t used
-    if tunnel:
-        used = parse_tunnel_response(p, PyBytes_GET_SIZE(data), &limits, &response, found)
-    else:
-        used = parse_response(p, PyBytes_GET_SIZE(data), &limits, &response, found)
-    if used == 0:
-        return None
-    if used < 0:
-        raise refused(used)
-    return used, {
-        "status": response.status,
-        "reason": response.reason[:response.reason_len],
-        "minor": response.minor,
-        "content_length": response.content_length,
-        "chunked": bool(response.chunked),
-        "keep_alive": bool(response.keep_alive),
-        "connection_options": bool(response.connection_options),
-    }, found.pairs()
+    cdef uint8_t* p = exact_copy(data)
+    try:
+        if tunnel:
+            used = parse_tunnel_response(p, PyBytes_GET_SIZE(data), &limits, &response, found)
+        else:
+            used = parse_response(p, PyBytes_GET_SIZE(data), &limits, &response, found)
+        if used == 0:
+            return None
+        if used < 0:
+            raise refused(used)
+        return used, {
+            "status": response.status,
+            "reason": response.reason[:response.reason_len],
+            "minor": response.minor,
+            "content_length": response.content_length,
+            "chunked": bool(response.chunked),
+            "keep_alive": bool(response.keep_alive),
+            "connection_options": bool(response.connection_options),
+        }, found.pairs()
+    finally:
+        free(p)
 
 
 def parse_many(bytes data not None, str dialect not None, Py_ssize_t rounds):
@@ -147,9 +165,13 @@ cdef class HeadScanner:
 
     def feed(self, bytes data not None):
         """The length of the head once its end is there, else 0."""
+        cdef uint8_t* p
         self._kept += data
-        return scan_head(&self._scan, <const uint8_t*> PyBytes_AS_STRING(self._kept), PyBytes_GET_SIZE(self._kept),
-                         self._lf)
+        p = exact_copy(self._kept)
+        try:
+            return scan_head(&self._scan, p, PyBytes_GET_SIZE(self._kept), self._lf)
+        finally:
+            free(p)
 
 
 @cython.final
@@ -161,18 +183,21 @@ cdef class ChunkedBody:
 
     def feed(self, bytes data not None):
         """(content in this piece, how many bytes of it were used)."""
-        cdef const uint8_t* p = <const uint8_t*> PyBytes_AS_STRING(data)
         cdef Py_ssize_t n = PyBytes_GET_SIZE(data)
         cdef Py_ssize_t at = 0
         cdef Py_ssize_t used, body_len
         cdef const uint8_t* body
         cdef int result = CHUNK_DATA
         cdef list content = []
-        while result == CHUNK_DATA:
-            result = read_chunked(&self._reader, p + at, n - at, &body, &body_len, &used)
-            if result == CHUNK_DATA:
-                content.append(body[:body_len])
-            at += used
+        cdef uint8_t* p = exact_copy(data)
+        try:
+            while result == CHUNK_DATA:
+                result = read_chunked(&self._reader, p + at, n - at, &body, &body_len, &used)
+                if result == CHUNK_DATA:
+                    content.append(body[:body_len])
+                at += used
+        finally:
+            free(p)
         self.done = result == CHUNK_END
         self.bad = result == CHUNK_BAD
         return b"".join(content), at

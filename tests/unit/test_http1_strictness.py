@@ -1,5 +1,7 @@
 """What the front door refuses: each way of being wrong by name, with the reason and the status it is told."""
 
+from typing import Any
+
 import pytest
 
 from lambda_dispatch_core.http1_face import ChunkedBody, HeadRefused, read_request
@@ -288,7 +290,7 @@ LONG = b"x" * 200
         pytest.param(GET, {"fields": 0}, "too-many-fields", 431, id="one field, none allowed"),
     ],
 )
-def test_refused_for_its_size(data: bytes, limits: dict[str, int], reason: str, status: int) -> None:
+def test_refused_for_its_size(data: bytes, limits: dict[str, Any], reason: str, status: int) -> None:
     with pytest.raises(HeadRefused) as refused:
         read_request(data, **limits)
     assert (refused.value.reason, refused.value.status) == (reason, status)
