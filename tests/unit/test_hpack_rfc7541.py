@@ -118,6 +118,14 @@ def test_4_2_the_table_begins_with_4096_bytes() -> None:
     assert len(decoder.table_entries()) == 4096 // 35
 
 
+def test_4_2_a_peer_that_has_not_seen_our_smaller_setting_may_use_the_first_4096_bytes() -> None:
+    decoder = Decoder(max_table_size=0)
+    decoder.decode_block(indexed(b"a", b"1"))
+    assert decoded(decoder, FIRST_DYNAMIC) == [(b"a", b"1")]
+    assert decoded(decoder, size_update(0)) == []
+    refused(FIRST_DYNAMIC, "beyond the dynamic table", decoder)
+
+
 def test_4_2_a_size_update_may_begin_a_block() -> None:
     decoder = Decoder()
     assert decoded(decoder, size_update(100) + HTTP) == [(b":scheme", b"http")]
