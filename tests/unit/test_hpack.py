@@ -138,6 +138,20 @@ def test_two_names_of_one_length_are_told_apart() -> None:
         assert pairs(decoder.decode_block(encoder.encode_block(fields))) == fields
 
 
+def test_a_hundred_names_with_one_value_are_told_apart_and_found_again_in_crowded_buckets() -> None:
+    encoder, decoder = Encoder(), Decoder()
+    names = [b"x-%03d" % i for i in range(100)]
+    for _ in range(40):
+        for name in names:
+            assert pairs(decoder.decode_block(encoder.encode_block([(name, b"1")]))) == [(name, b"1")]
+    sizes = sorted(len(encoder.encode_block([(name, b"1")])) for name in names)
+    assert sizes == [1] * 65 + [2] * 35
+    for name in names:
+        block = encoder.encode_block([(name, b"2")])
+        assert len(block) <= 5
+        assert pairs(decoder.decode_block(block)) == [(name, b"2")]
+
+
 def test_huffman_coding_is_used_only_where_it_is_shorter() -> None:
     encoder = Encoder()
     assert encoder.encode_block([(b"x-a", b"@@@@")]) == b"\x00\x03x-a\x04@@@@"
@@ -190,6 +204,11 @@ def test_tokens_are_set_from_the_static_table_from_names_and_from_the_dynamic_ta
         assert decoder.decode_tokens(block) == [token(name) for name in names]
 
 
+def test_a_literal_whose_name_is_in_the_dynamic_table_has_the_token_of_the_name() -> None:
+    decoder = Decoder()
+    assert decoder.decode_tokens(b"\x40\x09x-pool-id\x01a" + b"\x0f\x2f\x01b") == [token(b"x-pool-id")] * 2
+
+
 @pytest.mark.parametrize("index", range(1, 62))
 def test_every_static_entry_has_the_token_of_its_name(index: int) -> None:
     name, _, _ = Decoder().decode_block(bytes([0x80 | index]))[0]
@@ -209,9 +228,14 @@ def test_the_encoder_finds_every_static_entry(index: int) -> None:
 # Limits
 
 
-def test_a_list_may_have_as_many_bytes_as_allowed_and_not_one_more() -> None:
-    block = Encoder().encode_block([(b"x-a", b"1"), (b"x-b", b"22")])
-    size = 3 + 1 + 32 + 3 + 2 + 32
+@pytest.mark.parametrize(
+    "last, size",
+    [(b"\x00\x01b\x0222", 35), (b"\x83", 7 + 4 + 32), (b"\xbe", 3 + 1 + 32)],
+    ids=["literal", "static", "dynamic"],
+)
+def test_a_list_may_have_as_many_bytes_as_allowed_and_not_one_more(last: bytes, size: int) -> None:
+    block = b"\x40\x03x-a\x011" + last
+    size += 3 + 1 + 32
     assert len(Decoder(max_list_size=size).decode_block(block)) == 2
     with pytest.raises(HeaderListTooLarge, match=f"{size - 1} bytes"):
         Decoder(max_list_size=size - 1).decode_block(block)
@@ -244,6 +268,14 @@ def test_thousands_of_references_to_a_large_entry_are_too_large_and_nothing_more
     with pytest.raises(HeaderListTooLarge):
         decoder.decode_block(b"\xbe" * 16384)
     assert len(decoder.decode_block(b"\xbe" * 16)) == 16
+
+
+def test_a_list_that_is_too_large_takes_no_memory_beyond_its_limit_and_one_string() -> None:
+    literal = b"\x00\x01a\x7f\xe9\x06" + b"v" * 1000
+    assert Decoder(max_list_size=2000).decode_room(literal * 1000) < 10_000
+    entry = b"\x40\x01a\x7f\xe9\x06" + b"v" * 1000
+    assert Decoder(max_list_size=2000).decode_room(entry + b"\xbe" * 10_000) < 10_000
+    assert Decoder(max_list_size=2000).decode_room(b"\x82" * 10_000) < 10_000
 
 
 def test_a_header_table_of_absurd_size_is_refused() -> None:
