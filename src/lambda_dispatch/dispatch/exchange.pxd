@@ -29,6 +29,7 @@ cdef enum Stage:
 cdef enum:
     INLINE = 768                # bytes of request head kept without an allocation
     STORE_LIMIT = 64 * 1024     # bytes of request (head and early body) kept while there is no slot, or to try again
+    UNSURE_LIMIT = 192 * 1024   # the same while the slot may yet refuse it; one read is at most 128 KiB
     PRESSURE = 64 * 1024        # request bytes waiting for the instance above which the client is not read
 
 
@@ -39,6 +40,7 @@ cdef class Slot:
     cdef Slot _next             # the instance's list of idle slots
     cdef Slot _before
     cdef bint idle              # it stands in that list
+    cdef bint unsure            # it may yet refuse the exchange (a sibling's): all of the request is kept until it is not
 
     # Request bytes for the instance; takes all of them.
     cdef int send(self, const uint8_t* p, Py_ssize_t n, bint end) except -1

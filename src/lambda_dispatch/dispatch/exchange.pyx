@@ -79,7 +79,8 @@ cdef class Exchange(Waiter):
         self.request_bytes += n
         if end:
             self.request_ended = True
-        if self.whole and self.stage != ANSWERING and (self.slot is None or self.stored + n <= STORE_LIMIT):
+        if self.whole and self.stage != ANSWERING and (
+                self.slot is None or self.stored + n <= (UNSURE_LIMIT if self.slot.unsure else STORE_LIMIT)):
             if n:
                 to = self.reserve(n)
                 memcpy(to, p, n)

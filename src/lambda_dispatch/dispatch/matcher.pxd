@@ -19,6 +19,9 @@ from lambda_dispatch_core.queue cimport WaitQueue
 cdef enum:
     INSTANCES = 4096            # instance slots of the board
     MASKED = 0x7FFF             # the board's NOT_USABLE
+    # ns by which a sibling's head must have waited longer than ours for a slot of ours to be left to it: waking it costs
+    # some 30 us, and order across workers is promised within 50 ms.
+    GIVE_WAY = 10000000
 
 
 cdef enum Standing:
@@ -50,7 +53,14 @@ cdef class Pool:
     cdef list at                        # the Instance of each board place, or None
     cdef list resorts                   # instances standing at RESORT; nearly always empty
     cdef int hint                       # the place picked last: breaks ties towards a connection that is written anyway
+    cdef int64_t gave_way               # ns: when a slot was last left to a sibling's request
     cdef readonly int running           # exchanges of this pool that a slot serves now
+
+
+# Who may have a slot when this worker has none (dispatch.peers).
+cdef class Lender:
+    # A slot of a sibling's, not bound to an instance here; None when none has one.
+    cdef Slot borrow(self, Pool pool)
 
 
 cdef class Matcher:
@@ -60,6 +70,8 @@ cdef class Matcher:
     cdef int64_t queue_timeout          # ns
     cdef Py_ssize_t queue_limit         # exchanges per pool
     cdef readonly int running           # exchanges that a slot serves now, all pools
+    cdef public Lender lender           # None: this worker is alone
+    cdef object on_sibling              # called (worker slot): a sibling's request should be served first; rings it
     cdef object on_need                 # called (no arguments) when an exchange had to wait: rings the scaler
 
     # Dispatches, queues or refuses it.
@@ -76,8 +88,13 @@ cdef class Matcher:
     cdef int serve(self, Pool pool, int64_t now) except -1
     cdef int stand(self, Instance instance, uint8_t standing) except -1
     cdef int publish(self, Pool pool) except -1
+    # A sibling's request, at a slot of this worker, now or not at all: False.
+    cdef bint submit_guest(self, Exchange exchange, int64_t now) except -1
+    cdef Pool pool_at(self, int64_t index)
     cdef Slot take_idle(self, Instance instance)
 
     cdef Slot _acquire(self, Pool pool, int64_t now)
     cdef Slot _acquire_resort(self, Pool pool, int64_t now)
+    cdef bint _give_way(self, Pool pool, int64_t now) except -1
+    cdef int _offer(self, Pool pool) except -1
     cdef int _start(self, Exchange exchange, Slot slot, int64_t now) except -1

@@ -30,6 +30,8 @@ class Pool:
     running: int
     def __init__(self, index: int, generation: int, name: bytes, queue_limit: int) -> None: ...
 
+class Lender: ...
+
 class Matcher:
     board: Board
     pools: dict[bytes, Pool]

@@ -11,6 +11,8 @@ from lambda_dispatch.dispatch.exchange cimport Exchange, Slot
 from lambda_dispatch_core.board cimport INSTANCE_OPEN, Board, WorkerPool
 from lambda_dispatch_core.queue cimport WaitQueue
 
+cdef int64_t FOREVER = 0x7FFFFFFFFFFFFFFF
+
 
 @cython.final
 cdef class Instance:
@@ -71,15 +73,21 @@ cdef class Pool:
         free(self.mask)
 
 
+cdef class Lender:
+    cdef Slot borrow(self, Pool pool):
+        return None
+
+
 @cython.final
 cdef class Matcher:
-    def __init__(self, Board board not None, Py_ssize_t queue_limit, double queue_timeout, on_need):
+    def __init__(self, Board board not None, Py_ssize_t queue_limit, double queue_timeout, on_need, on_sibling):
         self.board = board
         self.pools = {}
         self.instances = {}
         self.queue_limit = queue_limit
         self.queue_timeout = <int64_t> (queue_timeout * 1e9)
         self.on_need = on_need
+        self.on_sibling = on_sibling
 
     def add_pool(self, int index, bytes name not None, unsigned int generation):
         """The pool of this name, made when there was none."""
@@ -121,6 +129,8 @@ cdef class Matcher:
             self.board.my_pools[pool.index].last_used = now
         if pool.queue.length == 0:
             slot = self._acquire(pool, now)
+            if slot is None and self.lender is not None:
+                slot = self.lender.borrow(pool)
             if slot is not None:
                 self._start(exchange, slot, now)
                 return self.publish(pool)
@@ -145,6 +155,8 @@ cdef class Matcher:
             pool.mask[instance.slot] = 0
         if pool.queue.length:
             return self.serve(pool, now)
+        if self.lender is not None:
+            return self._offer(pool)
         return 0
 
     cdef int unpark(self, Slot slot) except -1:
@@ -196,7 +208,13 @@ cdef class Matcher:
         return None
 
     cdef int _start(self, Exchange exchange, Slot slot, int64_t now) except -1:
-        cdef Instance instance = <Instance> slot.instance
+        cdef Instance instance
+        if slot.instance is None:
+            # A sibling's: it counts there.
+            if self.board.me != NULL:
+                self.board.me.dispatched_sibling += 1
+            return exchange.dispatch(slot, now)
+        instance = <Instance> slot.instance
         instance.busy.add(slot)
         instance.busy_count += 1
         instance.pool.running += 1
@@ -210,12 +228,54 @@ cdef class Matcher:
         cdef Slot slot
         cdef Exchange exchange
         while pool.queue.length:
+            if self.lender is not None and self._give_way(pool, now):
+                break
             slot = self._acquire(pool, now)
+            if slot is None and self.lender is not None:
+                slot = self.lender.borrow(pool)
             if slot is None:
                 break
             exchange = <Exchange> pool.queue.pop()
             self._start(exchange, slot, now)
         return self.publish(pool)
+
+    # Whether a sibling's head has waited so much longer than ours that a free slot here is to be left to it.
+    # Not twice in a row: a sibling that does not take it must not keep ours waiting.
+    cdef bint _give_way(self, Pool pool, int64_t now) except -1:
+        cdef int sibling
+        if now - pool.gave_way < GIVE_WAY:
+            return False
+        sibling = self.board.sibling_waiting(pool.index, pool.queue.oldest() - GIVE_WAY)
+        if sibling < 0:
+            return False
+        pool.gave_way = now
+        self.on_sibling(sibling)
+        return True
+
+    # A slot stays free here: a sibling that has somebody waiting is told.
+    cdef int _offer(self, Pool pool) except -1:
+        cdef int sibling = self.board.sibling_waiting(pool.index, FOREVER)
+        if sibling >= 0:
+            self.on_sibling(sibling)
+        return 0
+
+    cdef bint submit_guest(self, Exchange exchange, int64_t now) except -1:
+        cdef Pool pool = <Pool> exchange.pool
+        cdef Slot slot = self._acquire(pool, now)
+        if slot is None:
+            return False
+        if self.board.me != NULL:
+            self.board.me.served_siblings += 1
+        self._start(exchange, slot, now)
+        self.publish(pool)
+        return True
+
+    cdef Pool pool_at(self, int64_t index):
+        cdef Pool pool
+        for pool in self.pools.values():
+            if pool.index == index:
+                return pool
+        return None
 
     # The reservation of a slot that is no longer served from returns.
     cdef int done(self, Slot slot, int64_t now) except -1:
@@ -231,7 +291,10 @@ cdef class Matcher:
         self.board.count_served(instance.slot)
         if instance.pool.queue.length:
             return self.serve(instance.pool, now)
-        return self.publish(instance.pool)
+        self.publish(instance.pool)
+        if self.lender is not None and instance.idle_count:
+            return self._offer(instance.pool)
+        return 0
 
     cdef int lost(self, Slot slot, bint unseen, str reason, int64_t now) except -1:
         cdef Exchange exchange = slot.exchange

@@ -20,6 +20,7 @@ from lambda_dispatch.control.channel import ControlWire
 from lambda_dispatch.control.roster import Control
 from lambda_dispatch.dispatch.exchange import set_answer_limits
 from lambda_dispatch.dispatch.matcher import Matcher
+from lambda_dispatch.dispatch.peers import GuestWire, Peers, PeerWire
 from lambda_dispatch.errors import ConfigError
 from lambda_dispatch.front.door import Door
 from lambda_dispatch.front.gate import FunctionGate
@@ -38,6 +39,8 @@ TICK = 0.1
 # How often everything slower is: rates and time-outs of client connections, PINGs, heartbeat, title.
 SLOW_TICKS = 10
 BACKLOG = 4096
+# What a sibling gets to come for a slot that was left to it; some thirty times what waking it takes.
+AFTER_GIVING_WAY = 0.002
 
 
 class Worker:
@@ -47,8 +50,11 @@ class Worker:
         self.loop = loop
         self.board = Board.attach(boot.board_fd, worker=boot.index)
         self.hub = Hub(loop, self._broken)
-        self.matcher = Matcher(self.board, config.max_queue, config.incoming_request_timeout, self.ring_scaler)
+        self.matcher = Matcher(self.board, config.max_queue, config.incoming_request_timeout, self.ring_scaler, self.ring_sibling)
         self.control = Control(self.hub, self.board, self.matcher, self.ring_scaler)
+        self.peers = Peers(self.hub, self.matcher, boot.peer_addresses, self._dial)
+        if len(boot.peer_addresses) > 1:
+            self.matcher.lender = self.peers
         self.health = Health(self)
         self.door = Door(self.hub, self.matcher, self.board, config, _common(config))
         name, generation = self.board.pool_name(0), self.board.pool(0).generation
@@ -63,6 +69,8 @@ class Worker:
         self.servers: list[asyncio.Server] = []
         self.done = asyncio.Event()
         self._ticks = 0
+        self._dials: set[asyncio.Task[None]] = set()
+        self._again: asyncio.TimerHandle | None = None
         self._title = ""
 
     def _broken(self, trace: str) -> None:
@@ -70,6 +78,31 @@ class Worker:
 
     def ring_scaler(self) -> None:
         ring(self.boot.scaler_bell_fd)
+
+    def ring_sibling(self, worker: int) -> None:
+        """A slot here is left to a request of that worker's; what it does not take is given out here after all."""
+        ring(self.boot.bells[worker])
+        if self._again is None:
+            self._again = self.loop.call_later(AFTER_GIVING_WAY, self._serve_again)
+
+    def _serve_again(self) -> None:
+        self._again = None
+        self.matcher.serve_all(self.hub.clock())
+
+    def _dial(self, worker: int) -> None:
+        task = self.loop.create_task(self._connect(worker))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    async def _connect(self, worker: int) -> None:
+        try:
+            await self.loop.create_unix_connection(
+                cast("Callable[[], asyncio.BaseProtocol]", lambda: PeerWire(self.peers, worker)),
+                self.boot.peer_addresses[worker],
+            )
+        except OSError as error:
+            self.peers.failed(worker)
+            log.warning("a sibling cannot be reached", worker=worker, problem=str(error))
 
     # birth ------------------------------------------------------------------------------------------------------------
 
@@ -87,6 +120,12 @@ class Worker:
             await self._serve(fd, self._control_wire, None, keepalive=True)
         for fd in self.boot.control_tls_fds:
             await self._serve(fd, self._control_wire, control_tls, keepalive=True)
+        if self.boot.peer_fd >= 0:
+            server = await self.loop.create_unix_server(
+                cast("Callable[[], asyncio.BaseProtocol]", lambda: GuestWire(self.hub, self.matcher)),
+                sock=socket.socket(fileno=self.boot.peer_fd),
+            )
+            self.servers.append(server)
 
     def _control_wire(self) -> ControlWire:
         return ControlWire(self.hub, self.matcher, self.control)

@@ -1,0 +1,68 @@
+"""The sibling hop: a request that has no slot in its own worker is served through a sibling that has one.
+
+    here (borrows)                                      there (lends)
+    PeerWire, client of the sibling's Unix socket  -->  GuestWire, server
+    PeerSlot, the Slot of the exchange in hand          GuestExchange, an exchange whose client is the sibling
+
+What travels on a stream is what travels on a channel (protocol.md section 2), only in the usual direction: the tunnelled
+request as the request's body, the tunnelled answer as the response's. The lender answers 200 as soon as it has given the
+request to a slot, or refuses the stream (REFUSED_STREAM) when the slot was taken meanwhile; the request then goes back
+to the head of its queue. A guest is never queued and never passed on.
+"""
+
+from libc.stdint cimport int64_t, uint8_t
+
+from lambda_dispatch.dispatch.exchange cimport Exchange, Slot
+from lambda_dispatch.dispatch.matcher cimport Lender, Matcher, Pool
+from lambda_dispatch.wire cimport Hub, Wire
+from lambda_dispatch_core.fields cimport FieldList
+from lambda_dispatch_core.h2_session cimport H2Events, H2Session, H2Stream
+from lambda_dispatch_core.http1 cimport ResponseHead
+
+
+cdef class Peers(Lender):
+    cdef Hub hub
+    cdef Matcher matcher
+    cdef readonly tuple addresses       # of every worker slot's Unix socket
+    cdef readonly dict wires            # worker slot -> PeerWire that is up
+    cdef readonly set dialling          # worker slots being connected to
+    cdef object _dial                   # called (worker slot): starts connecting
+
+
+cdef class PeerSlot(Slot):
+    cdef PeerWire wire                  # None once the stream is gone
+    cdef H2Stream stream
+    cdef Pool pool
+
+    cdef int _forget(self) except -1
+    cdef int lost(self, bint refused) except -1
+
+
+cdef class PeerWire(Wire):
+    cdef Peers peers
+    cdef H2Session session
+    cdef readonly int worker            # the sibling's slot
+    cdef readonly int unanswered        # requests sent of which the sibling has not said whether it has a slot
+
+
+cdef class PeerEvents(H2Events):
+    cdef PeerWire wire
+
+
+cdef class GuestExchange(Exchange):
+    cdef GuestWire wire                 # None once the stream is gone
+    cdef H2Stream stream
+    cdef int64_t owed_sibling           # request bytes whose credit is held back
+    cdef int64_t owed_instance          # answer bytes whose credit is held back
+
+    cdef int repay(self) except -1
+    cdef int _head(self, ResponseHead* head, FieldList fields) except -1
+
+
+cdef class GuestWire(Wire):
+    cdef Matcher matcher
+    cdef H2Session session
+
+
+cdef class GuestEvents(H2Events):
+    cdef GuestWire wire

@@ -1,0 +1,394 @@
+"""Borrowing a sibling's slot and lending one's own; the theory stands in peers.pxd."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.string cimport memcmp
+
+from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, SENT, WAITING, Exchange, Slot
+from lambda_dispatch.dispatch.matcher cimport Lender, Matcher, Pool
+from lambda_dispatch.wire cimport Hub, Wire
+from lambda_dispatch_core.buffer cimport OutBuffer
+from lambda_dispatch_core.fields cimport LAST_PSEUDO, T_PATH, UNKNOWN, Field, FieldList
+from lambda_dispatch_core.h2_session cimport (
+    CANCEL, INTERNAL_ERROR, REFUSED_STREAM, H2Events, H2Limits, H2Stream, default_limits, new_session,
+)
+from lambda_dispatch_core.http1 cimport ResponseHead, parse_size, write_field, write_status_line
+
+cdef enum:
+    # Streams of one sibling at once: more than the slots one worker can hold would be refused anyway.
+    MAX_GUESTS = 4096
+
+# The tunnelled head of an answer on its way to a sibling.
+cdef OutBuffer scratch = OutBuffer()
+
+
+@cython.final
+cdef class Peers(Lender):
+    def __init__(self, Hub hub not None, Matcher matcher not None, tuple addresses not None, dial):
+        self.hub = hub
+        self.matcher = matcher
+        self.addresses = addresses
+        self.wires = {}
+        self.dialling = set()
+        self._dial = dial
+
+    cdef Slot borrow(self, Pool pool):
+        cdef int worker = self.matcher.board.sibling_with_slot(pool.index)
+        cdef PeerWire wire
+        cdef PeerSlot slot
+        cdef FieldList head
+        if worker < 0 or worker >= len(self.addresses):
+            return None
+        wire = <PeerWire> self.wires.get(worker)
+        if wire is None:
+            if worker not in self.dialling:
+                self.dialling.add(worker)
+                self._dial(worker)
+            return None
+        if wire.closing:
+            return None
+        head = FieldList()
+        head.append(b":method", b"POST")
+        head.append(b":scheme", b"http")
+        head.append(b":authority", b"sibling")
+        head.append(b":path", b"/%d" % pool.index)
+        slot = PeerSlot()
+        slot.stream = wire.session.open(head, False)
+        if slot.stream is None:
+            return None
+        slot.wire = wire
+        slot.pool = pool
+        slot.unsure = True
+        slot.stream.owner = slot
+        wire.unanswered += 1
+        wire.touch()
+        return slot
+
+    def connected(self, PeerWire wire not None):
+        """A sibling is reached: what waits may go there."""
+        self.dialling.discard(wire.worker)
+        self.wires[wire.worker] = wire
+        self.matcher.serve_all(self.hub.tick())
+
+    def failed(self, int worker):
+        """A sibling could not be reached; the next request that wants it tries again."""
+        self.dialling.discard(worker)
+
+    def close(self):
+        """Ends every connection to a sibling."""
+        for wire in list(self.wires.values()):
+            (<PeerWire> wire).close()
+
+
+@cython.final
+cdef class PeerSlot(Slot):
+    cdef int send(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        if self.wire is None:
+            return 0
+        self.wire.session.send_data(self.stream, p, n, end)
+        return self.wire.touch()
+
+    cdef Py_ssize_t backlog(self) noexcept:
+        if self.unsure:
+            return PRESSURE         # no more until it is known whether the request stays there
+        return self.stream.pending if self.stream is not None else 0
+
+    cdef int consumed(self, Py_ssize_t n) except -1:
+        if self.wire is None:
+            return 0
+        self.wire.session.consumed(self.stream, n)
+        if self.wire.out.length:
+            return self.wire.touch()
+        return 0
+
+    cdef int cancel(self) except -1:
+        if self.wire is not None:
+            self.wire.session.reset(self.stream, CANCEL)
+            self.wire.touch()
+        return self._forget()
+
+    cdef int finished(self) except -1:
+        return self._forget()
+
+    cdef int _forget(self) except -1:
+        if self.wire is not None:
+            if self.unsure:
+                self.unsure = False
+                self.wire.unanswered -= 1
+            self.stream.owner = None
+            self.wire = None
+            self.stream = None
+        self.exchange = None
+        return 0
+
+    cdef int lost(self, bint refused) except -1:
+        cdef Exchange exchange = self.exchange
+        cdef Matcher matcher
+        if self.wire is None:
+            return 0
+        matcher = self.wire.peers.matcher
+        self._forget()
+        if exchange is None or exchange.stage == OVER:
+            return 0
+        exchange.slot = None
+        if refused and exchange.stage == SENT and exchange.whole:
+            exchange.stage = WAITING
+            self.pool.queue.push_front(exchange)
+            matcher.publish(self.pool)
+            return 0                # who frees a slot there rings us
+        return exchange.fail(502, "sibling_lost")
+
+
+@cython.final
+cdef class PeerEvents(H2Events):
+    cdef int on_head(self, H2Stream stream, FieldList head, bint end) except -1:
+        cdef PeerSlot slot
+        if stream.owner is None:
+            return 0
+        slot = <PeerSlot> stream.owner
+        if slot.unsure:
+            slot.unsure = False
+            self.wire.unanswered -= 1
+            if slot.exchange is not None:
+                slot.exchange.on_flowing()
+        return 0
+
+    cdef int on_data(self, H2Stream stream, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        cdef PeerSlot slot
+        if stream.owner is None:
+            return self.wire.session.consumed(stream, n)
+        slot = <PeerSlot> stream.owner
+        if slot.exchange is None:
+            return self.wire.session.consumed(stream, n)
+        return slot.exchange.received(p, n, end)
+
+    cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
+        if stream.owner is not None:
+            return (<PeerSlot> stream.owner).lost(refused)
+        return 0
+
+    cdef int on_drained(self, H2Stream stream) except -1:
+        cdef PeerSlot slot
+        if stream.owner is not None:
+            slot = <PeerSlot> stream.owner
+            if slot.exchange is not None:
+                return slot.exchange.on_flowing()
+        return 0
+
+
+@cython.final
+cdef class PeerWire(Wire):
+    def __init__(self, Peers peers not None, int worker):
+        Wire.__init__(self, peers.hub)
+        self.peers = peers
+        self.worker = worker
+
+    cdef int on_open(self) except -1:
+        cdef H2Limits limits
+        cdef PeerEvents events = PeerEvents()
+        default_limits(&limits)
+        self.session = new_session(True, &limits)
+        events.wire = self
+        self.session.events = events
+        self.out = self.session.out
+        self.touch()
+        self.peers.connected(self)
+        return 0
+
+    cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1:
+        if self.session.receive(p, n) < 0:
+            self.close()
+        if self.out.length:
+            return self.touch()
+        return 0
+
+    cdef int on_paused(self) except -1:
+        self.session.block()
+        return 0
+
+    cdef int on_writable(self) except -1:
+        self.session.unblock(64 * 1024)
+        return self.touch()
+
+    cdef int on_lost(self) except -1:
+        if self.peers.wires.get(self.worker) is self:
+            del self.peers.wires[self.worker]
+        self.session.lost()
+        return 0
+
+
+@cython.final
+cdef class GuestExchange(Exchange):
+    cdef int on_dispatched(self) except -1:
+        return self.on_flowing()
+
+    cdef int on_interim(self, ResponseHead* head, FieldList fields) except -1:
+        return self._head(head, fields)
+
+    cdef int on_answer(self, ResponseHead* head, FieldList fields, bint bodyless) except -1:
+        return self._head(head, fields)
+
+    # As an extension would write it.
+    cdef int _head(self, ResponseHead* head, FieldList fields) except -1:
+        cdef int i
+        cdef Field* f
+        if self.wire is None:
+            return 0
+        scratch.clear()
+        write_status_line(scratch, head.status, head.reason, head.reason_len)
+        for i in range(fields.count):
+            f = &fields.at[i]
+            if f.token == UNKNOWN or f.token > LAST_PSEUDO:
+                write_field(scratch, f.name, f.name_len, f.value, f.value_len)
+        scratch.write(<const uint8_t*> b"\r\n", 2)
+        self.wire.session.send_data(self.stream, scratch.data, scratch.length, False)
+        return self.wire.touch()
+
+    cdef int on_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        if self.wire is None:
+            return 0
+        self.wire.session.send_data(self.stream, p, n, end)
+        if n and not end:
+            if self.stream.pending or self.wire.paused:
+                self.owed_instance += n
+            else:
+                self.slot.consumed(n)
+        return self.wire.touch()
+
+    cdef int repay(self) except -1:
+        cdef int64_t owed = self.owed_instance
+        self.owed_instance = 0
+        if owed and self.slot is not None:
+            return self.slot.consumed(owed)
+        return 0
+
+    cdef int on_refused(self, int status, str reason) except -1:
+        return self.on_broken()
+
+    cdef int on_broken(self) except -1:
+        if self.wire is None:
+            return 0
+        self.wire.session.reset(self.stream, INTERNAL_ERROR)
+        return self.wire.touch()
+
+    cdef int on_flowing(self) except -1:
+        cdef int64_t owed = self.owed_sibling
+        if owed and self.wire is not None and self.backlog() < PRESSURE:
+            self.owed_sibling = 0
+            self.wire.session.consumed(self.stream, owed)
+            return self.wire.touch()
+        return 0
+
+    cdef int on_over(self) except -1:
+        if self.wire is not None:
+            self.stream.owner = None
+            self.stream = None
+            self.wire = None
+        return 0
+
+
+@cython.final
+cdef class GuestEvents(H2Events):
+    cdef int on_head(self, H2Stream stream, FieldList head, bint end) except -1:
+        cdef GuestExchange exchange
+        cdef Field* path = head.find(T_PATH)
+        cdef int64_t index = parse_size(path.value + 1, path.value_len - 1)
+        pool = self.wire.matcher.pool_at(index)
+        if pool is None or end:
+            self.wire.session.reset(stream, REFUSED_STREAM)
+            return self.wire.touch()
+        exchange = GuestExchange()
+        exchange.wire = self.wire
+        exchange.stream = stream
+        exchange.pool = pool
+        exchange.arrived = self.wire.hub.now
+        stream.owner = exchange
+        return 0
+
+    cdef int on_data(self, H2Stream stream, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        cdef GuestWire wire = self.wire
+        cdef GuestExchange exchange
+        if stream.owner is None:
+            return wire.session.consumed(stream, n)
+        exchange = <GuestExchange> stream.owner
+        if exchange.slot is None:
+            # The first piece; it begins with the request line.
+            exchange.is_head = n >= 5 and memcmp(p, b"HEAD ", 5) == 0
+            exchange.body(p, n, end)
+            if not wire.matcher.submit_guest(exchange, wire.hub.now):
+                exchange.stage = OVER
+                wire.session.reset(stream, REFUSED_STREAM)
+                exchange.on_over()
+                return wire.touch()
+            if exchange.wire is not None and exchange.stage == SENT:
+                wire.session.send_status(stream, 200, False)
+                wire.touch()
+        else:
+            exchange.body(p, n, end)
+        if n and exchange.wire is not None and not end:
+            if exchange.backlog() < PRESSURE:
+                wire.session.consumed(stream, n)
+            else:
+                exchange.owed_sibling += n
+        return 0
+
+    cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
+        if stream.owner is not None:
+            (<GuestExchange> stream.owner).gone()
+        return 0
+
+    cdef int on_drained(self, H2Stream stream) except -1:
+        if stream.owner is not None and not self.wire.paused:
+            return (<GuestExchange> stream.owner).repay()
+        return 0
+
+
+@cython.final
+cdef class GuestWire(Wire):
+    def __init__(self, Hub hub not None, Matcher matcher not None):
+        Wire.__init__(self, hub)
+        self.matcher = matcher
+
+    cdef int on_open(self) except -1:
+        cdef H2Limits limits
+        cdef GuestEvents events = GuestEvents()
+        default_limits(&limits)
+        limits.max_concurrent_streams = MAX_GUESTS
+        self.session = new_session(False, &limits)
+        events.wire = self
+        self.session.events = events
+        self.out = self.session.out
+        return self.touch()
+
+    cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1:
+        if self.session.receive(p, n) < 0:
+            self.close()
+        if self.out.length:
+            return self.touch()
+        return 0
+
+    cdef int on_paused(self) except -1:
+        self.session.block()
+        return 0
+
+    cdef int on_writable(self) except -1:
+        cdef H2Stream stream
+        self.session.unblock(64 * 1024)
+        if not self.paused:
+            for item in self.session.streams():
+                stream = <H2Stream> item
+                if stream.owner is not None and stream.pending == 0:
+                    (<GuestExchange> stream.owner).repay()
+        return self.touch()
+
+    cdef int on_lost(self) except -1:
+        return self.session.lost()
+
+    def finish(self):
+        """No more guests: the connection ends when the last has been served."""
+        self.session.begin_shutdown()
+        self.session.finish_shutdown()
+        self.touch()
+
+    def idle(self):
+        return self.session.open_streams == 0
