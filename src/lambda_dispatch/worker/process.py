@@ -50,7 +50,9 @@ class Worker:
         self.loop = loop
         self.board = Board.attach(boot.board_fd, worker=boot.index)
         self.hub = Hub(loop, self._broken)
-        self.matcher = Matcher(self.board, config.max_queue, config.incoming_request_timeout, self.ring_scaler, self.ring_sibling)
+        self.matcher = Matcher(
+            self.board, config.max_queue, config.incoming_request_timeout, self.ring_scaler, self.ring_sibling
+        )
         self.control = Control(self.hub, self.board, self.matcher, self.ring_scaler)
         self.peers = Peers(self.hub, self.matcher, boot.peer_addresses, self._dial)
         if len(boot.peer_addresses) > 1:
