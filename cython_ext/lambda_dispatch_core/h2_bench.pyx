@@ -1,4 +1,4 @@
-"""Loops for benchmarks/micro: a server's side of channel exchanges, as a worker drives its session, no Python between."""
+"""Loops for benchmarks/micro: a server's side of channel exchanges, as a worker drives its session."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
@@ -24,7 +24,7 @@ cdef class Parking(H2Events):
 
 
 def serve(bytes opening not None, list posts not None, list answers not None, bytes request not None):
-    """Serves one connection: for each i receives posts[i], flushes, receives answers[i], flushes. Bytes of responses."""
+    """Serves one connection: for each i receives posts[i], flushes, receives answers[i], flushes."""
     cdef H2Limits limits
     cdef Parking events = Parking.__new__(Parking)
     cdef H2Session session

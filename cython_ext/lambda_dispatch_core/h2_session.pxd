@@ -197,8 +197,8 @@ cdef class H2Session:
     cdef int finish_shutdown(self) except -1
     # Ends the connection: GOAWAY with this code.
     cdef int fail(self, uint32_t code, str reason) except -1
-    # The socket's backlog: block() makes data wait, unblock() serves what waits, at most `budget` bytes of DATA, so that
-    # the socket is not flooded again at once. When more waits than that, unblock() returns 1 and the session stays
+    # The socket's backlog: block() makes data wait, unblock() serves what waits, at most `budget` bytes of DATA, so
+    # that the socket is not flooded again at once. When more waits than that, unblock() returns 1 and the session stays
     # `blocked`, so that nobody overtakes: call it again once the socket has taken this. Otherwise it returns 0.
     cdef void block(self) noexcept
     cdef int unblock(self, Py_ssize_t budget) except -1
@@ -233,6 +233,7 @@ cdef class H2Session:
 
     cdef H2Stream _add(self, uint32_t id)
     cdef int _tell_end(self, H2Stream stream) except -1
+    cdef int _ended(self, H2Stream stream) except -1
     cdef int _over(self, H2Stream stream) except -1
     cdef int _fault(self, H2Stream stream, uint32_t code, str reason) except -1
     cdef int _refuse(self, uint32_t id, uint32_t code) except -1

@@ -41,9 +41,10 @@ from lambda_dispatch_core.h2_stream cimport (
 )
 from lambda_dispatch_core.hpack cimport HPACK_ERROR, HPACK_OK, HPACK_TOO_LARGE, new_decoder, new_encoder
 from lambda_dispatch_core.limits cimport (
-    CONNECTION_WINDOW, CONTROL_BUDGET, CONTROL_PER_DATA_SENT, CONTROL_PER_READ, CONTROL_PER_REQUEST, ENDS_REMEMBERED,
-    HEADER_TABLE, MAX_CONTINUATIONS, MAX_FIELDS, MAX_FRAME, MAX_HEADER_BLOCK, MAX_HEADER_LIST, MAX_STREAMS,
-    REPLY_BACKLOG, RESET_BUDGET, RESETS_REMEMBERED, SETTINGS_COST, STREAM_WINDOW, USEFUL_DATA
+    BYTES_PER_CONTROL, CONNECTION_WINDOW, CONTROL_BUDGET, CONTROL_PER_DATA_SENT, CONTROL_PER_READ,
+    CONTROL_PER_REQUEST, ENDS_REMEMBERED, HEADER_TABLE, MAX_CONTINUATIONS, MAX_FIELDS, MAX_FRAME, MAX_HEADER_BLOCK,
+    MAX_HEADER_LIST, MAX_STREAMS, REPLY_BACKLOG, RESETS_REMEMBERED, RESET_BUDGET, SETTINGS_BYTES_PER_COST,
+    SETTINGS_COST, STREAM_WINDOW, USEFUL_DATA
 )
 
 cdef enum Reading:
@@ -150,6 +151,10 @@ cdef class H2Session:
     cdef int _start(self, bint client, const H2Limits* limits) except -1:
         cdef uint8_t* p
         cdef uint8_t* at
+        if not SMALLEST_MAX_FRAME <= limits.max_frame_size <= LARGEST_MAX_FRAME:
+            raise ValueError(f"max_frame_size {limits.max_frame_size} is not within 16384 .. 16777215")
+        if limits.initial_window > <uint32_t> WINDOW_MAX or limits.connection_window > <uint32_t> WINDOW_MAX:
+            raise ValueError(f"a window of {max(limits.initial_window, limits.connection_window)} is over 2**31 - 1")
         self.client = client
         self.limits = limits[0]
         self.decoder = new_decoder(limits.header_table_size, limits.max_header_list, limits.max_fields)
@@ -330,7 +335,7 @@ cdef class H2Session:
                 return self.fail(PROTOCOL_ERROR, "SETTINGS on a stream")
             if length % SETTING_BYTES or (self._frame.flags & ACK and length):
                 return self.fail(FRAME_SIZE_ERROR, "SETTINGS has a length it cannot have")
-            return self._charge(SETTINGS_COST if self._settings_seen else 0)
+            return self._charge(SETTINGS_COST + length // SETTINGS_BYTES_PER_COST if self._settings_seen else 0)
         elif type == PING_FRAME:
             if on_stream:
                 return self.fail(PROTOCOL_ERROR, "PING on a stream")
@@ -444,7 +449,6 @@ cdef class H2Session:
         cdef H2Stream stream = self._data_stream
         cdef bint last = n == self._data_left
         cdef bint end = last and self._frame.flags & END_STREAM
-        cdef uint8_t was
         self._data_left -= n
         if last:
             self._mode = READ_SKIP if self._skip_left else READ_HEAD
@@ -464,17 +468,15 @@ cdef class H2Session:
                 if not self.share_connection_credit:
                     self._credit_connection(n)
                 return self._fault(stream, PROTOCOL_ERROR, "the body is not as long as content-length says")
-        stream._owed += n
         if n or end:
-            was = stream._marks & BUSY
+            stream._owed += n
             stream._marks |= BUSY
             if end:
                 self._tell_end(stream)
             self.events.on_data(stream, p, n, end)
-            if not was:
-                stream._marks &= ~BUSY
-                if is_over(stream.state):
-                    self._over(stream)
+            stream._marks &= ~BUSY
+            if is_over(stream.state):
+                self._over(stream)
         return 0
 
     # Heads ------------------------------------------------------------------------------------------------------------
@@ -617,12 +619,12 @@ cdef class H2Session:
         if not trailers and facts.status >= 200:
             stream._marks |= HEAD_IN
             if stream.content_left == NO_HEAD_YET:
-                stream.content_left = UNDECLARED if facts.status == 304 else facts.content_length
+                stream.content_left = UNDECLARED if facts.status in (204, 304) else facts.content_length
             if end and stream.content_left > 0:
                 return self._fault(stream, PROTOCOL_ERROR, "content-length without a body")
         elif not trailers and end:
             return self._fault(stream, PROTOCOL_ERROR, "a 1xx response with END_STREAM")
-        if end and stream._marks & SWALLOW:
+        if stream._marks & SWALLOW:
             return self._tell_end(stream)
         stream._marks |= BUSY
         if end:
@@ -809,7 +811,13 @@ cdef class H2Session:
     # The peer's side of the stream ends.
     cdef int _tell_end(self, H2Stream stream) except -1:
         stream.state = after(stream.state, RECV_END)
-        return self._over(stream) if stream.state == CLOSED else 0
+        return self._ended(stream) if stream.state == CLOSED else 0
+
+    # Both sides have ended in order.
+    cdef int _ended(self, H2Stream stream) except -1:
+        if self._reset_budget < RESET_BUDGET:
+            self._reset_budget += 1
+        return self._over(stream)
 
     # A stream is over: it is let go of, unless one of its own events is on the stack, which then does that.
     cdef int _over(self, H2Stream stream) except -1:
@@ -1087,17 +1095,13 @@ cdef class H2Session:
         stream.send_window -= n
         self._send_window -= n
         if n >= USEFUL_DATA and self._control < CONTROL_BUDGET:
-            self._control += CONTROL_PER_DATA_SENT
+            self._control += CONTROL_PER_DATA_SENT + <int> (n // BYTES_PER_CONTROL)
         return self._we_ended(stream) if end else 0
 
     # Our side of the stream ends.
     cdef int _we_ended(self, H2Stream stream) except -1:
         stream.state = after(stream.state, SEND_END)
-        if stream.state == CLOSED:
-            if self._reset_budget < RESET_BUDGET:
-                self._reset_budget += 1
-            return self._over(stream)
-        return 0
+        return self._ended(stream) if stream.state == CLOSED else 0
 
     # Serves the ring: one frame for the stream whose turn it is, then the next. 1 when the budget (bytes; -1: none)
     # ended before the work did.
@@ -1176,9 +1180,15 @@ cdef class H2Session:
         self.blocked = True
 
     cdef int unblock(self, Py_ssize_t budget) except -1:
+        cdef int more
         self.blocked = False
         self._replies = 0
-        if self._serve(max(budget, 1)) and not self._dead:
+        try:
+            more = self._serve(max(budget, 1))
+        except BaseException:
+            self.fail(INTERNAL_ERROR, "an event raised")
+            raise
+        if more and not self._dead:
             self.blocked = True
             return 1
         return 0
@@ -1198,6 +1208,8 @@ cdef class H2Session:
         write_u32(to + FRAME_HEAD, code)
         self.out.length += FRAME_HEAD + 4
         self._leave(stream)
+        backlog_drop(&stream._backlog)
+        stream.pending = 0
         return self._over(stream)
 
     cdef int begin_shutdown(self) except -1:
@@ -1220,25 +1232,33 @@ cdef class H2Session:
         self.failed = True
         self.error = code
         self.error_reason = reason
-        return self._write_goaway(self.last_peer_id, code, reason.encode())
+        # A GOAWAY never takes back what an earlier one refused (RFC 9113 6.8).
+        return self._write_goaway(self.last_peer_id if self._last_accepted < 0 else <uint32_t> self._last_accepted,
+                                  code, reason.encode())
 
     cdef int lost(self) except -1:
         cdef H2Stream stream
         cdef BaseException first = None
+        cdef bint on_stack = self._busy or self._serving
         if self._lost:
             return 0
         self._lost = True
         self._dead = True
         for stream in self.streams():
+            # An event that raised has left its mark behind.
+            if not on_stack:
+                stream._marks &= ~BUSY
             if is_over(stream.state):
+                self._over(stream)
                 continue
             stream.state = CLOSED
             try:
                 self._tell_reset(stream, CANCEL, True, False)
             except BaseException as error:
                 first = first or error
-                stream._marks &= ~BUSY
-                self._over(stream)
+                if not on_stack:
+                    stream._marks &= ~BUSY
+                    self._over(stream)
         if first is not None:
             raise first
         return 0

@@ -17,8 +17,8 @@ cdef enum:
     MAX_STREAMS = 512
     # A head of four fields of 31 KiB, or one of 64 KiB, must pass; twice that need not. Counted as RFC 9113 6.5.2 does.
     MAX_HEADER_LIST = 192 * 1024
-    # The same head on the wire, which is what is held while it comes in pieces. HPACK never makes a list that passes
-    # longer than the count above (32 bytes a field are more than any prefix); above it there must be room to answer 431.
+    # The same head on the wire, which is what is held while it comes in pieces. HPACK makes no list that passes longer
+    # than the count above (32 bytes a field are more than any prefix); beyond it there must be room to answer 431.
     MAX_HEADER_BLOCK = 256 * 1024
     # Fields of one block: no browser or proxy sends a third of that.
     MAX_FIELDS = 256
@@ -32,17 +32,21 @@ cdef enum:
     # CONTROL_BUDGET once. Over budget: GOAWAY with ENHANCE_YOUR_CALM.
     #
     # Frames that cost us work and carry nothing: PING, PRIORITY, WINDOW_UPDATE, empty DATA, unknown types,
-    # CONTINUATION, RST_STREAM of what is over, refused streams (CVE-2019-9512, -9515, -9516, -9518 and their kin). A hundred streams
-    # opened at once with PRIORITY and WINDOW_UPDATE each pass at once.
+    # CONTINUATION, RST_STREAM of what is over, refused streams (CVE-2019-9512, -9515, -9516, -9518 and their kin).
+    # A hundred streams opened at once with PRIORITY and WINDOW_UPDATE each pass at once.
     CONTROL_BUDGET = 1024
     CONTROL_PER_READ = 4
     # A SETTINGS frame is answered and may touch every stream; a second GOAWAY says nothing new.
     SETTINGS_COST = 8
+    # A SETTINGS frame full of INITIAL_WINDOW_SIZE would have every stream touched 2,730 times.
+    SETTINGS_BYTES_PER_COST = 64
     # A request brings its own PRIORITY, WINDOW_UPDATE and perhaps CONTINUATION frames.
     CONTROL_PER_REQUEST = 8
     # DATA of ours is answered with WINDOW_UPDATE for stream and connection, and by some clients with a PING that
-    # measures the path (hyper's "adaptive window"). Only frames of a size count, or a peer could have us dribble.
+    # measures the path (hyper's "adaptive window"); some return credit every few KiB. Only frames of a size count, or
+    # a peer could have us dribble.
     CONTROL_PER_DATA_SENT = 3
+    BYTES_PER_CONTROL = 1024
     USEFUL_DATA = 256
     # Requests the peer took back before any answer to them began, and streams that its faults made us reset: rapid
     # reset (CVE-2023-44487) and its mirror (CVE-2025-8671) in one. Every stream that ends in order earns one back. An
