@@ -1,5 +1,7 @@
 """Wires and their Hub; the theory stands in wire.pxd."""
 
+import socket
+import struct
 import traceback
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
@@ -13,6 +15,10 @@ from lambda_dispatch_core.limits cimport WRITE_HIGH
 cdef enum:
     # One read takes at most this much; with what a request may have pending it stays within 256 KiB per direction.
     READ_BLOCK = 128 * 1024
+
+
+# SO_LINGER of no time: the connection ends with a reset, not with a FIN.
+cdef bytes NO_LINGER = struct.pack("ii", 1, 0)
 
 
 cdef class Hub:
@@ -186,6 +192,10 @@ cdef class Wire:
         self.closing = True
         self.out.clear()
         if self.transport is not None:
+            # Aborting a transport alone sends a FIN, which ends a body of unknown length as if it were whole.
+            sock = self.transport.get_extra_info("socket")
+            if sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             self.transport.abort()
         return 0
 
