@@ -1,8 +1,9 @@
 """The board: one memfd that the supervisor, every worker and the scaler map, and through which alone they speak.
 
-docs/shared-memory.md is the format by byte offset and says who writes what; the structs below are that table in C, and
-a test compares the two. Every word has one writer wherever that is possible; the others are changed by atomic steps.
-No process ever waits for another, so a process killed at any instruction leaves a board that the others can go on with.
+docs/shared-memory.md is the format by byte offset and says who writes what; board_layout.pxd is the same in C, and
+board_map.pyx what only reads. Every word has one writer wherever that is possible; the others are changed by atomic
+steps. No process ever waits for another, so a process killed at any instruction leaves a board that the others can go
+on with.
 
 Times are monotonic nanoseconds (CLOCK_MONOTONIC is one clock for all processes of a machine) unless the name says wall.
 An instance is named by (slot, generation): the generation rises each time the slot is taken, and every step that could
@@ -10,243 +11,18 @@ come late carries it, so what was meant for a slot's last tenant never touches t
 """
 
 cimport cython
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from lambda_dispatch_core.atomics cimport (
-    add32, addu64, get64, getu32, getu64,
+from lambda_dispatch_core.atomics cimport add32, addu64, get64, getu32, getu64
+from lambda_dispatch_core.board_layout cimport (
+    INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, POOL_ACTIVE, WorkerPool, WorkerSlot, latency_bucket,
 )
-
-
-cdef extern from *:
-    int leading_zeros "__builtin_clzll"(unsigned long long v) noexcept nogil
-
-
-cpdef enum:
-    BOARD_VERSION = 1
-    MAX_WORKERS = 64            # worker slots; twice the workers, because a rolling restart runs two for one
-    MAX_INSTANCES = 4096        # instance slots; scans and the index are sized for it
-    MAX_POOLS = 64
-    POOL_NAME = 256             # bytes: the longest function ARN with a qualifier is shorter
-    BUCKETS = 232               # latency buckets; see latency_bucket()
-    NOT_USABLE = 0x7FFF         # in a pick mask: leave this slot out
-
-    WORKER_FREE = 0             # nobody has this worker slot
-    WORKER_BOOTING = 1          # started, does not accept yet
-    WORKER_READY = 2            # accepts and serves
-    WORKER_DRAINING = 3         # finishes what it has, takes no new connection
-    WORKER_GONE = 4             # its process ended; the supervisor is returning what it held
-
-    INSTANCE_FREE = 0           # nobody has this slot
-    INSTANCE_STARTING = 1       # invoked; no channel has been seen yet
-    INSTANCE_OPEN = 2           # its first channel was parked; takes requests
-    INSTANCE_DRAINING = 3       # takes none, except as the last resort before goaway_at; finishes what it has
-    INSTANCE_CLOSED = 4         # its invoke has ended; everything still held of it is lost and to be given back
-
-    POOL_FREE = 0
-    POOL_ACTIVE = 1
-    POOL_RETIRED = 2            # idle for long: no new use until somebody asks for the name again
-
-    CLOSE_REQUESTED = 1         # instance flag: the extension asked to end
-
-
-cdef struct Header:
-    uint64_t magic
-    uint32_t version
-    uint32_t byte_order         # 0x01020304 as this machine writes it
-    uint64_t size               # of the whole board, bytes
-    uint32_t workers            # slots of each kind
-    uint32_t instances
-    uint32_t pools
-    uint32_t worker_size        # bytes of one slot of each kind
-    uint32_t pool_size
-    uint32_t instance_size
-    uint32_t buckets
-    uint32_t index_cells
-    uint64_t pools_at           # where each section begins, bytes from the start
-    uint64_t workers_at
-    uint64_t worker_pools_at
-    uint64_t instances_at
-    uint64_t in_flight_at
-    uint64_t limits_at
-    uint64_t reserved_at
-    uint64_t idle_at
-    uint64_t index_at
-    int64_t created             # when the supervisor made it
-    int64_t created_wall        # the same, since 1970
-    uint32_t supervisor_pid
-    uint32_t instances_high     # scaler: every slot from here on has never been used, so scans end here
-    uint8_t pool_key[16]        # key of the hash that names are claimed by
-    uint8_t pad0[24]
-    uint32_t pools_gate         # scaler: odd while it frees retired pools; workers then wait to claim one
-    uint8_t pad1[60]
-
-
-cdef struct ScalerSlot:         # one writer: the scaler (pid, generation, state: the supervisor)
-    uint32_t pid
-    uint32_t generation
-    uint32_t state              # as a worker's
-    uint32_t breaker            # open breakers over all pools
-    int64_t heartbeat
-    int64_t started
-    uint64_t ticks
-    uint64_t invokes            # ever sent
-    uint64_t invokes_ended
-    uint64_t invokes_failed     # ended by an error of the call or a FunctionError
-    uint64_t throttled
-    int64_t open_invokes        # now
-    int64_t tokens_milli        # left in the start budget, thousandths
-    uint8_t pad[40]
-
-
-cdef struct WorkerSlot:         # one writer: the worker itself (pid, generation, listening: the supervisor)
-    uint32_t pid
-    uint32_t generation         # raised by the supervisor each time it gives the slot to a process
-    uint32_t state              # worker: booting -> ready -> draining; supervisor: free, booting, gone
-    uint32_t listening          # which set of listening sockets it serves
-    int64_t heartbeat           # when its loop last came round
-    int64_t started
-    uint64_t intent             # low 16 bits: slot + 1 being changed, 0 none; above: a count of changes
-    uint32_t claiming           # 1 while it looks for or claims a pool
-    uint32_t pad0
-    int32_t queued              # requests that wait here now
-    int32_t running             # requests sent to an instance from here and not finished
-    int64_t oldest_queued       # since when the oldest waits; 0 when none does
-    # Counters: never reset, not even when the slot gets another process.
-    uint64_t requests           # taken from clients (or siblings)
-    uint64_t status_1xx         # answers by class, our own included
-    uint64_t status_2xx
-    uint64_t status_3xx
-    uint64_t status_4xx
-    uint64_t status_5xx
-    uint64_t bad_requests       # our own answers: 400
-    uint64_t heads_too_large    # 431
-    uint64_t bad_gateways       # 502
-    uint64_t rejected           # 503: draining or queue full
-    uint64_t queue_timeouts     # 504
-    uint64_t clients_gone       # the client left before its answer was complete
-    uint64_t resends            # sent again to another instance
-    uint64_t health_checks
-    uint64_t dispatched_local   # to a channel of this worker
-    uint64_t dispatched_sibling     # handed to a sibling that had a slot
-    uint64_t served_siblings    # taken from siblings; part of requests
-    uint64_t accepted           # client connections ever
-    uint64_t bytes_in           # from clients, heads and bodies as on the wire below TLS
-    uint64_t bytes_out
-    uint64_t instance_bytes_in  # from instances
-    uint64_t instance_bytes_out
-    uint64_t channels_parked    # ever
-    uint64_t instance_accepted  # control connections ever
-    # Gauges: the supervisor zeroes them when the process ends.
-    int64_t connections         # client connections open now
-    int64_t instance_connections    # control connections open now
-    int64_t idle_channels       # parked and free now
-    uint64_t spare[13]
-    uint64_t wait[BUCKETS]      # requests by time in the queue; latency_bucket()
-    uint64_t total[BUCKETS]     # requests by time from head read to answer's last byte
-
-
-cdef struct WorkerPool:         # what one worker knows of one pool; one writer: that worker
-    int32_t queued
-    int32_t running
-    int64_t oldest_queued       # 0 when none waits
-    uint64_t arrivals           # requests ever asked of this pool here
-    uint64_t completions        # requests ever finished by an instance of it
-    uint64_t duration_ns        # sum over completions, dispatch to last byte
-    uint64_t wait_ns            # sum over dispatches, arrival to dispatch
-    int64_t last_used           # when a request last asked for the pool
-    uint64_t failures           # completions that were 502 or reset
-
-
-cdef struct PoolSlot:           # key, state, name: claimed by anyone, in steps; the rest: the scaler
-    uint64_t key                # hash of the name; 0 free. Set first, by compare-and-swap: that takes the slot
-    uint32_t state
-    uint32_t generation         # raised when the slot is freed
-    uint32_t name_length
-    uint32_t breaker            # 0 closed, 1 half open, 2 open
-    int64_t created
-    int64_t retired             # when it was last retired
-    int32_t desired
-    int32_t starting
-    int32_t open
-    int32_t draining
-    int32_t min_instances
-    int32_t max_instances
-    int32_t limit               # requests at once per instance
-    int32_t channels            # asked of each instance
-    uint64_t starts             # ever
-    uint64_t starts_failed
-    uint64_t ended
-    int64_t backoff_until       # no start before then; 0 none
-    int64_t rate_milli          # requests per 1000 s, smoothed
-    int64_t average_us          # time of a request at an instance, smoothed
-    int64_t last_decision
-    uint32_t last_exit          # how the last invoke ended: the scaler's number for it
-    uint32_t pad0
-    uint8_t pad1[120]
-    uint8_t name[POOL_NAME]     # name or name:qualifier or ARN, no terminator
-
-
-cdef struct InstanceSlot:
-    uint8_t id[16]              # scaler, before the slot is published
-    uint64_t life               # generation << 32 | state; moves by compare-and-swap, forward only
-    uint32_t pool               # scaler
-    int32_t limit               # scaler: requests at once
-    int64_t created             # scaler: when it was invoked
-    int64_t opened              # the worker that opened it; 0 not yet
-    int64_t deadline            # scaler: when the invoke must have ended
-    int64_t goaway_at           # until then a draining instance may serve as a last resort; 0 not draining
-    uint64_t requests           # atomic add by workers: served
-    int32_t channels            # atomic add by workers: parked or busy now, for information
-    uint32_t flags              # atomic or: CLOSE_REQUESTED
-    int64_t created_wall        # scaler
-    int64_t closed              # scaler: when its invoke was seen to have ended
-    uint8_t pad[32]
-
-
-# Which of the BUCKETS counters a duration falls in: eight per power of two from 1.024 us to 4.6 minutes, so a bucket's
-# bounds are within 12.5 % of each other; the first is everything below, the last everything above.
-cdef inline int latency_bucket(int64_t ns) noexcept nogil:
-    cdef int power
-    if ns < 1024:
-        return 0
-    power = 63 - leading_zeros(<uint64_t> ns)
-    if power >= 38:
-        return 225
-    return 1 + (power - 10) * 8 + <int> ((ns >> (power - 3)) & 7)
+from lambda_dispatch_core.board_map cimport BoardMap
 
 
 @cython.final
-cdef class Board:
-    cdef readonly int fd            # the memfd; closed by close() when the board made or was given it
-    cdef readonly int workers       # slots of each kind
-    cdef readonly int instances
-    cdef readonly int pools
-    cdef readonly int worker        # the worker slot of this process, or -1
-    cdef readonly bint readonly     # mapped for reading: every step that writes is refused by the hardware
-    cdef size_t size
-    cdef uint8_t* base              # the mapping; NULL once closed
-    cdef Header* header
-    cdef ScalerSlot* scaler
-    cdef PoolSlot* pool_slots
-    cdef WorkerSlot* worker_slots
-    cdef WorkerPool* worker_pools   # [worker * pools + pool]
-    cdef InstanceSlot* slots
-    cdef int16_t* in_flight         # [instance]: requests at it, over all workers
-    cdef int16_t* limits            # [instance]: packed copy of the slots' limits
-    cdef int16_t* reserved          # [worker * instances + instance]: that worker's part of in_flight
-    cdef int16_t* idle              # [worker * instances + instance]: free channels that worker holds
-    cdef uint32_t* index            # [2 * instances]: fingerprint << 16 | slot + 1, by id; 0 empty, 0xFFFF no more
-
-    # This process's own; NULL unless attached as a worker.
-    cdef WorkerSlot* me
-    cdef WorkerPool* my_pools       # [pool]
-    cdef int16_t* my_reserved       # [instance]
-    cdef int16_t* my_idle           # [instance]
+cdef class Board(BoardMap):
     cdef int turn                   # where pick() begins to look among equals
-
-    cdef int _map(self, int fd, bint readonly) except -1
-    cdef int _bind(self) except -1
-    cdef int _lay_out(self, int workers, int instances, int pools) except -1
 
     # -- worker: choosing and reserving --------------------------------------------------------------------------------
     # The slot in [0, count) with the least in flight, of those with mask[slot] == 0 and below their limit; -1 none.
@@ -314,7 +90,6 @@ cdef class Board:
 
     # -- supervisor ----------------------------------------------------------------------------------------------------
     cdef bint _settle(self, int worker, int slot) noexcept
-    cdef WorkerSlot* _worker_slot(self, int worker) except NULL
 
     cdef void _index_remove(self, int slot) noexcept
 

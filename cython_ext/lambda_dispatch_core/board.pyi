@@ -1,157 +1,50 @@
 from collections.abc import Collection
-from typing import Final, NamedTuple, final
+from typing import final
 
-BOARD_VERSION: Final[int]
-MAX_WORKERS: Final[int]
-MAX_INSTANCES: Final[int]
-MAX_POOLS: Final[int]
-POOL_NAME: Final[int]
-BUCKETS: Final[int]
-NOT_USABLE: Final[int]
-WORKER_FREE: Final[int]
-WORKER_BOOTING: Final[int]
-WORKER_READY: Final[int]
-WORKER_DRAINING: Final[int]
-WORKER_GONE: Final[int]
-INSTANCE_FREE: Final[int]
-INSTANCE_STARTING: Final[int]
-INSTANCE_OPEN: Final[int]
-INSTANCE_DRAINING: Final[int]
-INSTANCE_CLOSED: Final[int]
-POOL_FREE: Final[int]
-POOL_ACTIVE: Final[int]
-POOL_RETIRED: Final[int]
-CLOSE_REQUESTED: Final[int]
-
-NAME: Final[str]
-COUNTERS: Final[tuple[str, ...]]
-GAUGES: Final[tuple[str, ...]]
-WORKER_STATES: Final[tuple[str, ...]]
-INSTANCE_STATES: Final[tuple[str, ...]]
-POOL_STATES: Final[tuple[str, ...]]
-
-class BoardError(Exception): ...
-
-class Instance(NamedTuple):
-    slot: int
-    generation: int
-    id: bytes
-    state: int
-    pool: int
-    limit: int
-    in_flight: int
-    idle: int
-    channels: int
-    requests: int
-    created: int
-    opened: int
-    deadline: int
-    goaway_at: int
-    close_requested: bool
-
-class Worker(NamedTuple):
-    slot: int
-    pid: int
-    generation: int
-    state: int
-    listening: int
-    heartbeat: int
-    started: int
-    queued: int
-    running: int
-    oldest_queued: int
-
-class Scaler(NamedTuple):
-    pid: int
-    generation: int
-    state: int
-    breaker: int
-    heartbeat: int
-    started: int
-    ticks: int
-    invokes: int
-    invokes_ended: int
-    invokes_failed: int
-    throttled: int
-    open_invokes: int
-    tokens_milli: int
-
-class Pool(NamedTuple):
-    pool: int
-    generation: int
-    name: bytes
-    state: int
-    created: int
-    retired: int
-    breaker: int
-    desired: int
-    starting: int
-    open: int
-    draining: int
-    min_instances: int
-    max_instances: int
-    limit: int
-    channels: int
-    starts: int
-    starts_failed: int
-    ended: int
-    backoff_until: int
-    rate_milli: int
-    average_us: int
-    last_decision: int
-    last_exit: int
-
-class PoolTotals(NamedTuple):
-    queued: int
-    running: int
-    oldest_queued: int
-    arrivals: int
-    completions: int
-    duration_ns: int
-    wait_ns: int
-    last_used: int
-    failures: int
-
-class PoolCounts(NamedTuple):
-    starting: int
-    open: int
-    draining: int
-    closed: int
-    in_flight: int
-    idle: int
+from lambda_dispatch_core.board_layout import BOARD_VERSION as BOARD_VERSION
+from lambda_dispatch_core.board_layout import BUCKETS as BUCKETS
+from lambda_dispatch_core.board_layout import CLOSE_REQUESTED as CLOSE_REQUESTED
+from lambda_dispatch_core.board_layout import COUNTERS as COUNTERS
+from lambda_dispatch_core.board_layout import GAUGES as GAUGES
+from lambda_dispatch_core.board_layout import INSTANCE_CLOSED as INSTANCE_CLOSED
+from lambda_dispatch_core.board_layout import INSTANCE_DRAINING as INSTANCE_DRAINING
+from lambda_dispatch_core.board_layout import INSTANCE_FREE as INSTANCE_FREE
+from lambda_dispatch_core.board_layout import INSTANCE_OPEN as INSTANCE_OPEN
+from lambda_dispatch_core.board_layout import INSTANCE_STARTING as INSTANCE_STARTING
+from lambda_dispatch_core.board_layout import INSTANCE_STATES as INSTANCE_STATES
+from lambda_dispatch_core.board_layout import MAX_INSTANCES as MAX_INSTANCES
+from lambda_dispatch_core.board_layout import MAX_POOLS as MAX_POOLS
+from lambda_dispatch_core.board_layout import MAX_WORKERS as MAX_WORKERS
+from lambda_dispatch_core.board_layout import NAME as NAME
+from lambda_dispatch_core.board_layout import NOT_USABLE as NOT_USABLE
+from lambda_dispatch_core.board_layout import POOL_ACTIVE as POOL_ACTIVE
+from lambda_dispatch_core.board_layout import POOL_FREE as POOL_FREE
+from lambda_dispatch_core.board_layout import POOL_NAME as POOL_NAME
+from lambda_dispatch_core.board_layout import POOL_RETIRED as POOL_RETIRED
+from lambda_dispatch_core.board_layout import POOL_STATES as POOL_STATES
+from lambda_dispatch_core.board_layout import WORKER_BOOTING as WORKER_BOOTING
+from lambda_dispatch_core.board_layout import WORKER_DRAINING as WORKER_DRAINING
+from lambda_dispatch_core.board_layout import WORKER_FREE as WORKER_FREE
+from lambda_dispatch_core.board_layout import WORKER_GONE as WORKER_GONE
+from lambda_dispatch_core.board_layout import WORKER_READY as WORKER_READY
+from lambda_dispatch_core.board_layout import WORKER_STATES as WORKER_STATES
+from lambda_dispatch_core.board_layout import BoardError as BoardError
+from lambda_dispatch_core.board_layout import Instance as Instance
+from lambda_dispatch_core.board_layout import Pool as Pool
+from lambda_dispatch_core.board_layout import PoolCounts as PoolCounts
+from lambda_dispatch_core.board_layout import PoolTotals as PoolTotals
+from lambda_dispatch_core.board_layout import Scaler as Scaler
+from lambda_dispatch_core.board_layout import Worker as Worker
+from lambda_dispatch_core.board_layout import bucket_bounds as bucket_bounds
+from lambda_dispatch_core.board_layout import bucket_of as bucket_of
+from lambda_dispatch_core.board_map import BoardMap
 
 def ring(fd: int) -> bool: ...
 def make_bell() -> int: ...
 def silence(fd: int) -> None: ...
-def bucket_of(ns: int) -> int: ...
-def bucket_bounds() -> list[int | None]: ...
-def memory_file(size: int) -> int: ...
 
 @final
-class Board:
-    @property
-    def fd(self) -> int: ...
-    @property
-    def workers(self) -> int: ...
-    @property
-    def instances(self) -> int: ...
-    @property
-    def pools(self) -> int: ...
-    @property
-    def worker(self) -> int: ...
-    @property
-    def readonly(self) -> bool: ...
-    @property
-    def supervisor_pid(self) -> int: ...
-    @property
-    def created(self) -> int: ...
-    @property
-    def created_wall(self) -> int: ...
-    @staticmethod
-    def create(workers: int, instances: int = ..., pools: int = ...) -> Board: ...
-    @staticmethod
-    def attach(fd: int, worker: int = -1, readonly: bool = False) -> Board: ...
-    def close(self) -> None: ...
+class Board(BoardMap):
     def reserve(self, slot: int, generation: int) -> bool: ...
     def reserve_last_resort(self, slot: int, generation: int, now: int) -> bool: ...
     def release(self, slot: int) -> None: ...
@@ -171,23 +64,17 @@ class Board:
     ) -> tuple[int, int] | None: ...
     def adopt(self) -> None: ...
     def find_instance(self, id: bytes) -> tuple[int, int] | None: ...
-    def instance(self, slot: int) -> Instance: ...
-    def list_instances(self, pool: int = -1) -> list[Instance]: ...
-    def pool_counts(self, pool: int) -> PoolCounts: ...
     def claim_pool(self, name: bytes, now: int) -> tuple[int, int] | None: ...
     def find_pool(self, name: bytes) -> tuple[int, int] | None: ...
     def retire_pool(self, pool: int, now: int) -> bool: ...
     def revive_pool(self, pool: int) -> bool: ...
     def free_pools(self, pools: Collection[int]) -> int | None: ...
-    def pool_name(self, pool: int) -> bytes: ...
-    def pool_totals(self, pool: int) -> PoolTotals: ...
     def start_worker(self, worker: int, listening: int, now: int) -> int: ...
     def reclaim(self, worker: int) -> bool: ...
     def start_scaler(self, now: int) -> int: ...
     def set_scaler_pid(self, pid: int) -> None: ...
     def set_worker_pid(self, worker: int, pid: int) -> None: ...
     def set_worker_state(self, worker: int, state: int) -> None: ...
-    def worker_state(self, worker: int) -> int: ...
     def beat(self, now: int) -> None: ...
     def scaler_beat(self, now: int) -> None: ...
     def set_scaler_state(self, state: int) -> None: ...
@@ -224,15 +111,6 @@ class Board:
     def set_pool_limits(
         self, pool: int, *, limit: int, channels: int, min_instances: int, max_instances: int
     ) -> None: ...
-    def list_workers(self) -> list[Worker]: ...
-    def worker_numbers(self, worker: int) -> dict[str, int]: ...
-    def histograms(self, worker: int) -> tuple[list[int], list[int]]: ...
-    def scaler_view(self) -> Scaler: ...
-    def pool(self, pool: int) -> Pool: ...
-    def list_pools(self) -> list[Pool]: ...
     def pick_from(self, mask: bytes, hint: int = -1) -> int: ...
-    def in_flight_at(self, slot: int) -> int: ...
-    def reserved_at(self, worker: int, slot: int) -> int: ...
-    def idle_at(self, worker: int, slot: int) -> int: ...
     def generation(self, slot: int) -> int: ...
     def state(self, slot: int, generation: int) -> int: ...

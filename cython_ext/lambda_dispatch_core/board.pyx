@@ -1,221 +1,39 @@
 """The board's steps. What each one promises stands in board.pxd, the format in docs/shared-memory.md."""
 
-import fcntl
 import os
 import time
 from hashlib import blake2b
-from typing import NamedTuple
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.string cimport memcmp, memcpy, memset, strerror
-from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
 from posix.unistd cimport write
 
 from lambda_dispatch_core.atomics cimport (
-    add16, fence, get16, get32, oru32, put16, put32, put64, putu32, putu64, swap16, swap64, swapu32, swapu64,
+    add16, fence, get16, get64, getu32, getu64, oru32, put16, put32, put64, putu32, putu64, swap16, swap64, swapu32,
+    swapu64,
+)
+from lambda_dispatch_core.board_layout cimport (
+    CLOSE_REQUESTED, INSTANCE_CLOSED, INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, INSTANCE_STARTING, MAX_WORKERS,
+    NOT_USABLE, POOL_ACTIVE, POOL_FREE, POOL_NAME, POOL_RETIRED, WORKER_BOOTING, WORKER_DRAINING, WORKER_FREE,
+    WORKER_GONE, WORKER_READY, InstanceSlot, PoolSlot, WorkerSlot,
 )
 
+# The whole of the board under one name.
+from lambda_dispatch_core.board_layout import *
 
-cdef extern from *:
-    """
-    #include <sched.h>
-    #include <stdint.h>
 
-    #if defined(__GNUC__) && !defined(__clang__)
-    #define LD_VECTORIZE __attribute__((optimize("O3")))
-    #else
-    #define LD_VECTORIZE
-    #endif
-
-    #define LD_BLOCK 64
-    #define LD_MOST_BLOCKS 64
-
-    /* The least in_flight among usable slots of one block, or more than any limit. The counters are read without
-       atomics, so that the loop is vector code: a 16-bit load cannot tear, and a value that is out of date only makes
-       this slot look a little better or worse; whether it is taken is decided by reserve(). */
-    LD_VECTORIZE static int16_t ld_least(const int16_t *restrict in_flight, const int16_t *restrict limits,
-                                         const int16_t *restrict mask, int n) {
-        int16_t least = INT16_MAX;
-        for (int i = 0; i < n; i++) {
-            int16_t full = in_flight[i] >= limits[i] ? INT16_MAX : 0;
-            int16_t key = (int16_t)(in_flight[i] | mask[i] | full);
-            least = key < least ? key : least;
-        }
-        return least;
-    }
-
-    static inline int ld_is(const int16_t *in_flight, const int16_t *limits, const int16_t *mask, int i, int16_t v) {
-        return in_flight[i] == v && mask[i] == 0 && in_flight[i] < limits[i];
-    }
-
-    /* Blocks first, each by ld_least; then only a block that holds the least is looked into, beginning at `turn`. */
-    static int ld_pick(const int16_t *in_flight, const int16_t *limits, const int16_t *mask, int count, int hint,
-                       int turn) {
-        int16_t block_least[LD_MOST_BLOCKS];
-        int16_t least = INT16_MAX;
-        int blocks = 0;
-        for (int at = 0; at + LD_BLOCK <= count; at += LD_BLOCK) {
-            int16_t v = ld_least(in_flight + at, limits + at, mask + at, LD_BLOCK);
-            block_least[blocks++] = v;
-            least = v < least ? v : least;
-        }
-        if (count % LD_BLOCK) {
-            int at = blocks * LD_BLOCK;
-            int16_t v = ld_least(in_flight + at, limits + at, mask + at, count - at);
-            block_least[blocks++] = v;
-            least = v < least ? v : least;
-        }
-        if (least == INT16_MAX) return -1;
-        if (hint >= 0 && hint < count && ld_is(in_flight, limits, mask, hint, least)) return hint;
-        if (turn >= count) turn = 0;
-        int first = turn / LD_BLOCK;
-        for (int b = 0; b <= blocks; b++) {
-            int block = first + b < blocks ? first + b : first + b - blocks;
-            if (block_least[block] != least) continue;
-            int from = b == 0 ? turn : block * LD_BLOCK;
-            int to = (block + 1) * LD_BLOCK < count ? (block + 1) * LD_BLOCK : count;
-            if (b == blocks) to = turn;
-            for (int i = from; i < to; i++)
-                if (ld_is(in_flight, limits, mask, i, least)) return i;
-        }
-        return -2;    /* a sibling changed it meanwhile */
-    }
-    """
+cdef extern from "pick.h" nogil:
     int ld_pick(const int16_t* in_flight, const int16_t* limits, const int16_t* mask, int count, int hint,
-                int turn) noexcept nogil
-    int sched_yield() noexcept nogil
+                int turn) noexcept
 
 
-cdef uint64_t MAGIC = 0x4452414F42444C00         # "\0LDBOARD" on a little-endian machine
-cdef uint32_t ORDER = 0x01020304
+cdef extern from "<sched.h>" nogil:
+    int sched_yield() noexcept
+
+
 cdef uint32_t REMOVED = 0xFFFF                   # an index cell that was used: a search goes on past it
 cdef int GATE_TRIES = 10_000                     # looks at a closed pools gate before giving up: some 10 ms
-
-NAME = "lambda-dispatch-board"
-
-# The counters of a worker slot from `requests` on, and the gauges after them, in their order there.
-COUNTERS = (
-    "requests", "status_1xx", "status_2xx", "status_3xx", "status_4xx", "status_5xx", "bad_requests", "heads_too_large",
-    "bad_gateways", "rejected", "queue_timeouts", "clients_gone", "resends", "health_checks", "dispatched_local",
-    "dispatched_sibling", "served_siblings", "accepted", "bytes_in", "bytes_out", "instance_bytes_in",
-    "instance_bytes_out", "channels_parked", "instance_accepted",
-)
-GAUGES = ("connections", "instance_connections", "idle_channels")
-
-WORKER_STATES = ("free", "booting", "ready", "draining", "gone")
-INSTANCE_STATES = ("free", "starting", "open", "draining", "closed")
-POOL_STATES = ("free", "active", "retired")
-
-
-class BoardError(Exception):
-    """The board cannot be used: not a board, or not of this version and size."""
-
-
-class Instance(NamedTuple):
-    slot: int
-    generation: int
-    id: bytes
-    state: int
-    pool: int
-    limit: int
-    in_flight: int
-    idle: int
-    channels: int
-    requests: int
-    created: int
-    opened: int
-    deadline: int
-    goaway_at: int
-    close_requested: bool
-
-
-class Worker(NamedTuple):
-    slot: int
-    pid: int
-    generation: int
-    state: int
-    listening: int
-    heartbeat: int
-    started: int
-    queued: int
-    running: int
-    oldest_queued: int
-
-
-class Scaler(NamedTuple):
-    pid: int
-    generation: int
-    state: int
-    breaker: int
-    heartbeat: int
-    started: int
-    ticks: int
-    invokes: int
-    invokes_ended: int
-    invokes_failed: int
-    throttled: int
-    open_invokes: int
-    tokens_milli: int
-
-
-class Pool(NamedTuple):
-    pool: int
-    generation: int
-    name: bytes
-    state: int
-    created: int
-    retired: int
-    breaker: int
-    desired: int
-    starting: int
-    open: int
-    draining: int
-    min_instances: int
-    max_instances: int
-    limit: int
-    channels: int
-    starts: int
-    starts_failed: int
-    ended: int
-    backoff_until: int
-    rate_milli: int
-    average_us: int
-    last_decision: int
-    last_exit: int
-
-
-class PoolTotals(NamedTuple):
-    """What all workers together say of one pool; counters never go back."""
-
-    queued: int
-    running: int
-    oldest_queued: int
-    arrivals: int
-    completions: int
-    duration_ns: int
-    wait_ns: int
-    last_used: int
-    failures: int
-
-
-class PoolCounts(NamedTuple):
-    """Instances of one pool by state, and what they have to do."""
-
-    starting: int
-    open: int
-    draining: int
-    closed: int
-    in_flight: int
-    idle: int
-
-
-cdef inline size_t up(size_t n, size_t to) noexcept:
-    return (n + to - 1) // to * to
-
-
-cdef inline int64_t monotonic():
-    return time.monotonic_ns()
-
 
 cdef inline uint32_t index_hash(const uint8_t* id) noexcept:
     cdef uint64_t a, b
@@ -252,183 +70,8 @@ def silence(int fd):
         pass
 
 
-def bucket_of(int64_t ns):
-    return latency_bucket(ns)
-
-
-def bucket_bounds():
-    """Upper bound (exclusive, ns) of each latency bucket in use; the last has none and is given as None."""
-    bounds = [1024]
-    for power in range(10, 38):
-        bounds += [(1 << power) + (part + 1) * (1 << (power - 3)) for part in range(8)]
-    return [*bounds, None]
-
-
-def memory_file(size):
-    """A descriptor of `size` zero bytes of memory that can be neither shrunk nor grown, where the system has memfd."""
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create(NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    else:
-        import tempfile
-        with tempfile.TemporaryFile() as file:
-            fd = os.dup(file.fileno())
-    try:
-        os.ftruncate(fd, size)
-        if hasattr(fcntl, "F_ADD_SEALS") and hasattr(os, "memfd_create"):
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-cdef class Board:
+cdef class Board(BoardMap):
     """See board.pxd."""
-
-    def __cinit__(self):
-        self.fd = -1
-        self.worker = -1
-
-    def __dealloc__(self):
-        if self.base != NULL:
-            munmap(self.base, self.size)
-
-    @staticmethod
-    def create(int workers, int instances=MAX_INSTANCES, int pools=MAX_POOLS):
-        """A new, empty board; `workers` counts worker slots."""
-        if not 1 <= workers <= MAX_WORKERS:
-            raise BoardError(f"a board has 1 to {MAX_WORKERS} worker slots, not {workers}")
-        if not (64 <= instances <= MAX_INSTANCES and instances & (instances - 1) == 0):
-            raise BoardError(f"a board has 64 to {MAX_INSTANCES} instance slots, a power of two, not {instances}")
-        if not 1 <= pools <= MAX_POOLS:
-            raise BoardError(f"a board has 1 to {MAX_POOLS} pool slots, not {pools}")
-        cdef Board self = Board.__new__(Board)
-        cdef Header header
-        self.header = &header
-        memset(&header, 0, sizeof(Header))
-        self._lay_out(workers, instances, pools)
-        self.header = NULL
-        self.fd = memory_file(header.size)
-        self.size = header.size
-        self._map(self.fd, False)
-        header.created = monotonic()
-        header.created_wall = time.time_ns()
-        header.supervisor_pid = os.getpid()
-        key = os.urandom(16)
-        memcpy(header.pool_key, <const uint8_t*> key, 16)
-        memcpy(self.base, &header, sizeof(Header))
-        self._bind()
-        putu64(&self.header.magic, MAGIC)
-        return self
-
-    @staticmethod
-    def attach(int fd, int worker=-1, bint readonly=False):
-        """The board behind `fd`, which stays the caller's until close(); `worker` is this process's own worker slot."""
-        cdef Board self = Board.__new__(Board)
-        size = os.fstat(fd).st_size
-        if size < 4096:
-            raise BoardError(f"descriptor {fd} is no board: {size} bytes")
-        self.size = size
-        self._map(fd, readonly)
-        cdef Header* header = <Header*> self.base
-        if header.magic != MAGIC:
-            raise BoardError(f"descriptor {fd} is no board, or one of a machine with another byte order")
-        if header.version != BOARD_VERSION or header.byte_order != ORDER:
-            raise BoardError(
-                f"the board has version {header.version}, this program knows {BOARD_VERSION}: "
-                "router and tool must be of one release"
-            )
-        if not (1 <= header.workers <= MAX_WORKERS and 64 <= header.instances <= MAX_INSTANCES
-                and 1 <= header.pools <= MAX_POOLS):
-            raise BoardError("the board's header is damaged: slot counts out of range")
-        cdef Header expected
-        memset(&expected, 0, sizeof(Header))
-        self.header = &expected
-        self._lay_out(header.workers, header.instances, header.pools)
-        self.header = NULL
-        # From `size` to `index_at` the header says the layout.
-        if header.size != <uint64_t> size or memcmp(&header.size, &expected.size, 112) != 0:
-            raise BoardError("the board's layout is not this program's: router and tool must be of one release")
-        if not -1 <= worker < <int> header.workers:
-            raise BoardError(f"no worker slot {worker}: the board has {header.workers}")
-        self.fd = fd
-        self.worker = worker
-        self._bind()
-        return self
-
-    def close(self):
-        """Unmaps the board and closes its descriptor. Nothing may use it afterwards."""
-        if self.base != NULL:
-            munmap(self.base, self.size)
-            self.base = NULL
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-    cdef int _lay_out(self, int workers, int instances, int pools) except -1:
-        cdef Header* h = self.header
-        cdef size_t at
-        h.version = BOARD_VERSION
-        h.byte_order = ORDER
-        h.workers = workers
-        h.instances = instances
-        h.pools = pools
-        h.worker_size = sizeof(WorkerSlot)
-        h.pool_size = sizeof(PoolSlot)
-        h.instance_size = sizeof(InstanceSlot)
-        h.buckets = BUCKETS
-        h.index_cells = 2 * instances
-        at = 4096
-        h.pools_at = at
-        at = up(at + pools * sizeof(PoolSlot), 4096)
-        h.workers_at = at
-        at = up(at + workers * sizeof(WorkerSlot), 4096)
-        h.worker_pools_at = at
-        at = up(at + workers * pools * sizeof(WorkerPool), 4096)
-        h.instances_at = at
-        at = up(at + instances * sizeof(InstanceSlot), 4096)
-        h.in_flight_at = at
-        at = up(at + instances * sizeof(int16_t), 64)
-        h.limits_at = at
-        at = up(at + instances * sizeof(int16_t), 64)
-        h.reserved_at = at
-        at = up(at + workers * instances * sizeof(int16_t), 64)
-        h.idle_at = at
-        at = up(at + workers * instances * sizeof(int16_t), 64)
-        h.index_at = at
-        h.size = up(at + h.index_cells * sizeof(uint32_t), 4096)
-        return 0
-
-    cdef int _map(self, int fd, bint readonly) except -1:
-        cdef void* at = mmap(NULL, self.size, PROT_READ if readonly else PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
-        if at == MAP_FAILED:
-            raise BoardError(f"descriptor {fd} cannot be mapped: {strerror(errno).decode()}")
-        self.base = <uint8_t*> at
-        self.readonly = readonly
-        return 0
-
-    cdef int _bind(self) except -1:
-        cdef Header* h = <Header*> self.base
-        self.header = h
-        self.workers = h.workers
-        self.instances = h.instances
-        self.pools = h.pools
-        self.scaler = <ScalerSlot*> (self.base + 256)
-        self.pool_slots = <PoolSlot*> (self.base + h.pools_at)
-        self.worker_slots = <WorkerSlot*> (self.base + h.workers_at)
-        self.worker_pools = <WorkerPool*> (self.base + h.worker_pools_at)
-        self.slots = <InstanceSlot*> (self.base + h.instances_at)
-        self.in_flight = <int16_t*> (self.base + h.in_flight_at)
-        self.limits = <int16_t*> (self.base + h.limits_at)
-        self.reserved = <int16_t*> (self.base + h.reserved_at)
-        self.idle = <int16_t*> (self.base + h.idle_at)
-        self.index = <uint32_t*> (self.base + h.index_at)
-        if self.worker >= 0:
-            self.me = &self.worker_slots[self.worker]
-            self.my_pools = &self.worker_pools[self.worker * self.pools]
-            self.my_reserved = &self.reserved[self.worker * self.instances]
-            self.my_idle = &self.idle[self.worker * self.instances]
-        return 0
 
     # -- worker: choosing and reserving --------------------------------------------------------------------------------
 
@@ -723,45 +366,6 @@ cdef class Board:
         slot = self.find(<const uint8_t*> id, &generation)
         return None if slot < 0 else (slot, generation)
 
-    def instance(self, int slot):
-        """What the board says of one slot now."""
-        if not 0 <= slot < self.instances:
-            raise IndexError(f"no instance slot {slot}")
-        cdef InstanceSlot* it = &self.slots[slot]
-        cdef uint64_t life = getu64(&it.life)
-        cdef int worker, idle = 0
-        for worker in range(self.workers):
-            idle += get16(&self.idle[worker * self.instances + slot])
-        return Instance(
-            slot, life >> 32, it.id[:16], life & 0xFF, it.pool, it.limit, get16(&self.in_flight[slot]), idle,
-            get32(&it.channels), getu64(&it.requests), it.created, get64(&it.opened), it.deadline,
-            get64(&it.goaway_at), (getu32(&it.flags) & CLOSE_REQUESTED) != 0,
-        )
-
-    def list_instances(self, int pool=-1):
-        """Every slot that is not free, or those of one pool."""
-        cdef int slot
-        found = []
-        for slot in range(<int> getu32(&self.header.instances_high)):
-            if getu64(&self.slots[slot].life) & 0xFF and (pool < 0 or self.slots[slot].pool == <uint32_t> pool):
-                found.append(self.instance(slot))
-        return found
-
-    def pool_counts(self, int pool):
-        cdef int slot, worker, idle = 0, busy = 0
-        cdef int state
-        cdef int[5] by_state
-        memset(by_state, 0, sizeof(by_state))
-        for slot in range(<int> getu32(&self.header.instances_high)):
-            state = <int> (getu64(&self.slots[slot].life) & 0xFF)
-            if state == INSTANCE_FREE or self.slots[slot].pool != <uint32_t> pool:
-                continue
-            by_state[state] += 1
-            busy += get16(&self.in_flight[slot])
-            for worker in range(self.workers):
-                idle += get16(&self.idle[worker * self.instances + slot])
-        return PoolCounts(by_state[1], by_state[2], by_state[3], by_state[4], busy, idle)
-
     # -- pools ---------------------------------------------------------------------------------------------------------
 
     def claim_pool(self, bytes name not None, int64_t now):
@@ -861,35 +465,6 @@ cdef class Board:
         swapu32(&it.state, POOL_RETIRED, POOL_ACTIVE)
         return 0
 
-    def pool_name(self, int pool):
-        """The name a pool was claimed by, as bytes; b"" when the slot is free."""
-        if not 0 <= pool < self.pools:
-            raise IndexError(f"no pool slot {pool}")
-        cdef PoolSlot* it = &self.pool_slots[pool]
-        if getu32(&it.state) == POOL_FREE:
-            return b""
-        return it.name[:it.name_length]
-
-    def pool_totals(self, int pool):
-        cdef WorkerPool* it
-        cdef int worker
-        cdef int64_t queued = 0, running = 0, oldest = 0, used = 0, since
-        cdef uint64_t arrivals = 0, completions = 0, duration = 0, wait = 0, failures = 0
-        for worker in range(self.workers):
-            it = &self.worker_pools[worker * self.pools + pool]
-            queued += get32(&it.queued)
-            running += get32(&it.running)
-            since = get64(&it.oldest_queued)
-            if since and (oldest == 0 or since < oldest):
-                oldest = since
-            arrivals += it.arrivals
-            completions += it.completions
-            duration += it.duration_ns
-            wait += it.wait_ns
-            failures += it.failures
-            used = max(used, it.last_used)
-        return PoolTotals(queued, running, oldest, arrivals, completions, duration, wait, used, failures)
-
     # -- supervisor: worker slots --------------------------------------------------------------------------------------
 
     def start_worker(self, int worker, int listening, int64_t now):
@@ -973,11 +548,6 @@ cdef class Board:
             sched_yield()
         return False
 
-    cdef WorkerSlot* _worker_slot(self, int worker) except NULL:
-        if not 0 <= worker < self.workers:
-            raise IndexError(f"no worker slot {worker}")
-        return &self.worker_slots[worker]
-
     def start_scaler(self, int64_t now):
         """A scaler is about to be started; its generation. The supervisor's."""
         self.scaler.pid = 0
@@ -994,9 +564,6 @@ cdef class Board:
 
     def set_worker_state(self, int worker, int state):
         putu32(&self._worker_slot(worker).state, state)
-
-    def worker_state(self, int worker):
-        return getu32(&self._worker_slot(worker).state)
 
     def beat(self, int64_t now):
         """This worker's loop came round."""
@@ -1053,68 +620,6 @@ cdef class Board:
         it.min_instances = min_instances
         it.max_instances = max_instances
 
-    # -- reading -------------------------------------------------------------------------------------------------------
-
-    def list_workers(self):
-        """Every worker slot."""
-        cdef WorkerSlot* it
-        cdef int worker
-        found = []
-        for worker in range(self.workers):
-            it = &self.worker_slots[worker]
-            found.append(Worker(
-                worker, it.pid, it.generation, getu32(&it.state), it.listening, get64(&it.heartbeat), it.started,
-                get32(&it.queued), get32(&it.running), get64(&it.oldest_queued),
-            ))
-        return found
-
-    def worker_numbers(self, int worker):
-        """Counters and gauges of one worker slot by name."""
-        cdef uint64_t* counter = &self._worker_slot(worker).requests
-        cdef int64_t* gauge = &self._worker_slot(worker).connections
-        numbers = {name: counter[at] for at, name in enumerate(COUNTERS)}
-        numbers.update((name, gauge[at]) for at, name in enumerate(GAUGES))
-        return numbers
-
-    def histograms(self, int worker):
-        """(queue wait, total time) of one worker slot: a count per latency bucket."""
-        cdef WorkerSlot* it = self._worker_slot(worker)
-        cdef int used = 226
-        return [it.wait[n] for n in range(used)], [it.total[n] for n in range(used)]
-
-    def scaler_view(self):
-        cdef ScalerSlot* it = self.scaler
-        return Scaler(
-            it.pid, it.generation, getu32(&it.state), it.breaker, get64(&it.heartbeat), it.started, it.ticks,
-            it.invokes, it.invokes_ended, it.invokes_failed, it.throttled, it.open_invokes, it.tokens_milli,
-        )
-
-    def pool(self, int pool):
-        name = self.pool_name(pool)
-        cdef PoolSlot* it = &self.pool_slots[pool]
-        return Pool(
-            pool, it.generation, name, getu32(&it.state), it.created, it.retired, it.breaker, it.desired, it.starting,
-            it.open, it.draining, it.min_instances, it.max_instances, it.limit, it.channels, it.starts,
-            it.starts_failed, it.ended, it.backoff_until, it.rate_milli, it.average_us, it.last_decision, it.last_exit,
-        )
-
-    def list_pools(self):
-        """Every pool slot that is active or retired."""
-        cdef int pool
-        return [self.pool(pool) for pool in range(self.pools) if getu32(&self.pool_slots[pool].state) != POOL_FREE]
-
-    @property
-    def supervisor_pid(self):
-        return self.header.supervisor_pid
-
-    @property
-    def created(self):
-        return self.header.created
-
-    @property
-    def created_wall(self):
-        return self.header.created_wall
-
     # -- for tests and Python callers: what the C methods say ----------------------------------------------------------
 
     def pick_from(self, bytes mask not None, int hint=-1):
@@ -1123,15 +628,6 @@ cdef class Board:
         if not 1 <= count <= self.instances:
             raise ValueError(f"a mask has 1 to {self.instances} entries, not {count}")
         return self.pick(<const int16_t*> <const uint8_t*> mask, count, hint)
-
-    def in_flight_at(self, int slot):
-        return get16(&self.in_flight[slot])
-
-    def reserved_at(self, int worker, int slot):
-        return get16(&self.reserved[worker * self.instances + slot])
-
-    def idle_at(self, int worker, int slot):
-        return get16(&self.idle[worker * self.instances + slot])
 
     def generation(self, int slot):
         return self.generation_of(slot)

@@ -1,0 +1,123 @@
+from typing import Final, NamedTuple
+
+BOARD_VERSION: Final[int]
+MAX_WORKERS: Final[int]
+MAX_INSTANCES: Final[int]
+MAX_POOLS: Final[int]
+POOL_NAME: Final[int]
+BUCKETS: Final[int]
+NOT_USABLE: Final[int]
+WORKER_FREE: Final[int]
+WORKER_BOOTING: Final[int]
+WORKER_READY: Final[int]
+WORKER_DRAINING: Final[int]
+WORKER_GONE: Final[int]
+INSTANCE_FREE: Final[int]
+INSTANCE_STARTING: Final[int]
+INSTANCE_OPEN: Final[int]
+INSTANCE_DRAINING: Final[int]
+INSTANCE_CLOSED: Final[int]
+POOL_FREE: Final[int]
+POOL_ACTIVE: Final[int]
+POOL_RETIRED: Final[int]
+CLOSE_REQUESTED: Final[int]
+
+NAME: Final[str]
+COUNTERS: Final[tuple[str, ...]]
+GAUGES: Final[tuple[str, ...]]
+WORKER_STATES: Final[tuple[str, ...]]
+INSTANCE_STATES: Final[tuple[str, ...]]
+POOL_STATES: Final[tuple[str, ...]]
+
+class BoardError(Exception): ...
+
+class Instance(NamedTuple):
+    slot: int
+    generation: int
+    id: bytes
+    state: int
+    pool: int
+    limit: int
+    in_flight: int
+    idle: int
+    channels: int
+    requests: int
+    created: int
+    opened: int
+    deadline: int
+    goaway_at: int
+    close_requested: bool
+
+class Worker(NamedTuple):
+    slot: int
+    pid: int
+    generation: int
+    state: int
+    listening: int
+    heartbeat: int
+    started: int
+    queued: int
+    running: int
+    oldest_queued: int
+
+class Scaler(NamedTuple):
+    pid: int
+    generation: int
+    state: int
+    breaker: int
+    heartbeat: int
+    started: int
+    ticks: int
+    invokes: int
+    invokes_ended: int
+    invokes_failed: int
+    throttled: int
+    open_invokes: int
+    tokens_milli: int
+
+class Pool(NamedTuple):
+    pool: int
+    generation: int
+    name: bytes
+    state: int
+    created: int
+    retired: int
+    breaker: int
+    desired: int
+    starting: int
+    open: int
+    draining: int
+    min_instances: int
+    max_instances: int
+    limit: int
+    channels: int
+    starts: int
+    starts_failed: int
+    ended: int
+    backoff_until: int
+    rate_milli: int
+    average_us: int
+    last_decision: int
+    last_exit: int
+
+class PoolTotals(NamedTuple):
+    queued: int
+    running: int
+    oldest_queued: int
+    arrivals: int
+    completions: int
+    duration_ns: int
+    wait_ns: int
+    last_used: int
+    failures: int
+
+class PoolCounts(NamedTuple):
+    starting: int
+    open: int
+    draining: int
+    closed: int
+    in_flight: int
+    idle: int
+
+def bucket_of(ns: int) -> int: ...
+def bucket_bounds() -> list[int | None]: ...
