@@ -366,7 +366,8 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    print(f"demo application on http://127.0.0.1:{port()}", flush=True)
+    if "AWS_LAMBDA_RUNTIME_API" not in os.environ:  # there, many of these run, and who started them says what is where
+        print(f"demo application on http://127.0.0.1:{port()}", flush=True)
     await stop.wait()
     server.close()
 

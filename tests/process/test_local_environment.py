@@ -238,8 +238,23 @@ def test_a_pinned_port_allows_one_environment(tmp_path: Path) -> None:
 
 PARENT_OF_GRANDCHILD = r"""
 import subprocess, sys
-subprocess.Popen([sys.executable, "-S", "-c", "import time\nwhile True: time.sleep(1)"])
+for new_session in (False, True):
+    subprocess.Popen([sys.executable, "-S", "-c", "import time\nwhile True: time.sleep(1)"],
+                     start_new_session=new_session)
 """
+
+
+def test_freeze_reaches_groups_that_descendants_have_made(tmp_path: Path) -> None:
+    marker = f"FROZEN={tmp_path.name}"
+    name, _, value = marker.partition("=")
+    function = python_function(tmp_path, environment={name: value})
+    script = Path(function.command[-1])
+    script.write_text(PARENT_OF_GRANDCHILD + script.read_text())
+    with running_lambda(function) as running:
+        running.invoke()
+        pids = processes_with(marker)
+        assert len(pids) == 3
+        wait_for(lambda: [process_state(pid) for pid in pids] == ["T", "T", "T"])
 
 
 def test_nothing_is_left_when_the_lambda_closes(tmp_path: Path) -> None:
@@ -250,7 +265,7 @@ def test_nothing_is_left_when_the_lambda_closes(tmp_path: Path) -> None:
     script.write_text(PARENT_OF_GRANDCHILD + script.read_text())
     with running_lambda(function) as running:
         running.invoke()
-        assert len(processes_with(marker)) == 2
+        assert len(processes_with(marker)) == 3
     assert processes_with(marker) == []
 
 
@@ -279,7 +294,7 @@ def test_nothing_is_left_when_the_lambda_process_ends(tmp_path: Path, number: in
         subprocess.run(
             ["curl", "-sS", "-d", "{}", f"{url}/2015-03-31/functions/f/invocations"], check=True, capture_output=True
         )
-        assert len(processes_with(marker)) >= 2
+        assert len(processes_with(marker)) >= 3
         process.send_signal(number)
         assert process.wait(20) == (-9 if number == signal.SIGKILL else 0)
     wait_for(lambda: processes_with(marker) == [])

@@ -217,6 +217,8 @@ class Environment:
         began = time.monotonic()
         failed = await self._initialize(self.function.init_timeout)
         spent = (time.monotonic() - began) * 1000
+        for process in self.processes:
+            process.look()  # what was started during init is known from here on
         if failed is None:
             invocation.init_ms = spent
             self._begin(invocation)
@@ -456,6 +458,8 @@ class Environment:
             raise ApiError(403, "Extension.TooManyExtensions", f"more than {MAX_EXTENSIONS} extensions")
         external = [os.path.basename(command[0]) for command in self.function.extensions]
         extension = Extension(name, events, external=name in external)
+        for process in self.processes:
+            process.look()
         self.extensions[extension.id] = extension
         registered = [e.name for e in self.extensions.values() if e.external]
         if extension.external and self._runtime is None and sorted(registered) == sorted(set(external)):

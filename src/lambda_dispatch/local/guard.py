@@ -1,8 +1,8 @@
 """Kills the process groups of environments when the embedded Lambda is gone, however it went.
 
 A process of its own, run by path with nothing but the standard library: it reads `+PGID` and `-PGID` lines from its
-standard input and, when that closes, sends SIGKILL to every group still on its list. A parent-death signal would reach
-only the direct children, and costs a fork instead of a vfork for each; this reaches the whole group, frozen or not.
+standard input and, when that closes, sends SIGKILL to every group still on its list, and to the groups of the leaders'
+descendants. A parent-death signal would reach only the direct children, and costs a fork instead of a vfork for each.
 """
 
 import os
@@ -25,11 +25,29 @@ def main() -> None:
                 groups.add(group)
             else:
                 groups.discard(group)
-    for group in groups:
+    # Those made a moment ago may not have been reported yet.
+    for group in list(groups):
+        groups.update(descendants_groups(group))
+    for group in groups - {os.getpgrp()}:
         try:
             os.killpg(group, signal.SIGKILL)
         except ProcessLookupError:
             pass
+
+
+def descendants_groups(pid: int) -> set[int]:
+    found = set()
+    waiting = [pid]
+    while waiting:
+        pid = waiting.pop()
+        try:
+            found.add(os.getpgid(pid))
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{thread}/children", "rb") as children:
+                    waiting.extend(int(child) for child in children.read().split())
+        except OSError:
+            continue
+    return found
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Processes of an environment: each leads a session and a group of its own, and dies with the whole group.
+"""Processes of an environment: each leads a session and a group of its own, and dies with all it has started.
 
 `Process` owns the descriptors of one child: the pipe with its output and the pidfd that says when it ended. Both are
-released when it ended, and not before the group is killed, so nothing it started stays behind.
+released when it ended. A child may start processes in groups of their own (the extension does so with the application);
+those groups are looked up among its descendants, and stopped, continued and killed with it.
 """
 
 import asyncio
@@ -12,10 +13,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 READ_SIZE = 65536
+LOOK_EVERY = 1.0  # seconds between two looks for groups of descendants when nothing is to be killed
 PORTS = range(
     20_000, 32_000
 )  # below Linux's ephemeral range, so that no outgoing connection takes one between pick and bind
@@ -62,6 +65,7 @@ class Process:
         guard: Guard,
         on_output: Callable[[bytes], None],
         on_exit: Callable[["Process"], None],
+        pass_fds: tuple[int, ...] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._guard = guard
@@ -81,6 +85,7 @@ class Process:
                 stdout=write_end,
                 stderr=write_end,
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
         except BaseException:
             os.close(self._output)
@@ -88,7 +93,9 @@ class Process:
         finally:
             os.close(write_end)
         self.pid = self._popen.pid
-        guard.watch(self.pid)
+        self._groups: dict[int, str] = {}  # groups of it and its descendants, with the leader's start time
+        self._looked = 0.0
+        self._add_group(self.pid)
         self._pidfd = os.pidfd_open(self.pid)
         self._loop.add_reader(self._output, self._readable)
         self._loop.add_reader(self._pidfd, self._exited)
@@ -98,10 +105,39 @@ class Process:
         return not self.ended.done()
 
     def signal(self, number: int) -> None:
-        """To the whole group."""
-        if self.alive:
+        """To all groups; SIGTERM to the first alone, whose business it is to tell the others."""
+        if not self.alive:
+            return
+        if number == signal.SIGTERM:
+            self._signal_group(self.pid, number)
+            return
+        self.look(at_once=number == signal.SIGKILL)
+        for group in self._groups:
+            self._signal_group(group, number)
+
+    def look(self, *, at_once: bool = True) -> None:
+        """Learns of groups that descendants have made since the last look."""
+        now = time.monotonic()
+        if not at_once and now - self._looked < LOOK_EVERY:
+            return
+        self._looked = now
+        for pid in family(self.pid):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, number)
+                group = os.getpgid(pid)
+                if group not in self._groups:
+                    self._add_group(group)
+
+    def _add_group(self, group: int) -> None:
+        self._groups[group] = start_time(group)
+        self._guard.watch(group)
+
+    def _signal_group(self, group: int, number: int) -> None:
+        # As long as a group has members its number is nobody else's. A leader with another start time means that the
+        # number was given away again.
+        begun = start_time(group)
+        if not begun or begun == self._groups[group]:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, number)
 
     def read_pending(self) -> None:
         """Takes what is in the pipe now: whatever the child wrote before it spoke to us is there."""
@@ -133,11 +169,12 @@ class Process:
     def _exited(self) -> None:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        # The group before the leader is reaped: until then its number cannot belong to anybody else.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        # The groups before the leader is reaped: until then its number cannot belong to anybody else.
+        for group in self._groups:
+            self._signal_group(group, signal.SIGKILL)
         self.status = self._popen.wait()
-        self._guard.forget(self.pid)
+        for group in self._groups:
+            self._guard.forget(group)
         self.read_pending()
         self._close_output()
         self.ended.set_result(None)
@@ -179,6 +216,15 @@ def family(pid: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def start_time(pid: int) -> str:
+    """When a process began, in the kernel's ticks; empty when there is none. With the pid it is a name for good."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[19].decode()
+    except (OSError, IndexError):
+        return ""
 
 
 def memory(pids: list[int]) -> int:

@@ -1,0 +1,425 @@
+"""`lambda-dispatch dev`: an embedded Lambda, the router, and a demo application or one's own, in one command."""
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from lambda_dispatch.local.environment import Environment
+from lambda_dispatch.local.function import Function, FunctionConfigError
+from lambda_dispatch.local.invocation import Invocation
+from lambda_dispatch.local.lambda_command import (
+    RESULT_ERROR,
+    USAGE_ERROR,
+    UsageError,
+    add_knob_options,
+    log_line,
+    pairs,
+    read_knobs,
+    split_command,
+)
+from lambda_dispatch.local.local_lambda import LocalLambda, LocalLambdaConfig, PortError
+from lambda_dispatch.local.process import Process, why_ended
+from lambda_dispatch.local.screen import Screen
+
+DEMO = Path(__file__).parents[3] / "examples" / "demo" / "app.py"
+MAX_ENVIRONMENTS = 20  # two processes each; what a laptop bears
+READY_WITHIN = 20.0  # seconds the router has to listen
+HEALTH_WARNING = 15.0  # seconds without a healthy application after which the user hears of it
+DRAIN = 5.0  # seconds requests in flight get after Ctrl-C
+STOP_WITHIN = DRAIN + 5.0  # seconds until the router is killed
+STATUS_EVERY = 0.5  # seconds
+KEPT_LINES = 20  # of the application's and the router's output, to show when one of them fails
+
+
+class DevError(Exception):
+    """Something that ends the run; the message is meant for the user."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lambda-dispatch dev",
+        usage="lambda-dispatch dev [OPTIONS] [-- COMMAND…]",
+        description="Runs an embedded Lambda, the router, and a web application in it: COMMAND, or the demo. COMMAND "
+        "must listen on 127.0.0.1 at the port in PORT (and LAMBDA_DISPATCH_PORT) and answer GET /health with 200.",
+    )
+    parser.add_argument("--port", type=int, metavar="PORT", help=(
+        "the application listens on this port, whatever PORT says; then there can be one environment only"
+    ))  # fmt: skip
+    parser.add_argument("--function", default="app", metavar="NAME", help="name of the function, default app")
+    parser.add_argument("--workers", type=int, metavar="N", help="the router's worker processes, default one per CPU")
+    parser.add_argument("--env", action="append", default=[], metavar="KEY=VALUE", help=(
+        "for the application; may be repeated (INIT_DELAY=8 makes the demo start slowly)"
+    ))  # fmt: skip
+    parser.add_argument("--timeout", type=float, default=900.0, help="the function's, in seconds, default 900")
+    parser.add_argument("--router-port", type=int, default=5001, help="default 5001")
+    parser.add_argument("--control-port", type=int, default=5003, help="where instances call back, default 5003")
+    parser.add_argument("--lambda-port", type=int, default=5051, help="the embedded Lambda's, default 5051")
+    parser.add_argument("--direct-port", type=int, metavar="PORT", help=(
+        "also serve the application here by Lambda's own dispatch, one request per environment, to compare"
+    ))  # fmt: skip
+    parser.add_argument("--verbose", action="store_true", help="show the router's log, and START, END and REPORT lines")
+    add_knob_options(parser)
+    return parser
+
+
+@dataclass(slots=True)
+class Settings:
+    """The command line, checked."""
+
+    function: Function
+    config: LocalLambdaConfig
+    router_port: int
+    control_port: int
+    workers: int | None
+    max_environments: int
+    verbose: bool
+    demo: bool
+
+
+def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
+    demo = not command
+    if demo:
+        if not DEMO.exists():
+            raise UsageError(
+                "there is no demo in an installed package; give your application: lambda-dispatch dev -- CMD…"
+            )
+        command = [sys.executable, str(DEMO)]
+    if shutil.which(command[0]) is None:
+        raise UsageError(f"command not found: {command[0]}")
+    knobs = read_knobs(given)
+    if given.knob_concurrency is None:
+        knobs.concurrency = MAX_ENVIRONMENTS
+    if given.workers is not None and not 1 <= given.workers <= 64:
+        raise UsageError(f"--workers {given.workers}: 1 to 64")
+    for option in ("port", "router_port", "control_port", "lambda_port", "direct_port"):
+        port = getattr(given, option)
+        if port is not None and not 0 <= port <= 65535:
+            raise UsageError(f"--{option.replace('_', '-')} {port}: 0 to 65535")
+    function = Function(
+        name=given.function,
+        command=tuple(command),
+        runtime="dispatch",
+        environment=pairs(given.env, "--env"),
+        timeout=given.timeout,
+        port=given.port or None,
+    )
+    functions = [function]
+    direct = f"{given.function}-direct" if given.direct_port is not None else ""
+    if direct:
+        fields = {name: getattr(function, name) for name in Function.__dataclass_fields__}
+        functions.append(Function(**{**fields, "name": direct, "runtime": "direct"}))
+    config = LocalLambdaConfig(
+        functions, port=given.lambda_port, direct_port=given.direct_port, direct_function=direct, knobs=knobs
+    )
+    return Settings(
+        function,
+        config,
+        router_port=_free_port("--router-port", given.router_port),
+        control_port=_free_port("--control-port", given.control_port),
+        workers=given.workers,
+        max_environments=1 if given.port else knobs.concurrency,
+        verbose=given.verbose,
+        demo=demo,
+    )
+
+
+def _free_port(option: str, port: int) -> int:
+    """The port if nobody listens there; for 0 one that is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen(1)
+        except OSError as error:
+            raise PortError(
+                f"port {port} on 127.0.0.1 ({option[2:]}) cannot be used: {(error.strerror or str(error)).lower()}; "
+                f"free it or choose another with {option}"
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+@dataclass(slots=True)
+class Dev:
+    settings: Settings
+    screen: Screen
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    failure: str = ""
+    router: Process | None = None
+    router_pid: int = 0
+    app_lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+    router_lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._on_signal)
+        local = LocalLambda(self.settings.config, self._write_log)
+        await local.start()
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            ready = await self._start_router(local)
+            if self.stop.is_set():
+                return
+            self.screen.say(self._banner(local, ready))
+            tasks = [loop.create_task(self._first_environment(local)), loop.create_task(self._show_status(local))]
+            await self.stop.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.screen.end()
+            self.screen.say("stopping")
+            await self._stop_router()
+            await local.close()
+        if self.failure:
+            raise DevError(self.failure)
+        self.screen.say("stopped; no process is left")
+
+    def _on_signal(self) -> None:
+        if self.stop.is_set() and self.router is not None:
+            self.router.signal(signal.SIGKILL)  # the second Ctrl-C does not wait for requests in flight
+        self.stop.set()
+
+    def _fail(self, why: str) -> None:
+        self.failure = self.failure or why
+        self.stop.set()
+
+    # the router
+
+    async def _start_router(self, local: LocalLambda) -> dict[str, Any]:
+        settings = self.settings
+        read_end, write_end = os.pipe()
+        command = [
+            *(sys.executable, "-m", "lambda_dispatch.cli", "router"),
+            *("--function-name", settings.function.name),
+            *("--bind-host", "127.0.0.1", "--http-port", str(settings.router_port)),
+            *("--control-http-port", str(settings.control_port), "--allow-insecure-control=true"),
+            *("--preferred-control-scheme", "http", "--callback-host", "127.0.0.1"),
+            *("--max-instances", str(settings.max_environments)),
+            *("--lame-duck", "0", "--drain-deadline", str(DRAIN)),
+            *("--log-level", "info" if settings.verbose else "warning"),
+            *("--ready-fd", str(write_end)),
+        ]
+        if settings.workers is not None:
+            command += ["--workers", str(settings.workers)]
+        try:
+            self.router = Process(
+                tuple(command),
+                _router_variables(local.url),
+                "",
+                local.guard,
+                self._router_output,
+                self._router_ended,
+                pass_fds=(write_end,),
+            )
+        finally:
+            os.close(write_end)
+        try:
+            return await self._read_ready(read_end)
+        finally:
+            os.close(read_end)
+
+    async def _read_ready(self, fd: int) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        data = bytearray()
+        done = asyncio.Event()
+
+        def readable() -> None:
+            piece = os.read(fd, 4096)
+            data.extend(piece)
+            if not piece or b"\n" in data:
+                done.set()
+
+        loop.add_reader(fd, readable)
+        waits = [loop.create_task(done.wait()), loop.create_task(self.stop.wait())]
+        try:
+            await asyncio.wait(waits, timeout=READY_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            loop.remove_reader(fd)
+            for task in waits:
+                task.cancel()
+        if self.stop.is_set():
+            return {}
+        if b"\n" not in data:
+            assert self.router is not None
+            if self.router.alive and not data:
+                await asyncio.wait([self.router.ended], timeout=1)
+            self._fail(self.failure or f"the router did not start within {READY_WITHIN:g} s")
+            return {}
+        ready: dict[str, Any] = json.loads(data.split(b"\n")[0])
+        self.router_pid = int(ready.get("pid", 0))
+        return ready
+
+    def _router_output(self, data: bytes) -> None:
+        for line in data.decode("utf-8", "replace").splitlines():
+            self.router_lines.append(line)
+            self.screen.say(f"router  {line}")
+
+    def _router_ended(self, process: Process) -> None:
+        if not self.stop.is_set():
+            self._fail(f"the router ended by itself ({why_ended(process.status)}); its last words are above")
+
+    async def _stop_router(self) -> None:
+        if self.router is None:
+            return
+        self.router.signal(signal.SIGTERM)
+        done, _ = await asyncio.wait([self.router.ended], timeout=STOP_WITHIN)
+        if not done:
+            self.screen.say(f"the router did not stop within {STOP_WITHIN:g} s and was killed")
+            self.router.signal(signal.SIGKILL)
+        await asyncio.shield(self.router.ended)
+
+    # the application
+
+    async def _first_environment(self, local: LocalLambda) -> None:
+        """Starts one environment: the first request meets a warm one, and an application that fails is heard of."""
+        payload = {
+            "Id": str(uuid.uuid4()),
+            "DispatcherUrl": f"http://127.0.0.1:{self.settings.control_port}/api/chunked",
+            "NumberOfChannels": 0,
+            "SentTime": datetime.now(UTC).isoformat(),
+            "InitOnly": True,
+        }
+        function = self.settings.function
+        invocation = Invocation(json.dumps(payload).encode(), function.arn)
+        local.fleet.invoke(local.fleet.pools[function.name], invocation)
+        done, _ = await asyncio.wait([invocation.answer], timeout=HEALTH_WARNING + self._cold_start_allowance())
+        if not done:
+            (where, *_) = [e.port for e in local.fleet.environments()] or [0]
+            self.screen.say(
+                f"the application has not answered GET http://127.0.0.1:{where}/health with 200 for "
+                f"{HEALTH_WARNING:g} s; still waiting. It must listen on 127.0.0.1 at $PORT (here {where}); "
+                "if it cannot, say where it listens: --port ITS_PORT"
+            )
+        answer = await asyncio.shield(invocation.answer)
+        if answer.error is None:
+            self.screen.say("the first environment is ready")
+        else:
+            last = "".join(f"\n    {line}" for line in self.app_lines)
+            why = json.loads(answer.payload).get("errorMessage", "")
+            self._fail(f"the application did not start: {' '.join(function.command)}\n    {why}{last}")
+
+    def _cold_start_allowance(self) -> float:
+        knobs = self.settings.config.knobs
+        return knobs.cold_start.draw(knobs.random)
+
+    def _write_log(self, environment: Environment | None, source: str, line: str) -> None:
+        if source == "function":
+            self.app_lines.append(line)
+        if source != "platform" or self.settings.verbose:
+            self.screen.say(log_line(environment, line))
+
+    # what is shown
+
+    def _banner(self, local: LocalLambda, ready: dict[str, Any]) -> str:
+        settings = self.settings
+        port = ready.get("http", settings.router_port)
+        base = f"http://127.0.0.1:{port}"
+        what = "the demo application" if settings.demo else " ".join(settings.function.command)
+        at_most = (
+            "one environment, its port is fixed" if settings.function.port else f"at most {settings.max_environments}"
+        )
+        lines = [
+            f"router             {base}",
+            f"embedded Lambda    {local.url}   (lambda-dispatch lambda ctl --url {local.url} list)",
+            f"application        {what}   ({at_most})",
+        ]
+        if settings.config.direct_port is not None:
+            lines.append(f"direct mode        http://127.0.0.1:{local.direct_port}   (one request per environment)")
+        lines += ["", "try:"]
+        if settings.demo:
+            lines += [
+                f"    curl {base}/ping",
+                f"    curl {base}/",
+                f"    curl -N {base}/chunked-response",
+                f"    curl -N {base}/sse",
+                f"    curl --data-binary @README.md {base}/echo",
+                f"    curl -o image.png {base}/public/image.png",
+            ]
+        else:
+            lines.append(f"    curl -i {base}/")
+        return "\n".join([*lines, "", "Ctrl-C stops everything.", ""])
+
+    async def _show_status(self, local: LocalLambda) -> None:
+        loop = asyncio.get_running_loop()
+        before: tuple[float, int] | None = None
+        while True:
+            await asyncio.sleep(STATUS_EVERY)
+            now = loop.time()
+            found = _pool_status(self.router_pid)
+            counts = local.fleet.statistics()[self.settings.function.name]
+            text = f"environments {counts['environments']} ({counts['idle']} idle)"
+            if found is not None:
+                completed = int(found["completions"])
+                rate = 0.0 if before is None else max(0, completed - before[1]) / (now - before[0])
+                before = (now, completed)
+                text = (
+                    f"instances {found['starting']} starting, {found['open']} open, {found['draining']} draining · "
+                    f"queue {found['queued']} · in flight {found['in_flight']} · {rate:.0f} req/s · {text}"
+                )
+            self.screen.status(text, now)
+
+
+def _router_variables(endpoint: str) -> dict[str, str]:
+    """The caller's environment with the Lambda client pointed here, and with nobody's real credentials."""
+    variables = dict(os.environ)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_LAMBDA_SERVICE_URL", "AWS_ENDPOINT_URL"):
+        variables.pop(name, None)
+    variables.update(
+        AWS_ENDPOINT_URL_LAMBDA=endpoint,
+        AWS_ACCESS_KEY_ID="local",
+        AWS_SECRET_ACCESS_KEY="local",
+        AWS_REGION="us-east-1",
+        AWS_DEFAULT_REGION="us-east-1",
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+    return variables
+
+
+def _pool_status(router_pid: int) -> dict[str, Any] | None:
+    """The first pool of the router, as its shared memory has it; None when it cannot be read."""
+    from lambda_dispatch.supervisor import status
+    from lambda_dispatch_core.board import BoardError
+
+    try:
+        board = status.open_board(router_pid)
+    except (status.NoRouter, BoardError, OSError):
+        return None
+    try:
+        pools: list[dict[str, Any]] = status.snapshot(board, time.monotonic_ns())["pools"]
+        return pools[0] if pools else None
+    finally:
+        board.close()
+
+
+def main(argv: list[str]) -> int:
+    options, command = split_command(argv)
+    given = _parser().parse_args(options)
+    screen = Screen()
+    try:
+        uvloop.run(_run(given, command, screen))
+    except (UsageError, FunctionConfigError) as error:
+        print(f"lambda-dispatch dev: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except (PortError, DevError) as error:
+        print(f"lambda-dispatch dev: {error}", file=sys.stderr)
+        return RESULT_ERROR
+    return 0
+
+
+async def _run(given: argparse.Namespace, command: list[str], screen: Screen) -> None:
+    await Dev(_settings(given, command), screen).run()
