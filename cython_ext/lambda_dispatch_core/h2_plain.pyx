@@ -11,7 +11,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from lambda_dispatch_core.fields cimport FieldList
-from lambda_dispatch_core.h2_flow cimport WINDOW_MAX
 from lambda_dispatch_core.h2_session cimport H2Events, H2Limits, H2Session, H2Stream, default_limits, new_session
 from lambda_dispatch_core.h2_stream cimport INPUTS, STATES, after
 
@@ -19,6 +18,7 @@ from lambda_dispatch_core.h2_stream cimport INPUTS, STATES, after
 cdef class Recorder(H2Events):
     cdef list events
     cdef object hook            # called with each event as it happens, inside receive(); or None
+    cdef bint default_too_large     # leave on_head_too_large to H2Events
 
     cdef int tell(self, tuple event) except -1:
         self.events.append(event)
@@ -42,6 +42,8 @@ cdef class Recorder(H2Events):
         return self.tell(("reset", stream.id, code, by_peer, refused))
 
     cdef int on_head_too_large(self, H2Stream stream, bint end) except -1:
+        if self.default_too_large:
+            return H2Events.on_head_too_large(self, stream, end)
         return self.tell(("head_too_large", stream.id, end))
 
     cdef int on_drained(self, H2Stream stream) except -1:
@@ -82,8 +84,6 @@ cdef class PlainSession:
         l.header_table_size = limits.pop("header_table_size", l.header_table_size)
         if limits:
             raise TypeError(f"PlainSession has no limit called {', '.join(sorted(limits))}")
-        if l.initial_window > <uint32_t> WINDOW_MAX or l.connection_window > <uint32_t> WINDOW_MAX:
-            raise ValueError("a window is at most 2**31 - 1")
         self.session = new_session(client, &l)
         self.session.share_connection_credit = share_connection_credit
         self.recorder = Recorder.__new__(Recorder)
@@ -154,6 +154,16 @@ cdef class PlainSession:
         cdef H2Stream stream = self.session.find(id)
         if stream is not None:
             stream.content_left = -1
+
+    def own(self, uint32_t id, owner):
+        """Sets the stream's owner."""
+        cdef H2Stream stream = self.session.find(id)
+        if stream is not None:
+            stream.owner = owner
+
+    def default_too_large(self):
+        """From now on a head that is too large gets the default answer and is not recorded."""
+        self.recorder.default_too_large = True
 
     def ping(self, uint64_t opaque):
         self.session.ping(opaque)

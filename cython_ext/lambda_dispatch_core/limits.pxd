@@ -43,10 +43,10 @@ cdef enum:
     # A request brings its own PRIORITY, WINDOW_UPDATE and perhaps CONTINUATION frames.
     CONTROL_PER_REQUEST = 8
     # DATA of ours is answered with WINDOW_UPDATE for stream and connection, and by some clients with a PING that
-    # measures the path (hyper's "adaptive window"); some return credit every few KiB. Only frames of a size count, or
+    # measures the path (hyper's "adaptive window"); some return credit for every KiB. Only frames of a size count, or
     # a peer could have us dribble.
     CONTROL_PER_DATA_SENT = 3
-    BYTES_PER_CONTROL = 1024
+    BYTES_PER_CONTROL = 512
     USEFUL_DATA = 256
     # Requests the peer took back before any answer to them began, and streams that its faults made us reset: rapid
     # reset (CVE-2023-44487) and its mirror (CVE-2025-8671) in one. Every stream that ends in order earns one back. An
