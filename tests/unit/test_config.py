@@ -238,3 +238,12 @@ def test_no_two_options_share_a_flag_or_a_name() -> None:
     assert len({config._key(option.name) for option in OPTIONS.values()}) == len(OPTIONS)
     flags = [config.flag_of(attribute) for attribute in OPTIONS]
     assert len(set(flags)) == len(flags)
+
+
+def test_the_documentation_has_every_option_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    for attribute, option in OPTIONS.items():
+        default = config._show(RouterConfig.__dataclass_fields__[attribute].default)
+        shown = "none" if default == "-" else f"`{default}`"
+        row = f"| `{option.name}` | `{config.flag_of(attribute)}` | {shown} | {option.kind.allowed} | {option.help} |"
+        assert row in page, f"docs/configuration.md should have: {row}"

@@ -18,6 +18,13 @@ from lambda_dispatch.scaler.loop import Scaler
 from lambda_dispatch.telemetry import log
 from lambda_dispatch_core.board import Board, BoardError
 
+UNUSABLE = (
+    botocore.exceptions.NoRegionError,
+    botocore.exceptions.InvalidRegionError,
+    botocore.exceptions.ProfileNotFound,
+    botocore.exceptions.ConfigParseError,
+)
+
 
 def main() -> int:
     try:
@@ -34,8 +41,9 @@ def main() -> int:
         # AWS clients read the environment and files: once, before the loop.
         api = LambdaApi(os.environ, config.function)
     except botocore.exceptions.BotoCoreError as error:
+        # Credentials may come from a service that fails for a moment; the other things do not change by themselves.
         log.error("Lambda cannot be asked", why=str(error))
-        return EXIT_CONFIG
+        return EXIT_CONFIG if isinstance(error, UNUSABLE) else EXIT_BOOT
     address = callback.find(config, os.environ)
     scheme = config.preferred_control_scheme
     url = address.url(scheme, boot.ports["control_https" if scheme == "https" else "control_http"])
@@ -61,7 +69,8 @@ async def run(boot: Boot, config: RouterConfig, board: Board, api: LambdaApi, ur
         # The descriptor's other end is the supervisor's: end of file means that it is no more.
         loop.remove_reader(boot.life_fd)
         log.warning("the supervisor is gone; letting everything go")
-        scaler.stop()
+        if not scaler.stopping:
+            scaler.stop()
 
     loop.add_reader(boot.life_fd, orphaned)
     scaler.begin()

@@ -58,10 +58,13 @@ class LambdaApi:
         if region is None and ".amazonaws.com" in self.endpoint_url:
             raise botocore.exceptions.NoRegionError
         self.region: str = region or DEFAULT_REGION
-        self._session = session
+        local = ".amazonaws.com" not in self.endpoint_url
+        if local:
+            # The machine's role is nothing to a Lambda that is not Amazon's, and asking for it takes a second or two.
+            session.get_component("credential_provider").remove("iam-role")
         self._credentials: Any = session.get_credentials()
         if self._credentials is None:
-            if ".amazonaws.com" in self.endpoint_url:
+            if not local:
                 raise botocore.exceptions.NoCredentialsError
             log.info("no credentials; signing with dummy ones", endpoint=self.endpoint_url)
             self._credentials = botocore.credentials.Credentials("dummy", "dummy")

@@ -19,6 +19,8 @@ TICK = 0.1  # s
 AFTER_BELL = 0.005
 # A retired pool's number is given to another function only when no request can still be on its way to it.
 RETIREMENT = 60.0
+# The scaler is told to end when the workers have ended; what it still waits for are the answers to its invokes.
+LAST_WAIT = 3.0
 
 
 class Scaler:
@@ -38,6 +40,7 @@ class Scaler:
         self._config = config
         self._board = board
         self._clock = clock
+        self._ending = False
         self._ticks = 0
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -64,8 +67,9 @@ class Scaler:
     def begin(self) -> None:
         self._board.adopt()
         self._loop.add_reader(self._boot.bell_fd, self._rung)
-        self._board.set_scaler_state(b.WORKER_READY)
         self._tick()
+        self._board.set_scaler_state(b.WORKER_READY)
+        b.ring(self._boot.supervisor_bell_fd)
 
     def end(self) -> None:
         self._loop.remove_reader(self._boot.bell_fd)
@@ -80,7 +84,7 @@ class Scaler:
             self.stopped.set()
             return
         self.stopping = True
-        self._deadline = self._clock() / NS + self._config.drain_deadline
+        self._deadline = self._clock() / NS + min(LAST_WAIT, self._config.drain_deadline)
         self._board.set_scaler_state(b.WORKER_DRAINING)
         self._soon(0.0)
 
@@ -128,6 +132,8 @@ class Scaler:
             else:
                 by_pool.setdefault(seen.pool, []).append(seen)
 
+        states = {worker.state for worker in self._board.list_workers()}
+        self._ending = b.WORKER_DRAINING in states and not states & {b.WORKER_BOOTING, b.WORKER_READY}
         changed = self._due(by_pool, now)
         for pool in self._board.list_pools():
             if pool.state != b.POOL_FREE:
@@ -206,7 +212,9 @@ class Scaler:
 
     def _carry_out(self, fleet: Fleet, seen: Observation, decision: Decision, living: Mapping[int, b.Instance]) -> bool:
         started = 0
-        granted = fleet.guard.grant(decision.start, seen.now)
+        # While every worker drains, an instance that ends is only missed by requests that wait.
+        wanted = decision.start if seen.pending or not self._ending else 0
+        granted = fleet.guard.grant(wanted, seen.now)
         buddies = self._config.init_only_buddies
         while started < granted and self.actor.start(fleet, buddies and fleet.guard.grant_spare(seen.now)):
             started += 1
@@ -214,7 +222,7 @@ class Scaler:
         for slot in (*decision.close, *decision.release):
             changed |= self._let_go(fleet, living[slot], seen.now)
 
-        denied = fleet.guard.denied.split(",")[0] if started < decision.start else ""
+        denied = fleet.guard.denied.split(",")[0] if started < wanted else ""
         if started < granted:
             denied = "the board is full"
         if decision.reason or started or changed or denied != fleet.denied:
@@ -225,7 +233,7 @@ class Scaler:
                 desired=decision.desired,
                 change=decision.reason or "none",
                 proposed=decision.proposed,
-                wanted=decision.start,
+                wanted=wanted,
                 started=started,
                 closed=len(decision.close),
                 released=len(decision.release),
