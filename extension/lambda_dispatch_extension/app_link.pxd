@@ -4,7 +4,7 @@ An AppLink belongs to one AppUser from the moment the pool lends it until releas
 tells its user piece by piece; the user writes the request's bytes into `out` itself and calls touch().
 """
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from lambda_dispatch.wire cimport Hub, Wire
 from lambda_dispatch_core.buffer cimport OutBuffer
@@ -17,6 +17,7 @@ cdef enum AppFault:
     APP_RESET = 2           # likewise, with a reset: bytes of ours were never read
     APP_BAD_HEAD = 3        # what came is no HTTP/1.1 answer
     APP_BAD_BODY = 4        # its chunked framing is broken
+    APP_UNTOUCHED = 5       # the connection had ended before a byte of the request was written
 
 
 cdef class AppUser:
@@ -48,6 +49,7 @@ cdef class AppLink(Wire):
     cdef bint was_reset
     cdef uint8_t state          # a LinkState of app_link.pyx
     cdef int64_t left           # bytes of the body still to come
+    cdef uint64_t handed_before     # bytes handed to the transport before the present request
     cdef int64_t idle_since     # ns, the Hub's clock
     cdef HeadScan scan
     cdef ChunkReader chunks

@@ -86,6 +86,7 @@ cdef class AppLink(Wire):
         self.head_request = head_request
         self.answered = False
         self.reusable = False
+        self.handed_before = self.handed
         self.scan.at = 0
         self.carry.length = 0
         return 0
@@ -249,6 +250,8 @@ cdef class AppLink(Wire):
         cdef AppUser user = self.user
         self.user = None
         self.abort()
+        if self.handed == self.handed_before:
+            fault = APP_UNTOUCHED
         return user.on_app_lost(self, fault)
 
 

@@ -15,7 +15,7 @@ from lambda_dispatch_core.http1 cimport (
     HeadLimits, RequestHead, ResponseHead, head_error_reason, head_error_status, named_by_connection, parse_size,
     parse_tunnel_request, scan_head, write_chunk, write_field, write_last_chunk, write_status_line,
 )
-from lambda_dispatch_extension.app_link cimport APP_BAD_BODY, APP_BAD_HEAD, APP_RESET, AppLink, AppPool
+from lambda_dispatch_extension.app_link cimport APP_BAD_BODY, APP_BAD_HEAD, APP_RESET, APP_UNTOUCHED, AppLink, AppPool
 from lambda_dispatch_extension.compression cimport accepts_gzip, compressible, varies
 from lambda_dispatch_extension.router_link cimport RouterLink, StreamUser
 
@@ -618,7 +618,8 @@ cdef class Channel(StreamUser):
         self.link = None
         if self.answer_ended:
             return self.abandon_app()
-        if self.keeping and not self.retried and not link.answered and (self.repeatable or fault == APP_RESET):
+        if self.keeping and not self.retried and not link.answered and (
+                self.repeatable or fault == APP_RESET or fault == APP_UNTOUCHED):
             # The connection had waited in the pool and went stale before the application saw the request.
             self.retried = True
             return self.ask_link(True)

@@ -121,6 +121,13 @@ class Rig:
     async def exchange(self, method: str, path: str, headers: Headers | None = None, body: bytes = b"") -> Answer:
         return await self.router.exchange(method, path, headers, body)
 
+    async def open_gate(self) -> None:
+        """Asks the application for /open, past the extension."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.app_port)
+        writer.write(b"GET /open HTTP/1.1\r\nhost: h\r\n\r\n")
+        await reader.readuntil(b"open")
+        writer.close()
+
     async def ready(self) -> None:
         async with asyncio.timeout(PATIENCE):
             await self.api.ready.wait()

@@ -18,6 +18,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+import hyperframe.frame
 
 PATIENCE = 20.0  # s; a test that waits longer has failed
 Headers = list[tuple[str, str]]
@@ -277,8 +278,15 @@ class PeerLink(asyncio.Protocol):
             self._answer(stream, 404, b"")
 
     def _answer(self, stream: int, status: int, body: bytes) -> None:
-        self.connection.send_headers(stream, [(":status", str(status)), ("content-type", "text/plain")])
-        self.connection.send_data(stream, body, end_stream=True)
+        if self.goaway_code is None:
+            with suppress(h2.exceptions.ProtocolError):  # GOAWAY may lie in the same read, not yet told as an event
+                self.connection.send_headers(stream, [(":status", str(status)), ("content-type", "text/plain")])
+                self.connection.send_data(stream, body, end_stream=True)
+
+    def send_goaway(self, last_stream: int, code: int = 0) -> None:
+        """GOAWAY past h2, which would let nothing follow."""
+        assert self.transport is not None
+        self.transport.write(hyperframe.frame.GoAwayFrame(0, last_stream, code).serialize())
 
     async def send(self, channel: PeerChannel, data: bytes, end: bool) -> None:
         view = memoryview(data)
