@@ -40,7 +40,7 @@ cdef class Slot:
     cdef Slot _next             # the instance's list of idle slots
     cdef Slot _before
     cdef bint idle              # it stands in that list
-    cdef bint unsure            # it may yet refuse the exchange (a sibling's): all of the request is kept until it is not
+    cdef bint unsure            # it may yet refuse the exchange (a sibling's): the whole request is kept until then
 
     # Request bytes for the instance; takes all of them.
     cdef int send(self, const uint8_t* p, Py_ssize_t n, bint end) except -1

@@ -19,8 +19,8 @@ from lambda_dispatch_core.queue cimport WaitQueue
 cdef enum:
     INSTANCES = 4096            # instance slots of the board
     MASKED = 0x7FFF             # the board's NOT_USABLE
-    # ns by which a sibling's head must have waited longer than ours for a slot of ours to be left to it: waking it costs
-    # some 30 us, and order across workers is promised within 50 ms.
+    # ns by which a sibling's head must have waited longer than ours for a slot of ours to be left to it: waking it
+    # costs some 30 us, and order across workers is promised within 50 ms.
     GIVE_WAY = 10000000
 
 

@@ -37,7 +37,15 @@ class Matcher:
     pools: dict[bytes, Pool]
     instances: dict[bytes, Instance]
     running: int
-    def __init__(self, board: Board, queue_limit: int, queue_timeout: float, on_need: Callable[[], Any]) -> None: ...
+    lender: Lender | None
+    def __init__(
+        self,
+        board: Board,
+        queue_limit: int,
+        queue_timeout: float,
+        on_need: Callable[[], Any],
+        on_sibling: Callable[[int], Any],
+    ) -> None: ...
     def add_pool(self, index: int, name: bytes, generation: int) -> Pool: ...
     def pool_in_use(self, pool: Pool) -> bool: ...
     def drop_pool(self, pool: Pool) -> None: ...

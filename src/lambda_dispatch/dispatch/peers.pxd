@@ -4,10 +4,10 @@
     PeerWire, client of the sibling's Unix socket  -->  GuestWire, server
     PeerSlot, the Slot of the exchange in hand          GuestExchange, an exchange whose client is the sibling
 
-What travels on a stream is what travels on a channel (protocol.md section 2), only in the usual direction: the tunnelled
-request as the request's body, the tunnelled answer as the response's. The lender answers 200 as soon as it has given the
-request to a slot, or refuses the stream (REFUSED_STREAM) when the slot was taken meanwhile; the request then goes back
-to the head of its queue. A guest is never queued and never passed on.
+What travels on a stream is what travels on a channel (protocol.md section 2), only in the usual direction: the
+tunnelled request as the request's body, the tunnelled answer as the response's. The lender answers 200 as soon as it
+has given the request to a slot, or refuses the stream (REFUSED_STREAM) when the slot was taken meanwhile; the request
+then goes back to the head of its queue. A guest is never queued and never passed on.
 """
 
 from libc.stdint cimport int64_t, uint8_t
