@@ -7,7 +7,7 @@ from libc.stdint cimport int16_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from lambda_dispatch.dispatch.exchange cimport Exchange, Slot
+from lambda_dispatch.dispatch.exchange cimport WAITING, Exchange, Slot
 from lambda_dispatch_core.board cimport INSTANCE_OPEN, Board, WorkerPool
 from lambda_dispatch_core.queue cimport WaitQueue
 
@@ -280,9 +280,15 @@ cdef class Matcher:
     # The reservation of a slot that is no longer served from returns.
     cdef int done(self, Slot slot, int64_t now) except -1:
         cdef Instance instance = <Instance> slot.instance
+        cdef Exchange exchange = slot.exchange
+        cdef WorkerPool* mine
         slot.exchange = None
         if slot not in instance.busy:
             return 0
+        if exchange is not None and exchange.stage != WAITING and self.board.my_pools != NULL:
+            mine = &self.board.my_pools[instance.pool.index]
+            mine.completions += 1
+            mine.duration_ns += now - exchange.sent
         instance.busy.discard(slot)
         instance.busy_count -= 1
         instance.pool.running -= 1
