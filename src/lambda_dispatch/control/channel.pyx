@@ -125,10 +125,12 @@ cdef class ControlEvents(H2Events):
 
     cdef int on_drained(self, H2Stream stream) except -1:
         cdef Channel channel
+        cdef Exchange exchange
         if stream.owner is not None:
             channel = <Channel> stream.owner
-            if channel.exchange is not None:
-                return channel.exchange.on_flowing()
+            exchange = channel.exchange
+            if exchange is not None:
+                return exchange.on_flowing()
         return 0
 
     cdef int on_ping_ack(self, uint64_t opaque) except -1:

@@ -74,22 +74,23 @@ cdef class Exchange(Waiter):
 
     cdef int body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         cdef uint8_t* to
+        cdef Slot slot = self.slot
         if self.stage == OVER:
             return 0
         self.request_bytes += n
         if end:
             self.request_ended = True
         if self.whole and self.stage != ANSWERING and (
-                self.slot is None or self.stored + n <= (UNSURE_LIMIT if self.slot.unsure else STORE_LIMIT)):
+                slot is None or self.stored + n <= (UNSURE_LIMIT if slot.unsure else STORE_LIMIT)):
             if n:
                 to = self.reserve(n)
                 memcpy(to, p, n)
                 self.stored += n
         else:
             self.whole = False
-        if self.slot is not None:
-            self.slot.send(p, n, end)
-            if end and self.answer_ended:
+        if slot is not None:
+            slot.send(p, n, end)
+            if end and self.answer_ended and self.slot is slot:
                 return self._end()
         return 0
 

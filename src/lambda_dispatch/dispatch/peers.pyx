@@ -143,36 +143,44 @@ cdef class PeerSlot(Slot):
 cdef class PeerEvents(H2Events):
     cdef int on_head(self, H2Stream stream, FieldList head, bint end) except -1:
         cdef PeerSlot slot
+        cdef Exchange exchange
         if stream.owner is None:
             return 0
         slot = <PeerSlot> stream.owner
         if slot.unsure:
             slot.unsure = False
             self.wire.unanswered -= 1
-            if slot.exchange is not None:
-                slot.exchange.on_flowing()
+            exchange = slot.exchange
+            if exchange is not None:
+                exchange.on_flowing()
         return 0
 
     cdef int on_data(self, H2Stream stream, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         cdef PeerSlot slot
+        cdef Exchange exchange
         if stream.owner is None:
             return self.wire.session.consumed(stream, n)
         slot = <PeerSlot> stream.owner
-        if slot.exchange is None:
+        exchange = slot.exchange
+        if exchange is None:
             return self.wire.session.consumed(stream, n)
-        return slot.exchange.received(p, n, end)
+        return exchange.received(p, n, end)
 
     cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
+        cdef PeerSlot slot
         if stream.owner is not None:
-            return (<PeerSlot> stream.owner).lost(refused)
+            slot = <PeerSlot> stream.owner      # held here: its other holders let go of it
+            return slot.lost(refused)
         return 0
 
     cdef int on_drained(self, H2Stream stream) except -1:
         cdef PeerSlot slot
+        cdef Exchange exchange
         if stream.owner is not None:
             slot = <PeerSlot> stream.owner
-            if slot.exchange is not None:
-                return slot.exchange.on_flowing()
+            exchange = slot.exchange
+            if exchange is not None:
+                return exchange.on_flowing()
         return 0
 
 
@@ -333,13 +341,17 @@ cdef class GuestEvents(H2Events):
         return 0
 
     cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
+        cdef GuestExchange exchange
         if stream.owner is not None:
-            (<GuestExchange> stream.owner).gone()
+            exchange = <GuestExchange> stream.owner     # held here: its other holders let go of it
+            return exchange.gone()
         return 0
 
     cdef int on_drained(self, H2Stream stream) except -1:
+        cdef GuestExchange exchange
         if stream.owner is not None and not self.wire.paused:
-            return (<GuestExchange> stream.owner).repay()
+            exchange = <GuestExchange> stream.owner
+            return exchange.repay()
         return 0
 
 
@@ -373,12 +385,14 @@ cdef class GuestWire(Wire):
 
     cdef int on_writable(self) except -1:
         cdef H2Stream stream
+        cdef GuestExchange exchange
         self.session.unblock(64 * 1024)
         if not self.paused:
             for item in self.session.streams():
                 stream = <H2Stream> item
                 if stream.owner is not None and stream.pending == 0:
-                    (<GuestExchange> stream.owner).repay()
+                    exchange = <GuestExchange> stream.owner
+                    exchange.repay()
         return self.touch()
 
     cdef int on_lost(self) except -1:

@@ -497,30 +497,31 @@ cdef class H1Wire(ClientWire):
         return 0
 
     cdef int sweep(self, int64_t now) except -1:
+        cdef H1Exchange exchange = self.exchange    # held here: what ends it lets go of it
         if self.deadline and now >= self.deadline:
             self.deadline = 0
             if self.lingering:
                 return self.abort()
-            if self.exchange is None and self.kept_len and not self.closing:
+            if exchange is None and self.kept_len and not self.closing:
                 self.minor = 1
                 return self.refuse(408, "head_timeout", False)
             return self.close()
-        if self.exchange is None or self.transport is None:
+        if exchange is None or self.transport is None:
             return 0
         if not self.reading and self.hung_up():
-            self.exchange.gone()
+            exchange.gone()
             return self.close()
         if self.paused:
             if not self.moves(now, self.handed - <int64_t> self.transport.get_write_buffer_size(),
                               self.door.min_read_rate):
-                self.exchange.fault = "client_reads_too_slowly"
+                exchange.fault = "client_reads_too_slowly"
                 return self.abort()
-        elif self.body_open and self.reading and not self.exchange.expects:
+        elif self.body_open and self.reading and not exchange.expects:
             if not self.moves(now, self.body_seen, self.door.min_body_rate):
-                if self.exchange.answer_ended or self.exchange.status:
-                    self.exchange.fault = "client_sends_too_slowly"
+                if exchange.answer_ended or exchange.status:
+                    exchange.fault = "client_sends_too_slowly"
                     return self.abort()
-                return self.exchange.fail(408, "client_sends_too_slowly")
+                return exchange.fail(408, "client_sends_too_slowly")
         else:
             self.rate_since = 0
         return 0
