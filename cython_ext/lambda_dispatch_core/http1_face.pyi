@@ -1,4 +1,4 @@
-from typing import final
+from typing import Any, final
 
 from lambda_dispatch_core.fields import FieldList
 
@@ -9,10 +9,10 @@ class HeadRefused(ValueError):
 
 def read_request(
     data: bytes, *, tunnel: bool = False, head: int = 65536, line: int = 16384, fields: int = 128
-) -> tuple[int, dict[str, bytes | int | bool], list[tuple[bytes, bytes]]] | None: ...
+) -> tuple[int, dict[str, Any], list[tuple[bytes, bytes]]] | None: ...
 def read_response(
     data: bytes, *, tunnel: bool = False, head: int = 65536, line: int = 16384, fields: int = 128
-) -> tuple[int, dict[str, bytes | int | bool], list[tuple[bytes, bytes]]] | None: ...
+) -> tuple[int, dict[str, Any], list[tuple[bytes, bytes]]] | None: ...
 def parse_many(data: bytes, dialect: str, rounds: int) -> int: ...
 
 @final

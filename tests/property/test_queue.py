@@ -1,0 +1,149 @@
+"""The waiting line beside a plain list, through any sequence of what can be done with it."""
+
+import gc
+import weakref
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from lambda_dispatch_core import queue
+from lambda_dispatch_core.queue import Waiter, WaitQueue
+
+LIMIT = 5
+PATIENCE = 100
+
+
+class Request(Waiter):
+    """A waiter as the product has them: of a subclass."""
+
+
+class QueueMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = WaitQueue(LIMIT)
+        self.model: list[Request] = []
+        self.outside: list[Request] = []
+        self.other = WaitQueue(1)
+        self.stranger = Request()
+        queue.push(self.other, self.stranger, 0, 0)
+        self.now = 0
+        self.pushed = self.popped = self.removed = 0
+
+    @rule(passed=st.integers(0, 60))
+    def time_passes(self, passed: int) -> None:
+        self.now += passed
+
+    @rule()
+    def push(self) -> None:
+        waiter = Request()
+        taken = queue.push(self.queue, waiter, self.now, self.now + PATIENCE)
+        assert taken is (len(self.model) < LIMIT)
+        if taken:
+            self.model.append(waiter)
+            self.pushed += 1
+        else:
+            assert not queue.waiting(waiter)
+
+    @rule()
+    def pop(self) -> None:
+        waiter = queue.pop(self.queue)
+        if not self.model:
+            assert waiter is None
+            return
+        assert waiter is self.model.pop(0)
+        self.outside.append(waiter)
+        self.popped += 1
+
+    @precondition(lambda self: self.outside)
+    @rule()
+    def put_the_last_one_popped_back_in_front(self) -> None:
+        waiter = self.outside.pop()
+        since = waiter.since
+        queue.push_front(self.queue, waiter)
+        assert waiter.since == since
+        self.model.insert(0, waiter)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        waiter = self.model.pop(data.draw(st.integers(0, len(self.model) - 1)))
+        assert queue.remove(self.queue, waiter)
+        self.outside.append(waiter)
+        self.removed += 1
+
+    @rule()
+    def remove_what_does_not_stand_in_it(self) -> None:
+        assert not queue.remove(self.queue, self.stranger)
+        assert not queue.remove(self.queue, None)
+        for waiter in self.outside:
+            assert not queue.remove(self.queue, waiter)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), front=st.booleans())
+    def nobody_stands_in_it_twice(self, data: st.DataObject, front: bool) -> None:
+        for waiter in (data.draw(st.sampled_from(self.model)), self.stranger, None):
+            try:
+                if front:
+                    queue.push_front(self.queue, waiter)
+                else:
+                    queue.push(self.queue, waiter, self.now, self.now)
+            except ValueError:
+                continue
+            raise AssertionError("taken in twice")
+
+    @rule()
+    def expire(self) -> None:
+        expected = []
+        while self.model and self.model[0].deadline <= self.now:
+            expected.append(self.model.pop(0))
+        expired = list(iter(lambda: queue.expire(self.queue, self.now), None))
+        assert expired == expected
+        self.removed += len(expired)
+
+    @invariant()
+    def it_says_what_the_list_says(self) -> None:
+        assert (self.queue.length, len(self.queue)) == (len(self.model), len(self.model))
+        assert queue.peek(self.queue) is (self.model[0] if self.model else None)
+        assert queue.oldest(self.queue) == (self.model[0].since if self.model else 0)
+        assert (self.queue.pushed, self.queue.popped, self.queue.removed) == (self.pushed, self.popped, self.removed)
+        assert all(queue.waiting(waiter) for waiter in self.model)
+        assert not any(queue.waiting(waiter) for waiter in self.outside)
+
+    def teardown(self) -> None:
+        left = list(iter(lambda: queue.pop(self.queue), None))
+        assert left == self.model
+        assert queue.peek(self.queue) is None
+
+
+TestQueueMachine = QueueMachine.TestCase
+TestQueueMachine.settings = settings(max_examples=50, stateful_step_count=40)
+
+
+def test_who_left_is_not_kept_alive_by_the_queue() -> None:
+    line = WaitQueue(10)
+    waiters = [Request() for _ in range(4)]
+    gone = [weakref.ref(waiter) for waiter in waiters]
+    for waiter in waiters:
+        queue.push(line, waiter, 0, 0)
+    queue.remove(line, waiters[1])
+    queue.remove(line, waiters[3])
+    queue.pop(line)
+    waiter = waiters[2]
+    queue.expire(line, 0)
+    del waiter
+    waiters.clear()
+    assert [ref() for ref in gone] == [None] * 4
+
+
+def test_a_queue_that_is_dropped_with_many_in_it_is_collected() -> None:
+    line = WaitQueue(100_000)
+    for _ in range(100_000):
+        queue.push(line, Waiter(), 0, 0)
+    last = Request()
+    queue.pop(line)
+    queue.push(line, last, 0, 0)
+    gone = weakref.ref(last)
+    del line, last
+    gc.collect()
+    assert gone() is None
