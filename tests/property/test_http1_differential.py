@@ -53,7 +53,7 @@ def check(data: bytes) -> None:
         assert reason in STRICTER, reason
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**63))
 def test_what_we_accept_llhttp_reads_the_same_way(seed: int) -> None:
     check(a_connection(Random(seed)))

@@ -20,7 +20,7 @@ def verdict(read: Callable[..., Any], data: bytes, tunnel: bool) -> object:
         return refused.reason
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(SEEDS, st.booleans())
 def test_a_prefix_of_a_request_is_waited_for_until_the_final_verdict_falls(seed: int, tunnel: bool) -> None:
     data = a_connection(Random(seed))
@@ -30,7 +30,7 @@ def test_a_prefix_of_a_request_is_waited_for_until_the_final_verdict_falls(seed:
     assert verdicts == [None] * waits + [final] * (len(data) - waits)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(SEEDS, st.booleans())
 def test_a_prefix_of_a_response_is_waited_for_until_the_final_verdict_falls(seed: int, tunnel: bool) -> None:
     request = a_connection(Random(seed))
@@ -41,7 +41,7 @@ def test_a_prefix_of_a_response_is_waited_for_until_the_final_verdict_falls(seed
     assert verdicts == [None] * waits + [final] * (len(data) - waits)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(SEEDS, st.booleans())
 def test_the_scanner_says_stop_only_when_the_parser_has_its_verdict_and_always_when_a_head_is_whole(
     seed: int, tunnel: bool
@@ -58,7 +58,7 @@ def test_the_scanner_says_stop_only_when_the_parser_has_its_verdict_and_always_w
         assert not isinstance(said, tuple)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(SEEDS, SEEDS)
 def test_the_scanner_finds_the_same_end_however_the_bytes_are_cut(seed: int, cuts: int) -> None:
     data = a_connection(Random(seed))
@@ -81,7 +81,7 @@ def cut(data: bytes, random: Random) -> list[bytes]:
     return pieces
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(SEEDS, SEEDS)
 def test_a_chunked_body_yields_the_same_however_it_is_cut(seed: int, cuts: int) -> None:
     random = Random(seed)
@@ -99,7 +99,7 @@ def test_a_chunked_body_yields_the_same_however_it_is_cut(seed: int, cuts: int) 
     assert (got, took, pieces.done, pieces.bad) == (content, used, whole.done, whole.bad)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=5), SEEDS)
 def test_what_is_written_in_chunks_is_read_again(parts: list[bytes], cuts: int) -> None:
     data = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"

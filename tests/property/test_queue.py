@@ -117,7 +117,7 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestQueueMachine = QueueMachine.TestCase
-TestQueueMachine.settings = settings(max_examples=50, stateful_step_count=40)
+TestQueueMachine.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
 
 
 def test_who_left_is_not_kept_alive_by_the_queue() -> None:

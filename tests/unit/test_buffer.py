@@ -25,7 +25,7 @@ def test_nothing_can_be_appended_to_nothing() -> None:
     assert out.drain() == b""
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5000), st.booleans()), max_size=20))
 def test_it_gives_back_what_was_appended_whatever_the_sizes(steps: list[tuple[int, bool]]) -> None:
     out = OutBuffer()
