@@ -1,5 +1,6 @@
 """Reads like a logbook: what was seen at which second, and what was decided."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ class Logbook:
     memory: Memory = field(default_factory=Memory)
     instances: dict[int, Instance] = field(default_factory=dict)
     next_slot: int = 0
+    active_at: float = -math.inf
 
     def at(
         self,
@@ -26,16 +28,18 @@ class Logbook:
         running: int = 0,
         per_second: float | None = None,
         mean_ms: float | None = None,
-        carry_out: bool = True,
+        recent: int = 0,
     ) -> Decision:
-        seen = Observation(now, pending, running, per_second, mean_ms, tuple(self.instances.values()))
+        if pending or running:
+            self.active_at = now
+        instances = tuple(self.instances.values())
+        seen = Observation(now, pending, running, recent, now - self.active_at, per_second, mean_ms, instances)
         decision, self.memory = decide(seen, self.memory, self.policy)
-        if carry_out:
-            for _ in range(decision.start):
-                self.instances[self.next_slot] = Instance(self.next_slot, State.STARTING, now)
-                self.next_slot += 1
-            for slot in (*decision.close, *decision.release):
-                self.instances[slot] = replace(self.instances[slot], state=State.DRAINING, goaway_at=now)
+        for _ in range(decision.start):
+            self.instances[self.next_slot] = Instance(self.next_slot, State.STARTING, now)
+            self.next_slot += 1
+        for slot in (*decision.close, *decision.release):
+            self.instances[slot] = replace(self.instances[slot], state=State.DRAINING, goaway_at=now)
         return decision
 
     def open(self, now: float, *slots: int) -> None:
@@ -195,9 +199,33 @@ def test_a_short_gap_in_the_demand_does_not_prevent_a_replacement() -> None:
     log = Logbook()
     log.at(0.0, running=1)
     log.open(0.1)
+    log.at(0.95, running=1)
     log.at(1.0)
     log.gone(0)
     assert log.at(1.1).start == 1
+
+
+def test_short_requests_that_are_never_seen_running_keep_their_instance() -> None:
+    log = Logbook()
+    log.at(0.0, pending=1)
+    log.open(0.1)
+    for tick in range(1, 100):
+        log.active_at = tick / 10  # something arrived and was answered between two looks
+        assert log.at(tick / 10, recent=1).desired == 1
+    assert log.instances[0].state is State.OPEN
+    log.gone(0)
+    log.active_at = 10.0
+    assert log.at(10.1, recent=1).start == 1
+
+
+def test_an_idle_instance_is_not_replaced_though_it_was_busy_a_second_ago() -> None:
+    log = Logbook()
+    log.at(0.0, running=1)
+    log.open(0.1)
+    log.at(5.0, running=1)
+    log.gone(0)
+    assert log.at(5.3, recent=1).start == 0
+    assert log.at(5.4, pending=1, recent=1).start == 1
 
 
 def test_an_instance_that_asked_to_end_waits_for_its_replacement() -> None:
@@ -274,7 +302,8 @@ def test_more_instances_than_wanted_are_closed_whoever_started_them() -> None:
     log = Logbook(memory=Memory(desired=1))
     for slot in range(3):
         log.instances[slot] = Instance(slot, State.OPEN, float(slot), in_flight=slot)
-    assert log.at(50.0, running=3).close == (0, 1)
+    assert log.at(50.0, running=3, pending=1).close == ()
+    assert log.at(50.1, running=3).close == (0, 1)
 
 
 @settings(max_examples=100, deadline=None)

@@ -7,7 +7,7 @@ follows from the desired count and the instances there are:
 
 - an instance that is starting or open counts; one that drains does not, so its replacement starts by itself;
 - nothing is started beyond what the demand of this very moment asks for, so that a demand that is going away never
-  starts anything;
+  starts anything, although the desired count follows it down slowly;
 - the least busy instances are closed first;
 - an instance that asked to end is let go as soon as enough others are open.
 
@@ -61,6 +61,8 @@ class Observation:
     now: float
     pending: int  # requests that wait, in all workers
     running: int  # requests in the hands of instances
+    recent: int  # of those, on average over the last second, rounded up
+    idle_for: float  # s since any request waited, ran or arrived
     per_second: float | None  # requests; None while not known
     mean_ms: float | None  # from dispatch to the last byte; None while not known
     instances: tuple[Instance, ...] = ()
@@ -105,11 +107,12 @@ class Decision:
 
 
 def propose(seen: Observation, memory: Memory, policy: Policy) -> int:
-    """The demand of this moment, within floor and cap, without any limit on the step."""
+    """The demand now, within floor and cap, without any limit on the step."""
     if policy.algorithm == "ewma" and seen.per_second and seen.mean_ms:
         wanted = capacity.ewma(policy.max_concurrent, policy.multiplier, seen.per_second, seen.mean_ms, memory.desired)
     else:
-        wanted = capacity.simple(policy.max_concurrent, policy.multiplier, seen.pending, seen.running)
+        running = max(seen.running, seen.recent)
+        wanted = capacity.simple(policy.max_concurrent, policy.multiplier, seen.pending, running)
     return min(max(wanted, policy.min_instances), policy.max_instances)
 
 
@@ -122,9 +125,12 @@ def decide(seen: Observation, memory: Memory, policy: Policy) -> tuple[Decision,
     wanted = memory.desired
     if memory.in_since is not None and seen.now - memory.in_since >= GAP:
         wanted = min(wanted, proposed)
+    idle = seen.idle_for >= GAP
+    if idle:
+        wanted = min(wanted, policy.min_instances)
 
     start = max(0, min(wanted - len(waiting) - len(opened), policy.max_instances - len(seen.instances)))
-    if start and seen.pending == 0 and seen.running == 0:
+    if start and idle:
         # Only the floor asks: nobody waits, so it takes its time.
         if memory.floor_at is not None and seen.now - memory.floor_at < FLOOR_PAUSE:
             start = 0

@@ -1,6 +1,7 @@
 """From the board to an Observation: numbers and a time, nothing that changes afterwards."""
 
 import math
+from collections import deque
 from collections.abc import Iterable
 
 from lambda_dispatch.scaler.decide import Instance, Observation, State
@@ -9,8 +10,12 @@ from lambda_dispatch_core import board as b
 NS = 1_000_000_000
 # Time constant of the averages. Shorter follows noise, longer answers a rise when the queue has long shown it.
 SMOOTHING = 5.0
+# An average of less than this is none.
+LEAST_SPAN = 1.0
 # Below this rate the traffic is over; an average would go on for ever.
 LEAST_RATE = 0.1
+# Requests of milliseconds are seldom there when one looks; what happened in this time was there all the same.
+RECENT = 1.0
 
 _STATES = {
     b.INSTANCE_STARTING: State.STARTING,
@@ -20,32 +25,53 @@ _STATES = {
 
 
 class Rates:
-    """Requests per second and their mean duration, from counters that only grow."""
+    """Averages over counters that only grow, weighted by age."""
 
     def __init__(self) -> None:
         self.per_second: float | None = None
         self.mean_ms: float | None = None
+        self.recent = 0  # requests at work over the last second on average, rounded up: 0 means none at all
+        self.active_at: float | None = None  # when anything was last seen at work or arriving
+        self._looks: deque[tuple[float, int, int]] = deque()  # time, arrivals, duration_ns, for `recent`
         self._at: float | None = None
-        self._arrivals = self._completions = self._duration_ns = 0
+        self._before: b.PoolTotals | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self.per_second = self.mean_ms = None
+        self._span = self._arrivals = self._completions = self._duration_ms = 0.0
 
     def update(self, now: float, totals: b.PoolTotals) -> None:
-        if self._at is not None and now > self._at:
-            span = now - self._at
-            arrivals = max(0, totals.arrivals - self._arrivals)
-            completions = max(0, totals.completions - self._completions)
-            weight = 1 - math.exp(-span / SMOOTHING)
-            if self.per_second is not None:
-                self.per_second += (arrivals / span - self.per_second) * weight
-            elif arrivals:
-                self.per_second = arrivals / span
-            if completions:
-                mean = max(0, totals.duration_ns - self._duration_ns) / completions / 1e6
-                self.mean_ms = mean if self.mean_ms is None else self.mean_ms + (mean - self.mean_ms) * weight
-            if self.per_second is not None and self.per_second < LEAST_RATE and totals.queued <= 0 >= totals.running:
-                self.per_second = self.mean_ms = None
-        self._at = now
-        self._arrivals, self._completions = totals.arrivals, totals.completions
-        self._duration_ns = totals.duration_ns
+        if self._before is None or self._at is None:
+            arrivals = 0
+        else:
+            span = max(0.0, now - self._at)
+            fade = math.exp(-span / SMOOTHING)
+            # A worker that is replaced takes over its slot's counters: they never step back.
+            arrivals = max(0, totals.arrivals - self._before.arrivals)
+            self._span = self._span * fade + span
+            self._arrivals = self._arrivals * fade + arrivals
+            self._completions = self._completions * fade + max(0, totals.completions - self._before.completions)
+            self._duration_ms = self._duration_ms * fade + max(0, totals.duration_ns - self._before.duration_ns) / 1e6
+        busy = totals.queued > 0 or totals.running > 0
+        if busy or arrivals:
+            self.active_at = now
+        if self._span >= LEAST_SPAN and self._arrivals > 0:
+            self.per_second = self._arrivals / self._span
+            self.mean_ms = self._duration_ms / self._completions if self._completions > 0 else None
+            if self.per_second < LEAST_RATE and not busy:
+                self._forget()
+        self._at, self._before = now, totals
+        self._look_back(now, totals)
+
+    def _look_back(self, now: float, totals: b.PoolTotals) -> None:
+        looks = self._looks
+        looks.append((now, totals.arrivals, totals.duration_ns))
+        while len(looks) > 1 and now - looks[1][0] >= RECENT:
+            looks.popleft()
+        since, arrivals, duration_ns = looks[0]
+        at_work = (totals.duration_ns - duration_ns) / NS / max(now - since, RECENT)
+        self.recent = max(math.ceil(at_work), totals.arrivals > arrivals)
 
 
 def instance_of(seen: b.Instance) -> Instance:
@@ -65,6 +91,8 @@ def observe(now: float, totals: b.PoolTotals, rates: Rates, instances: Iterable[
         now=now,
         pending=max(0, totals.queued),
         running=max(0, totals.running),
+        recent=rates.recent,
+        idle_for=math.inf if rates.active_at is None else now - rates.active_at,
         per_second=rates.per_second,
         mean_ms=rates.mean_ms,
         instances=tuple(instance_of(seen) for seen in instances if seen.state in _STATES),

@@ -1,0 +1,99 @@
+import math
+
+import pytest
+
+from lambda_dispatch.scaler.decide import State
+from lambda_dispatch.scaler.observe import NS, Rates, instance_of, observe
+from lambda_dispatch_core import board as b
+
+
+class Traffic:
+    """Requests at a steady rate, as the workers' counters would show them."""
+
+    def __init__(self) -> None:
+        self.rates = Rates()
+        self.now = 1000.0
+        self._arrivals = self._completions = self._duration_ms = 0.0
+
+    def flows(self, seconds: float, per_second: float, ms: float = 0.0, queued: int = 0, running: int = 0) -> "Traffic":
+        for _ in range(round(seconds * 10)):
+            self.now += 0.1
+            self._arrivals += per_second / 10
+            self._completions += per_second / 10
+            self._duration_ms += per_second / 10 * ms
+            duration = round(self._duration_ms * 1e6)
+            totals = b.PoolTotals(
+                queued, running, 0, round(self._arrivals), round(self._completions), duration, 0, 0, 0
+            )
+            self.rates.update(self.now, totals)
+        return self
+
+
+def test_rate_and_duration_are_not_known_at_first() -> None:
+    rates = Traffic().flows(0.9, 100, ms=20).rates
+    assert (rates.per_second, rates.mean_ms) == (None, None)
+
+
+def test_a_steady_rate_is_known_after_little_more_than_a_second() -> None:
+    rates = Traffic().flows(1.5, 100, ms=20).rates
+    assert rates.per_second == pytest.approx(100, rel=0.01)
+    assert rates.mean_ms == pytest.approx(20, rel=0.01)
+
+
+def test_averages_follow_a_change_within_their_time_constant() -> None:
+    traffic = Traffic().flows(60, 100, ms=20).flows(5, 300, ms=20)
+    assert traffic.rates.per_second == pytest.approx(100 + 200 * (1 - math.exp(-1)), rel=0.05)
+
+
+def test_when_the_traffic_is_over_nothing_is_known_any_more() -> None:
+    traffic = Traffic().flows(20, 10, ms=20).flows(40, 0)
+    assert (traffic.rates.per_second, traffic.rates.mean_ms, traffic.rates.recent) == (None, None, 0)
+
+
+def test_what_still_runs_keeps_the_averages() -> None:
+    assert Traffic().flows(20, 10).flows(40, 0, running=1).rates.per_second is not None
+
+
+def test_requests_too_short_to_be_seen_count_by_their_time_at_work() -> None:
+    assert Traffic().flows(3, 20, ms=2).rates.recent == 1
+    assert Traffic().flows(3, 1000, ms=4.5).rates.recent == 5
+
+
+def test_a_request_that_has_just_arrived_counts_as_one() -> None:
+    assert Traffic().flows(3, 20, ms=0).rates.recent == 1
+
+
+def test_a_second_after_the_last_of_them_there_are_none() -> None:
+    traffic = Traffic().flows(3, 20, ms=2).flows(0.5, 0)
+    assert traffic.rates.recent == 1
+    assert traffic.flows(0.7, 0).rates.recent == 0
+
+
+def test_how_long_nothing_has_happened() -> None:
+    traffic = Traffic().flows(1, 20).flows(0.3, 0)
+    totals = b.PoolTotals(0, 0, 0, 20, 20, 0, 0, 0, 0)
+    assert observe(traffic.now, totals, traffic.rates, []).idle_for == pytest.approx(0.3)
+    assert observe(traffic.now, totals, Rates(), []).idle_for == math.inf
+
+
+def instance(state: int, **fields: int) -> b.Instance:
+    values = {"created": 5 * NS, "opened": 7 * NS, "goaway_at": 0, "in_flight": 2, **fields}
+    return b.Instance(3, 1, bytes(16), state, 0, 10, idle=1, channels=2, requests=0, deadline=0,
+                      close_requested=False, **values)  # fmt: skip
+
+
+def test_instances_are_timed_from_their_start_until_they_open() -> None:
+    assert instance_of(instance(b.INSTANCE_STARTING, opened=0)).since == 5.0
+    assert instance_of(instance(b.INSTANCE_OPEN)).since == 7.0
+
+
+def test_a_draining_instance_has_its_time_to_go() -> None:
+    seen = instance_of(instance(b.INSTANCE_DRAINING, goaway_at=9 * NS))
+    assert (seen.state, seen.goaway_at) == (State.DRAINING, 9.0)
+    assert instance_of(instance(b.INSTANCE_OPEN)).goaway_at is None
+
+
+def test_what_is_closed_is_not_seen() -> None:
+    totals = b.PoolTotals(-1, -1, 0, 0, 0, 0, 0, 0, 0)
+    seen = observe(1.0, totals, Rates(), [instance(b.INSTANCE_CLOSED), instance(b.INSTANCE_OPEN)])
+    assert (len(seen.instances), seen.pending, seen.running) == (1, 0, 0)
