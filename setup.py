@@ -1,13 +1,14 @@
 """Builds the Cython extensions; everything that can be said declaratively stands in pyproject.toml.
 
 Nobody may ever run a stale binary: each module carries a fingerprint of everything it was compiled from (its own .pyx,
-every .pxd and .h of the tree, this file, the interpreter and the flags), and is compiled again when that changes.
-Time stamps are not asked.
+every .pxd it cimports directly or not, every .h, this file, the interpreter and the flags), and is compiled again when
+that changes. Time stamps are not asked.
 """
 
 import hashlib
 import json
 import os
+import re
 import sys
 import sysconfig
 from pathlib import Path
@@ -43,13 +44,28 @@ def sources() -> list[Path]:
     return sorted(p for root in ROOTS for p in (ROOT / root).rglob("*.pyx"))
 
 
-def shared_digest() -> "hashlib._Hash":
+CIMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+cimport|cimport\s+([\w.]+))", re.MULTILINE)
+
+
+def cimported(path: Path, seen: set[Path]) -> set[Path]:
+    """The .pxd files of this tree that the file at path is compiled with, its own included."""
+    names = [first or second for first, second in CIMPORT.findall(path.read_text())]
+    found = [path.with_suffix(".pxd")]
+    found += [ROOT / root / (name.replace(".", "/") + ".pxd") for root in ROOTS for name in names]
+    for pxd in found:
+        if pxd not in seen and pxd.exists():
+            seen.add(pxd)
+            cimported(pxd, seen)
+    return seen
+
+
+def fingerprint(pyx: Path) -> str:
     digest = hashlib.sha256()
     digest.update(repr((sys.version, sysconfig.get_platform(), FLAGS, WARNINGS, sorted(DIRECTIVES.items()))).encode())
-    headers = sorted(p for root in ROOTS for s in ("*.pxd", "*.h") for p in (ROOT / root).rglob(s))
-    for path in [ROOT / "setup.py", *headers]:
+    headers = sorted(p for root in ROOTS for p in (ROOT / root).rglob("*.h"))
+    for path in [ROOT / "setup.py", *headers, *sorted(cimported(pyx, set())), pyx]:
         digest.update(relative(path).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest
+    return digest.hexdigest()
 
 
 class BuildExt(build_ext):
@@ -61,13 +77,10 @@ class BuildExt(build_ext):
         self._prints: dict[str, dict[str, str]] = {}
 
     def run(self) -> None:
-        shared = shared_digest()
         stale = []
         for ext in self.extensions:
-            digest = shared.copy()
-            digest.update((ROOT / ext.pyx).read_bytes())
             target = Path(self.get_ext_fullpath(ext.name)).absolute()
-            want = {"target": str(target), "fingerprint": digest.hexdigest()}
+            want = {"target": str(target), "fingerprint": fingerprint(ROOT / ext.pyx)}
             stamp = self._stamp(ext)
             if not (target.exists() and stamp.exists() and json.loads(stamp.read_text()) == want):
                 stamp.unlink(missing_ok=True)
