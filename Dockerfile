@@ -15,9 +15,9 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:5001/health', timeout=2)"]
 ENTRYPOINT ["lambda-dispatch", "router"]
 
-# What an application's image copies: a Python of its own with the package, under /opt/lambda-dispatch.
-FROM build AS extension
-RUN python -m venv --copies /opt/lambda-dispatch && /opt/lambda-dispatch/bin/pip install --no-cache-dir .
+# What an application's image on python:3.12-slim-bookworm copies:  COPY --from=lambda-dispatch-extension / /
+FROM scratch AS extension
+COPY --from=build /installed /usr/local
 
 FROM python:3.12-slim-bookworm AS demo
 COPY --from=build /installed /usr/local
