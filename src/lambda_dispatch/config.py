@@ -198,6 +198,8 @@ class RouterConfig:
     drain_deadline: float = option(
         "DrainDeadline", seconds(0, 86400), 25.0, "requests in flight may take this long after SIGTERM"
     )
+    # A worker's loop comes round every 0.1 s; what blocks it for this long will not end by itself.
+    hang_timeout: float = option("HangTimeout", seconds(1, 3600), 15.0, "silence after which a process is replaced")
     ready_fd: int = option("ReadyFd", whole(-1, 1 << 20), -1, "descriptor written to once everything listens; -1: none")
 
     # Attribute to where its value came from: "default", a variable's or a flag's name, or "derived: ...".

@@ -66,7 +66,7 @@ def test_a_killed_scaler_is_replaced() -> None:
 
 
 def test_a_hanging_worker_is_aborted_then_killed_then_replaced() -> None:
-    with Router(workers=1, hang=1.0) as router, router.client() as client:
+    with Router(workers=1, hang_timeout=1.0) as router, router.client() as client:
         old = router.pids()[0]
         client.say("hang")
         others(router, {old}, 1)

@@ -1,6 +1,8 @@
 """A supervisor in a process of its own, with stand-ins for worker and scaler that tests can tell what to do.
 
-Run as a module it is one of the three: `supervisor CONFIG HANG`, `worker FD`, `scaler FD`. The stand-in worker speaks
+`real` takes the worker itself; the scaler stays a stand-in, and the test is the scaler.
+
+Run as a module it is one of the three: `supervisor CONFIG REAL`, `worker FD`, `scaler FD`. The stand-in worker speaks
 lines on its front port: "pid" is answered with its pid, "echo" with the next line, "hang" never, "exit N" ends it.
 What a starting stand-in is to do stands in the file named by FAKE_BOOT: "worker 78" makes workers exit with 78.
 """
@@ -44,9 +46,7 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 class Router:
     """`with Router(workers=2) as router:` — started and ready; ended or killed, with all it started, at the end."""
 
-    def __init__(
-        self, workers: int = 2, hang: float = 15.0, ready: bool = True, real: bool = False, **config: Any
-    ) -> None:
+    def __init__(self, workers: int = 2, ready: bool = True, real: bool = False, **config: Any) -> None:
         self.scratch = tempfile.TemporaryDirectory()
         self.boot_file = Path(self.scratch.name, "boot")
         self.boot_file.write_text(config.pop("boot", ""))
@@ -79,7 +79,6 @@ class Router:
                     "tests.support.supervised",
                     "supervisor",
                     settings.to_json(),
-                    str(hang),
                     str(real),
                 ],
                 pass_fds=[write_end],
@@ -122,11 +121,11 @@ class Router:
     def runtime(self) -> Path:
         return Path(self.scratch.name, "lambda-dispatch")
 
-    def board(self) -> Board:
-        """The board from outside, for reading; the caller closes it."""
+    def board(self, write: bool = False) -> Board:
+        """The board from outside; the caller closes it."""
         fds = Path(f"/proc/{self.process.pid}/fd")
         link = next(fd for fd in fds.iterdir() if b.NAME in os.readlink(fd))
-        return Board.attach(os.open(link, os.O_RDONLY), readonly=True)
+        return Board.attach(os.open(link, os.O_RDWR if write else os.O_RDONLY), readonly=not write)
 
     def pids(self, state: int = b.WORKER_READY) -> dict[int, int]:
         """Worker slot to pid, of workers in that state."""
@@ -281,14 +280,14 @@ def main(argv: list[str]) -> int:
     role = argv[0]
     if role == "supervisor":
         module = [sys.executable, "-m", "tests.support.supervised"]
-        stand_ins = (
-            {} if argv[3] == "True" else {"worker_argv": [*module, "worker"], "scaler_argv": [*module, "scaler"]}
+        stand_ins = {"scaler_argv": [*module, "scaler"]} | (
+            {} if argv[2] == "True" else {"worker_argv": [*module, "worker"]}
         )
         config = RouterConfig.from_json(argv[1])
         from lambda_dispatch.telemetry import log
 
         log.configure("supervisor", config.log_level)
-        return Supervisor(config, hang_timeout=float(argv[2]), **stand_ins).run()
+        return Supervisor(config, **stand_ins).run()
     _misbehave(role)
     boot = Boot.receive(argv[1:])
     if role == "worker":

@@ -54,6 +54,8 @@ def start(argv: Sequence[str], boot: Boot, now: int) -> Child:
             pass_fds=[read_end, *descriptors(boot)],
             # A terminal's Ctrl-C is for the supervisor, which tells the others in order.
             process_group=0,
+            # Where it was, if it crashes or has to be aborted.
+            env={"PYTHONFAULTHANDLER": "1", **os.environ},
             preexec_fn=_DieWithParent(os.getpid()) if sys.platform == "linux" else None,
         )
     finally:

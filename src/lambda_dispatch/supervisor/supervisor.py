@@ -12,6 +12,7 @@ Signals, deaths and news from the board all arrive as readable descriptors; ever
 
 import json
 import os
+import resource
 import select
 import signal
 import time
@@ -34,6 +35,8 @@ from lambda_dispatch_core.board import WORKER_FREE, WORKER_READY, Board, make_be
 
 EX_UNAVAILABLE = 69
 
+# A worker's clients, instances and siblings. macOS refuses more than this though its hard limit says infinity.
+DESCRIPTORS = 65536
 # Heartbeats come every second; they are looked at as often.
 WATCH = SECOND
 # A hung process gets this long to write its traceback after SIGABRT.
@@ -54,14 +57,13 @@ class Supervisor:
         config: RouterConfig,
         worker_argv: Sequence[str] = (),
         scaler_argv: Sequence[str] = (),
-        hang_timeout: float = 15.0,
     ) -> None:
         self.config = config
         self.argv = {
             "worker": list(worker_argv) or children.python("lambda_dispatch.worker"),
             "scaler": list(scaler_argv) or children.python("lambda_dispatch.scaler"),
         }
-        self.hang_timeout = int(hang_timeout * SECOND)
+        self.hang_timeout = int(config.hang_timeout * SECOND)
         self.seats = [Seat("worker", index) for index in range(config.workers)]
         self.scaler_seat = Seat("scaler", 0)
         self.announced = False
@@ -87,6 +89,7 @@ class Supervisor:
 
     def _open(self, undo: ExitStack) -> None:
         setproctitle("lambda-dispatch: supervisor")
+        _raise_descriptor_limit()
         config = self.config
         slots = 2 * config.workers
         self.listeners = Listeners(config)
@@ -402,3 +405,11 @@ class Supervisor:
             scaler.draining = True
             scaler.kill_at = now + SCALER_DEADLINE
             scaler.send(signal.SIGTERM)
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection is a descriptor; the children inherit the limit. The soft one is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
