@@ -1,5 +1,9 @@
 from typing import Self
 
+from lambda_dispatch_core.board_layout import COUNTERS as COUNTERS
+from lambda_dispatch_core.board_layout import GAUGES as GAUGES
+from lambda_dispatch_core.board_layout import NAME as NAME
+from lambda_dispatch_core.board_layout import BoardError as BoardError
 from lambda_dispatch_core.board_layout import Instance, Pool, PoolCounts, PoolTotals, Scaler, Worker
 
 def memory_file(size: int) -> int: ...

@@ -3,10 +3,12 @@
 import os
 import random
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
 
+from lambda_dispatch.boot import Boot
 from lambda_dispatch_core import board as b
 from tests.support.supervised import Client, Router, until
 
@@ -174,3 +176,14 @@ def test_workers_killed_at_random_leave_a_board_without_debts() -> None:
             assert not any(board.in_flight_at(slot) for slot in range(board.instances))
         finally:
             board.close()
+
+
+def test_a_sibling_that_calls_where_no_worker_is_is_turned_away() -> None:
+    with Router(workers=1) as router:
+        with router.client() as client:
+            boot = Boot.from_json(client.ask("boot"))
+        empty = next(slot for slot in range(2) if slot not in router.pids())
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.settimeout(20)
+            caller.connect(boot.peer_addresses[empty])
+            assert caller.recv(1) == b""

@@ -127,6 +127,9 @@ cdef class Matcher:
         if self.board.my_pools != NULL:
             self.board.my_pools[pool.index].arrivals += 1
             self.board.my_pools[pool.index].last_used = now
+        # Also for one that is sent at once: it may have to come back to the queue's head, and waits since now then.
+        exchange.since = now
+        exchange.deadline = now + self.queue_timeout
         if pool.queue.length == 0:
             slot = self._acquire(pool, now)
             if slot is None and self.lender is not None:

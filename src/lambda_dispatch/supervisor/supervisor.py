@@ -31,7 +31,7 @@ from lambda_dispatch.supervisor.seat import SECOND, Seat
 from lambda_dispatch.supervisor.signals import SignalQueue
 from lambda_dispatch.supervisor.sockets import BACKLOG, Listeners, PortError
 from lambda_dispatch.telemetry import log
-from lambda_dispatch_core.board import WORKER_FREE, WORKER_READY, Board, make_bell, ring, silence
+from lambda_dispatch_core.board import WORKER_FREE, WORKER_GONE, WORKER_READY, Board, make_bell, ring, silence
 
 EX_UNAVAILABLE = 69
 
@@ -73,6 +73,8 @@ class Supervisor:
         self.rolling_since = 0  # who was started later needs no replacing
         self.unsettled: list[Child] = []  # dead workers whose reservations could not all be returned yet
         self.watched_at = 0
+        self.poll = select.poll()
+        self.unattended: set[int] = set()  # worker slots without a process, whose siblings' calls are ours to end
 
     # birth ------------------------------------------------------------------------------------------------------------
 
@@ -128,12 +130,12 @@ class Supervisor:
     # the loop ---------------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        poll = select.poll()
-        poll.register(self.signals.fd, select.POLLIN)
-        poll.register(self.bell, select.POLLIN)
+        self.poll.register(self.signals.fd, select.POLLIN)
+        self.poll.register(self.bell, select.POLLIN)
         while True:
             now = time.monotonic_ns()
             self._settle()
+            self._turn_away()
             self._fill(now)
             self._roll(now)
             self._watch(now)
@@ -141,7 +143,7 @@ class Supervisor:
             if self.stopping and not self._children():
                 return
             # Rounded up: waking a little early would only go round once more.
-            poll.poll(-(-max(0, self._next_due(now) - now) // 1_000_000))
+            self.poll.poll(-(-max(0, self._next_due(now) - now) // 1_000_000))
             for number in self.signals.take():
                 self._on_signal(number)
             silence(self.bell)
@@ -311,6 +313,24 @@ class Supervisor:
     def _settle(self) -> None:
         # The order of deaths does not matter: each makes the others' easier.
         self.unsettled = [child for child in self.unsettled if not self.board.reclaim(child.slot)]
+
+    def _turn_away(self) -> None:
+        """A sibling may call a worker that has just ended: nobody will answer there, and it must know at once.
+
+        (Clients' connections wait for a successor; that one may come in another worker slot, or not at all.)
+        """
+        empty = {w.slot for w in self.board.list_workers() if w.state in (WORKER_FREE, WORKER_GONE)}
+        for slot in self.unattended - empty:
+            self.poll.unregister(self.whereabouts.peers[slot])
+        for slot in empty - self.unattended:
+            self.poll.register(self.whereabouts.peers[slot], select.POLLIN)
+        self.unattended = empty
+        for slot in empty:
+            try:
+                while True:
+                    self.whereabouts.peers[slot].accept()[0].close()
+            except BlockingIOError:
+                continue
 
     # hangs ------------------------------------------------------------------------------------------------------------
 

@@ -69,6 +69,7 @@ class Worker:
             self.door.access = AccessLog(1, config.access_log == "json")
         self.drain = Drain(self)
         self.servers: list[asyncio.Server] = []
+        self.peer_server: asyncio.Server | None = None
         self.done = asyncio.Event()
         self._ticks = 0
         self._dials: set[asyncio.Task[None]] = set()
@@ -123,11 +124,11 @@ class Worker:
         for fd in self.boot.control_tls_fds:
             await self._serve(fd, self._control_wire, control_tls, keepalive=True)
         if self.boot.peer_fd >= 0:
-            server = await self.loop.create_unix_server(
+            # Not among `servers`: what has a slot here lends it to siblings until the end.
+            self.peer_server = await self.loop.create_unix_server(
                 cast("Callable[[], asyncio.BaseProtocol]", lambda: GuestWire(self.hub, self.matcher)),
                 sock=socket.socket(fileno=self.boot.peer_fd),
             )
-            self.servers.append(server)
 
     def _control_wire(self) -> ControlWire:
         return ControlWire(self.hub, self.matcher, self.control)
