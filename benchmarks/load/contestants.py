@@ -1,0 +1,194 @@
+"""Who runs: each proxy as its manual would have it set up for this job, one process with one thread, access log off."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.load.machine import Stage, connections_at_most, descendants, find, pin, title, until
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def reachable(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+class Contestant:
+    """A running proxy: its ports, the processes whose CPU is its figure, and those beside them."""
+
+    def __init__(self, name: str, port: int, tls_port: int, pids: list[int], beside: list[int]) -> None:
+        self.name = name
+        self.port = port
+        self.tls_port = tls_port
+        self.pids = pids
+        self.beside = beside
+
+
+def certificate(stage: Stage) -> tuple[Path, Path]:
+    """A self-signed certificate (P-256) and its key, made once per run."""
+    cert, key = stage.scratch / "cert.pem", stage.scratch / "key.pem"
+    if not cert.exists():
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost"]
+        command = [find("openssl"), "req", "-x509", *curve, "-keyout", str(key), "-out", str(cert), "-days", "2"]
+        subprocess.run(command, check=True, capture_output=True)
+    return cert, key
+
+
+def nginx(stage: Stage, h1: int, h2: int) -> Contestant:
+    port, tls_port = free_port(), free_port()
+    cert, key = certificate(stage)
+    directory = stage.scratch / "nginx"
+    directory.mkdir()
+    config = directory / "nginx.conf"
+    config.write_text(f"""
+worker_processes 1;
+daemon off;
+pid {directory}/pid;
+error_log {directory}/error.log;
+events {{ worker_connections {2 * connections_at_most()}; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    keepalive_requests 1000000000;
+    client_max_body_size 0;
+    upstream app {{ server 127.0.0.1:{h1}; keepalive 512; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{tls_port} ssl http2 backlog=4096;
+        ssl_certificate {cert};
+        ssl_certificate_key {key};
+        location / {{
+            proxy_pass http://app;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Forwarded-Port $server_port;
+            proxy_request_buffering off;
+            proxy_max_temp_file_size 0;
+        }}
+    }}
+}}
+""")
+    process = stage.start([find("nginx"), "-p", str(directory), "-c", str(config)], stage.contestant_core, "nginx")
+    until(lambda: reachable(port) and bool(descendants(process.pid)), lambda: f"nginx: {stage.log('nginx')}")
+    return Contestant("nginx h1-h1", port, tls_port, descendants(process.pid), [])
+
+
+def haproxy(stage: Stage, h1: int, h2: int, upstream: str) -> Contestant:
+    port, tls_port = free_port(), free_port()
+    cert, key = certificate(stage)
+    both = stage.scratch / "both.pem"
+    both.write_text(cert.read_text() + key.read_text())
+    server = f"127.0.0.1:{h2} proto h2" if upstream == "h2" else f"127.0.0.1:{h1}"
+    config = stage.scratch / f"haproxy-{upstream}.cfg"
+    config.write_text(f"""
+global
+    nbthread 1
+    maxconn {connections_at_most()}
+defaults
+    mode http
+    option forwardfor
+    http-reuse always
+    timeout connect 10s
+    timeout client 75s
+    timeout server 75s
+    timeout http-request 10s
+frontend front
+    bind 127.0.0.1:{port} backlog 4096
+    bind 127.0.0.1:{tls_port} ssl crt {both} alpn h2,http/1.1 backlog 4096
+    http-request set-header X-Forwarded-Port {port}
+    default_backend app
+backend app
+    server app {server}
+""")
+    name = f"haproxy-{upstream}"
+    process = stage.start([find("haproxy"), "-db", "-f", str(config)], stage.contestant_core, name)
+    until(lambda: reachable(port), lambda: f"{name}: {stage.log(name)}")
+    return Contestant(f"haproxy h1-{upstream}", port, tls_port, [process.pid, *descendants(process.pid)], [])
+
+
+def nghttpx(stage: Stage, h1: int, h2: int) -> Contestant:
+    port, tls_port = free_port(), free_port()
+    cert, key = certificate(stage)
+    command = [
+        find("nghttpx"),
+        "--conf=/dev/null",
+        "--workers=1",
+        "--single-process",
+        "--accesslog-file=/dev/null",
+        f"--frontend=127.0.0.1,{port};no-tls",
+        f"--frontend=127.0.0.1,{tls_port}",
+        f"--backend=127.0.0.1,{h2};;proto=h2",
+        "--add-x-forwarded-for",
+        "--no-ocsp",
+        str(key),
+        str(cert),
+    ]
+    process = stage.start(command, stage.contestant_core, "nghttpx")
+    until(lambda: reachable(port), lambda: f"nghttpx: {stage.log('nghttpx')}")
+    return Contestant("nghttpx h1-h2", port, tls_port, [process.pid], [])
+
+
+def ours(stage: Stage, instances: int = 10, channels: int = 20, access_log: str = "off") -> Contestant:
+    """The router as shipped, one worker; its instances and their Lambda are played by c/instances.c."""
+    _, lambda_port = stage.own("instances")
+    cert, key = certificate(stage)
+    read_end, write_end = os.pipe()
+    name = f"router-{instances}-{access_log}-{lambda_port}"
+    command = [
+        *(sys.executable, "-m", "lambda_dispatch.cli", "router", "--workers=1", "--function-name=race"),
+        *("--bind-host=127.0.0.1", "--callback-host=127.0.0.1", "--allow-insecure-control=true"),
+        *("--preferred-control-scheme=http", "--http-port=0", "--https-port=0", "--control-http-port=0"),
+        *("--control-https-port=0", f"--cert-file={cert}", f"--key-file={key}"),
+        *(f"--min-instances={instances}", f"--max-instances={instances}", f"--max-concurrent-count={channels}"),
+        *(f"--channel-count={channels}", "--start-burst=1000", "--start-rate=100", "--lame-duck=0"),
+        *(f"--access-log={access_log}", f"--ready-fd={write_end}", "--log-level=warning"),
+    ]
+    environment = {
+        "AWS_ENDPOINT_URL_LAMBDA": f"http://127.0.0.1:{lambda_port}",
+        "AWS_ACCESS_KEY_ID": "race",
+        "AWS_SECRET_ACCESS_KEY": "race",
+        "XDG_RUNTIME_DIR": str(stage.scratch),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    process = stage.start(command, stage.other_core, name, environment, [write_end], subprocess.DEVNULL)
+    os.close(write_end)
+    with os.fdopen(read_end) as ready:
+        line = ready.readline()
+    if not line:
+        raise RuntimeError(f"the router does not start: {stage.log(name)}")
+    ports = json.loads(line)
+    below = descendants(process.pid)
+    workers = [pid for pid in below if "worker" in title(pid)]
+    pin(workers, stage.contestant_core)
+    until(lambda: f"{instances} instances" in title(workers[0]), lambda: f"{instances} instances: {stage.log(name)}")
+    label = "lambda-dispatch" if access_log == "off" else "lambda-dispatch, access log"
+    beside = [process.pid, *(pid for pid in below if pid not in workers)]
+    return Contestant(label, ports["http"], ports["https"], workers, beside)
+
+
+PEERS: dict[str, Callable[[Stage, int, int], Contestant]] = {
+    "nginx": nginx,
+    "haproxy-h1": lambda stage, h1, h2: haproxy(stage, h1, h2, "h1"),
+    "haproxy-h2": lambda stage, h1, h2: haproxy(stage, h1, h2, "h2"),
+    "nghttpx": nghttpx,
+}
