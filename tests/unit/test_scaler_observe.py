@@ -14,6 +14,7 @@ class Traffic:
         self.rates = Rates()
         self.now = 1000.0
         self._arrivals = self._completions = self._duration_ms = 0.0
+        self._last_used = 0
 
     def flows(self, seconds: float, per_second: float, ms: float = 0.0, queued: int = 0, running: int = 0) -> "Traffic":
         for _ in range(round(seconds * 10)):
@@ -22,8 +23,10 @@ class Traffic:
             self._completions += per_second / 10
             self._duration_ms += per_second / 10 * ms
             duration = round(self._duration_ms * 1e6)
+            if per_second:
+                self._last_used = int((self.now - 0.05) * NS)  # between two looks
             totals = b.PoolTotals(
-                queued, running, 0, round(self._arrivals), round(self._completions), duration, 0, 0, 0
+                queued, running, 0, round(self._arrivals), round(self._completions), duration, 0, self._last_used, 0
             )
             self.rates.update(self.now, totals)
         return self
@@ -72,7 +75,9 @@ def test_a_second_after_the_last_of_them_there_are_none() -> None:
 def test_how_long_nothing_has_happened() -> None:
     traffic = Traffic().flows(1, 20).flows(0.3, 0)
     totals = b.PoolTotals(0, 0, 0, 20, 20, 0, 0, 0, 0)
-    assert observe(traffic.now, totals, traffic.rates, []).idle_for == pytest.approx(0.3)
+    assert observe(traffic.now, totals, traffic.rates, []).idle_for == pytest.approx(0.35)
+    traffic.flows(1, 0, running=1).flows(0.2, 0)
+    assert observe(traffic.now, totals, traffic.rates, []).idle_for == pytest.approx(0.2)
     assert observe(traffic.now, totals, Rates(), []).idle_for == math.inf
 
 

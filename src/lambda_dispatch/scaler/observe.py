@@ -31,7 +31,7 @@ class Rates:
         self.per_second: float | None = None
         self.mean_ms: float | None = None
         self.recent = 0  # requests at work over the last second on average, rounded up: 0 means none at all
-        self.active_at: float | None = None  # when anything was last seen at work or arriving
+        self.active_at: float | None = None  # when a request last waited, ran or arrived
         self._looks: deque[tuple[float, int, int]] = deque()  # time, arrivals, duration_ns, for `recent`
         self._at: float | None = None
         self._before: b.PoolTotals | None = None
@@ -42,20 +42,20 @@ class Rates:
         self._span = self._arrivals = self._completions = self._duration_ms = 0.0
 
     def update(self, now: float, totals: b.PoolTotals) -> None:
-        if self._before is None or self._at is None:
-            arrivals = 0
-        else:
+        if self._before is not None and self._at is not None:
             span = max(0.0, now - self._at)
             fade = math.exp(-span / SMOOTHING)
             # A worker that is replaced takes over its slot's counters: they never step back.
-            arrivals = max(0, totals.arrivals - self._before.arrivals)
             self._span = self._span * fade + span
-            self._arrivals = self._arrivals * fade + arrivals
+            self._arrivals = self._arrivals * fade + max(0, totals.arrivals - self._before.arrivals)
             self._completions = self._completions * fade + max(0, totals.completions - self._before.completions)
             self._duration_ms = self._duration_ms * fade + max(0, totals.duration_ns - self._before.duration_ns) / 1e6
         busy = totals.queued > 0 or totals.running > 0
-        if busy or arrivals:
+        # Not the look that finds new arrivals: an extension ends when it has been idle for 250 ms, and a look is late.
+        if busy:
             self.active_at = now
+        elif totals.last_used:
+            self.active_at = max(totals.last_used / NS, self.active_at or 0.0)
         if self._span >= LEAST_SPAN and self._arrivals > 0:
             self.per_second = self._arrivals / self._span
             self.mean_ms = self._duration_ms / self._completions if self._completions > 0 else None
