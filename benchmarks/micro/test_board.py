@@ -43,8 +43,11 @@ def test_pick(benchmark, board, count) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_pick_when_all_of_1000_are_full(benchmark, board) -> None:  # type: ignore[no-untyped-def]
-    fill(board, 1000, 10)
-    assert benchmark(board.pick_from, array("h", [0] * 1000).tobytes()[: 2 * 37]) == -1
+    for slot in range(1000):
+        taken = board.allocate_instance(0, uuid.uuid4().bytes, 1, 1, 2)
+        board.open_instance(*taken, 3)
+        board.reserve(slot, 1)
+    assert benchmark(board.pick_from, array("h", [0] * 1000).tobytes()) == -1
 
 
 def test_reserve_and_release(benchmark, board) -> None:  # type: ignore[no-untyped-def]
