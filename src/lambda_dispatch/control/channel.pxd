@@ -13,9 +13,15 @@ from lambda_dispatch_core.fields cimport FieldList
 from lambda_dispatch_core.h2_session cimport H2Events, H2Session, H2Stream
 
 
+cdef enum:
+    CHANNEL_ID = 36             # bytes of a UUID as text
+
+
 cdef class Channel(Slot):
     cdef ControlWire wire       # None once the stream is closed
     cdef H2Stream stream        # None once the stream is closed
+    cdef uint8_t[CHANNEL_ID] id  # as the extension wrote it, for the go-away; cut off where it is longer
+    cdef uint8_t id_len
     cdef uint64_t sent_upto     # wire position behind the last request byte that was sent
 
     cdef int _forget(self) except -1
@@ -31,7 +37,7 @@ cdef class ControlWire(Wire):
     cdef int64_t pinged         # ns: when the unanswered PING went out; 0 when none is out
     cdef readonly str lost_because  # the reason its exchanges fail with when it is lost
 
-    cdef int park(self, H2Stream stream, Instance instance) except -1
+    cdef int park(self, H2Stream stream, Instance instance, const uint8_t* id, Py_ssize_t id_len) except -1
     cdef int goaway(self, Channel channel) except -1
     cdef int refuse(self, H2Stream stream, int status, bytes text) except -1
 

@@ -3,7 +3,7 @@
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy
 
 from lambda_dispatch.control.routes cimport CHANNEL, Route, parse_route
 from lambda_dispatch.dispatch.exchange cimport Exchange, Slot
@@ -82,7 +82,7 @@ cdef class ControlEvents(H2Events):
             if (instance is not None and instance.standing != RETIRED and route.whole_id
                     and memcmp(route.id, instance.id, 16) == 0
                     and named.value_len == route.id_len and memcmp(named.value, route.id_text, route.id_len) == 0):
-                return wire.park(stream, instance)
+                return wire.park(stream, instance, route.channel_text, route.channel_len)
             wire.control.channel(wire, stream, route.id_text[:route.id_len], head)
             return 0
         wire.control.call(wire, stream, head, end)
@@ -185,8 +185,10 @@ cdef class ControlWire(Wire):
             self.control.closed(self)
         return 0
 
-    cdef int park(self, H2Stream stream, Instance instance) except -1:
+    cdef int park(self, H2Stream stream, Instance instance, const uint8_t* id, Py_ssize_t id_len) except -1:
         cdef Channel channel = Channel()
+        channel.id_len = <uint8_t> (id_len if id_len < CHANNEL_ID else CHANNEL_ID)
+        memcpy(channel.id, id, channel.id_len)
         channel.wire = self
         channel.stream = stream
         stream.owner = channel
@@ -197,7 +199,7 @@ cdef class ControlWire(Wire):
 
     # Tells the extension, on a parked channel, to park no more.
     cdef int goaway(self, Channel channel) except -1:
-        cdef bytes text = self.control.goaway_text(channel.instance)
+        cdef bytes text = self.control.goaway_text(channel.instance, <bytes> channel.id[:channel.id_len])
         self.matcher.unpark(channel)
         self.session.send_data(
             channel.stream, <const uint8_t*> PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), True)
@@ -209,6 +211,8 @@ cdef class ControlWire(Wire):
         head.append(b":status", b"%d" % status)
         head.append(b"content-type", b"text/plain")
         head.append(b"content-length", b"%d" % PyBytes_GET_SIZE(text))
+        # Which worker this connection reached: our extension spreads its connections by it.
+        head.append(b"x-lambda-dispatch-worker", self.control.worker)
         self.session.send_head(stream, head, False)
         self.session.send_data(stream, <const uint8_t*> PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), True)
         return self.touch()
@@ -217,11 +221,11 @@ cdef class ControlWire(Wire):
         """Answers a call (ping, close, or a channel that is refused)."""
         self.refuse(stream, status, text)
 
-    def accept(self, H2Stream stream not None, Instance instance not None):
+    def accept(self, H2Stream stream not None, Instance instance not None, bytes channel not None):
         """Parks a channel of this instance; later ones of the same connection need no look-up."""
         self.instance = instance
         instance.wires.add(self)
-        self.park(stream, instance)
+        self.park(stream, instance, <const uint8_t*> PyBytes_AS_STRING(channel), PyBytes_GET_SIZE(channel))
 
     def carries(self):
         """The instance whose channels come over this connection, or None."""

@@ -38,7 +38,8 @@ REPLACEMENT_WAIT_NS = 5_000_000_000
 class Control:
     """The control port of one worker."""
 
-    def __init__(self, hub: Hub, board: Board, matcher: Matcher, ring_scaler: Callable[[], None]) -> None:
+    def __init__(self, hub: Hub, board: Board, matcher: Matcher, ring_scaler: Callable[[], None], worker: int) -> None:
+        self.worker = b"%d" % worker
         self.hub = hub
         self.board = board
         self.matcher = matcher
@@ -86,11 +87,11 @@ class Control:
                 wire.answer(stream, 409, b"This connection belongs to another instance")
                 return
             self._release(carried, wire)
-        wire.accept(stream, instance)
+        wire.accept(stream, instance, route_of(head)[3])
 
     def call(self, wire: ControlWire, stream: H2Stream, head: FieldList, end: bool) -> None:
         """Ping, close, and whatever else is asked."""
-        kind, text, pool_in_path = route_of(head)
+        kind, text, pool_in_path, _ = route_of(head)
         if kind not in (PING, CLOSE):
             wire.answer(stream, 404, b"Not found")
             return
@@ -109,8 +110,11 @@ class Control:
         else:
             self._close(wire, stream, place)
 
-    def goaway_text(self, instance: Instance) -> bytes:
-        return b"GET /_lambda_dispatch/goaway HTTP/1.1\r\nX-Lambda-Id: %s\r\nX-Channel-Id: \r\n\r\n" % instance.text()
+    def goaway_text(self, instance: Instance, channel: bytes) -> bytes:
+        return b"GET /_lambda_dispatch/goaway HTTP/1.1\r\nX-Lambda-Id: %s\r\nX-Channel-Id: %s\r\n\r\n" % (
+            instance.text(),
+            channel,
+        )
 
     # the board --------------------------------------------------------------------------------------------------------
 

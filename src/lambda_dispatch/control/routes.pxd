@@ -17,6 +17,8 @@ cdef struct Route:
     Py_ssize_t id_len
     const uint8_t* pool_text    # the pool of the long spelling; NULL in the short one
     Py_ssize_t pool_len
+    const uint8_t* channel_text     # the channel's id as written; NULL on other routes
+    Py_ssize_t channel_len
     bint whole_id           # id holds the sixteen bytes of a UUID
     uint8_t[16] id
 

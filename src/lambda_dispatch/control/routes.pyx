@@ -56,14 +56,14 @@ cdef int parse_route(FieldList head, Route* route) noexcept:
     cdef Field* path = head.find(T_PATH)
     cdef const uint8_t* p
     cdef const uint8_t* end
-    cdef const uint8_t* channel
-    cdef Py_ssize_t channel_len
     cdef int kind
     cdef bint post
     route.id_text = NULL
     route.id_len = 0
     route.pool_text = NULL
     route.pool_len = 0
+    route.channel_text = NULL
+    route.channel_len = 0
     route.whole_id = False
     if method == NULL or path == NULL:
         return NOWHERE
@@ -94,16 +94,16 @@ cdef int parse_route(FieldList head, Route* route) noexcept:
         if kind == CHANNEL:
             if not eat(&p, end, "/channelId/", 11):
                 return NOWHERE
-            segment(&p, end, &channel, &channel_len)
-            if channel_len == 0:
+            segment(&p, end, &route.channel_text, &route.channel_len)
+            if route.channel_len == 0:
                 return NOWHERE
     else:
         segment(&p, end, &route.id_text, &route.id_len)
         if kind == CHANNEL:
             if not eat(&p, end, "/", 1):
                 return NOWHERE
-            segment(&p, end, &channel, &channel_len)
-            if channel_len == 0:
+            segment(&p, end, &route.channel_text, &route.channel_len)
+            if route.channel_len == 0:
                 return NOWHERE
     if p != end:
         return NOWHERE
@@ -112,13 +112,14 @@ cdef int parse_route(FieldList head, Route* route) noexcept:
 
 
 def route_of(FieldList head not None):
-    """(kind, id text, pool text or None) of a request's head: 0 nowhere, 1 channel, 2 ping, 3 close."""
+    """(kind, id, pool or None, channel) of a request's head; 0 nowhere, 1 channel, 2 ping, 3 close."""
     cdef Route route
     cdef int kind = parse_route(head, &route)
     if kind == NOWHERE:
-        return NOWHERE, b"", None
+        return NOWHERE, b"", None, b""
     pool = None if route.pool_text == NULL else route.pool_text[:route.pool_len]
-    return kind, route.id_text[:route.id_len], pool
+    channel = b"" if route.channel_text == NULL else route.channel_text[:route.channel_len]
+    return kind, route.id_text[:route.id_len], pool, channel
 
 
 def uuid_bytes(bytes text not None):

@@ -76,6 +76,7 @@ cdef class Exchange(Waiter):
     cdef readonly int64_t answer_bytes  # body bytes from the instance
     cdef readonly int status            # what the client was answered; 0 before
     cdef readonly object fault          # why it failed: the x-lambda-dispatch-error word, or None
+    cdef object debug           # None, or called (request line, stage, ms since it arrived) as it moves on
     cdef uint8_t[INLINE] spot
 
     # The client's side calls these -----------------------------------------------------------------------------------
@@ -97,6 +98,7 @@ cdef class Exchange(Waiter):
     # It ends badly: an answer of our own when nothing was answered yet, otherwise the client's connection is cut.
     cdef int fail(self, int status, str reason) except -1
 
+    cdef int tell(self, str stage, int64_t now) except -1
     cdef int _end(self) except -1
     cdef int _head_came(self, const uint8_t* p, Py_ssize_t n, bint end, Py_ssize_t* used) except -1
     cdef int _keep_partial(self, const uint8_t* p, Py_ssize_t n) except -1

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy
+from libc.string cimport memchr, memcpy
 
 from lambda_dispatch_core.fields cimport FieldList
 from lambda_dispatch_core.http1 cimport HEAD_TOO_LARGE, HeadLimits, ResponseHead, parse_tunnel_response
@@ -113,6 +113,11 @@ cdef class Exchange(Waiter):
             slot.cancel()
         return self.on_over()
 
+    cdef int tell(self, str stage, int64_t now) except -1:
+        cdef const uint8_t* end = <const uint8_t*> memchr(self.store, c"\r", self.stored) if self.stored else NULL
+        self.debug(self.store[:end - self.store] if end != NULL else b"", stage, (now - self.arrived) / 1e6)
+        return 0
+
     # The slot's side --------------------------------------------------------------------------------------------------
 
     cdef int dispatch(self, Slot slot, int64_t now) except -1:
@@ -121,6 +126,8 @@ cdef class Exchange(Waiter):
         self.slot = slot
         self.sent = now
         slot.exchange = self
+        if self.debug is not None:
+            self.tell("sent to an instance", now)
         slot.send(self.store, self.stored, self.request_ended)
         if self.slot is slot and not self.request_ended:
             return self.on_dispatched()

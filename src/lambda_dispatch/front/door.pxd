@@ -35,7 +35,7 @@ cdef class Door:
     cdef public object by_name      # None, or called (name, secret) -> Pool or (status, reason): X-Lambda-Name
     cdef public AccessLog access    # None when it is off
     cdef public object on_health    # called (target) -> (status, text): GET /health
-    cdef public object on_debug     # None, or called (exchange, text) at each stage of a request that asks for it
+    cdef public object on_debug     # None, or what requests with the debug header tell their stages to
     cdef readonly bint draining     # keep-alive ends: the worker does
     cdef bint expose_ids            # x-lambda-id and x-channel-id go to the client
     cdef int64_t head_timeout       # ns for a whole request head
@@ -55,8 +55,8 @@ cdef class Door:
     cdef bytes text
     cdef str reason
 
-    cdef int route(self, const uint8_t* method, Py_ssize_t method_len, const uint8_t* target, Py_ssize_t target_len,
-                   FieldList fields, Decision* decision) except -1
+    cdef int route(self, Exchange exchange, const uint8_t* method, Py_ssize_t method_len, const uint8_t* target,
+                   Py_ssize_t target_len, FieldList fields, Decision* decision) except -1
     cdef bytes date_value(self)
     # Appends the fields of the tunnelled head to the exchange's store, and the empty line: all that may be passed on,
     # then x-forwarded-*. host: a Host field to write instead of the client's; NULL for none. chunked: a body of unknown

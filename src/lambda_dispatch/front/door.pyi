@@ -1,7 +1,6 @@
 from collections.abc import Callable
 
 from lambda_dispatch.config import RouterConfig
-from lambda_dispatch.dispatch.exchange import Exchange
 from lambda_dispatch.dispatch.matcher import Matcher, Pool
 from lambda_dispatch.telemetry.access import AccessLog
 from lambda_dispatch.wire import Hub, Wire
@@ -15,7 +14,7 @@ class Door:
     by_name: Callable[[bytes, bytes], Pool | tuple[int, str]] | None
     access: AccessLog | None
     on_health: Callable[[bytes], tuple[int, bytes]]
-    on_debug: Callable[[Exchange, str], None] | None
+    on_debug: Callable[[bytes, str, float], None] | None
     draining: bool
     wires: set[ClientWire]
     def __init__(

@@ -36,6 +36,12 @@ cdef inline uint8_t* put_bytes(uint8_t* to, bytes text) noexcept:
     return put(to, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
 
 
+# X-Lambda-Dispatch-Debug: true
+cdef bint wants_debug(FieldList fields) noexcept:
+    cdef Field* f = fields.find(T_X_LAMBDA_DISPATCH_DEBUG)
+    return f != NULL and f.value_len == 4 and (f.value[0] | 0x20) == c"t" and (f.value[3] | 0x20) == c"e"
+
+
 cdef class Door:
     def __init__(self, Hub hub not None, Matcher matcher not None, Board board not None, config, list common not None):
         self.hub = hub
@@ -90,8 +96,8 @@ cdef class Door:
             self.date_until = now + SECOND // 2
         return self.date
 
-    cdef int route(self, const uint8_t* method, Py_ssize_t method_len, const uint8_t* target, Py_ssize_t target_len,
-                   FieldList fields, Decision* decision) except -1:
+    cdef int route(self, Exchange exchange, const uint8_t* method, Py_ssize_t method_len, const uint8_t* target,
+                   Py_ssize_t target_len, FieldList fields, Decision* decision) except -1:
         cdef Field* name
         cdef Field* secret
         decision.verdict = PASS
@@ -108,14 +114,15 @@ cdef class Door:
                 secret = fields.find(T_X_LAMBDA_DISPATCH_SECRET)
                 found = self.by_name(
                     name.value[:name.value_len], b"" if secret == NULL else secret.value[:secret.value_len])
-                if isinstance(found, Pool):
-                    self.to_pool = found
-                else:
+                if not isinstance(found, Pool):
                     decision.verdict = REFUSED
                     decision.status, self.reason = found
-                return 0
-        if self.on_debug is not None and target_len >= 11 and memcmp(target, b"/echo-local", 11) == 0:
-            if fields.find(T_X_LAMBDA_DISPATCH_DEBUG) != NULL:
+                    return 0
+                self.to_pool = found
+        if self.on_debug is not None and wants_debug(fields):
+            exchange.debug = self.on_debug
+            exchange.tell("received", self.hub.now)
+            if target_len >= 11 and memcmp(target, b"/echo-local", 11) == 0:
                 decision.verdict = ECHO
                 return 0
         if self.to_pool is None:
@@ -234,6 +241,8 @@ cdef class Door:
             me.total[latency_bucket(now - exchange.arrived)] += 1
             if exchange.sent:
                 me.wait[latency_bucket(exchange.sent - exchange.arrived)] += 1
+        if exchange.debug is not None:
+            exchange.tell("over: %d %s" % (status, exchange.fault or "served"), now)
         if self.access is not None:
             # The store begins with the request line as it was tunnelled: "METHOD target HTTP/1.1".
             line_end = <const uint8_t*> memchr(exchange.store, c"\r", exchange.stored) if exchange.stored else NULL

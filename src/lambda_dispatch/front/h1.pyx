@@ -324,7 +324,7 @@ cdef class H1Wire(ClientWire):
         to += target_len
         memcpy(to, b" HTTP/1.1\r\n", 11)
         exchange.stored = to + 11 - exchange.store
-        door.route(head.method, head.method_len, target, target_len, door.fields, &decision)
+        door.route(exchange, head.method, head.method_len, target, target_len, door.fields, &decision)
         if decision.verdict == HERE:
             exchange.status = decision.status
             exchange.stage = OVER

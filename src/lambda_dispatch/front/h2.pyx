@@ -280,7 +280,7 @@ cdef class H2ClientWire(ClientWire):
         to += 1 + path.value_len
         memcpy(to, b" HTTP/1.1\r\n", 11)
         exchange.stored = to + 11 - exchange.store
-        door.route(method.value, method.value_len, path.value, path.value_len, head, &decision)
+        door.route(exchange, method.value, method.value_len, path.value, path.value_len, head, &decision)
         if decision.verdict == HERE:
             exchange.status = decision.status
             exchange.stage = OVER

@@ -14,6 +14,7 @@ from typing import cast
 import uvloop
 from setproctitle import setproctitle
 
+from lambda_dispatch import __version__
 from lambda_dispatch.boot import EXIT_BOOT, EXIT_CONFIG, Boot, BootError
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.control.channel import ControlWire
@@ -53,7 +54,7 @@ class Worker:
         self.matcher = Matcher(
             self.board, config.max_queue, config.incoming_request_timeout, self.ring_scaler, self.ring_sibling
         )
-        self.control = Control(self.hub, self.board, self.matcher, self.ring_scaler)
+        self.control = Control(self.hub, self.board, self.matcher, self.ring_scaler, boot.index)
         self.peers = Peers(self.hub, self.matcher, boot.peer_addresses, self._dial)
         if len(boot.peer_addresses) > 1:
             self.matcher.lender = self.peers
@@ -62,6 +63,8 @@ class Worker:
         name, generation = self.board.pool_name(0), self.board.pool(0).generation
         self.door.pool = self.matcher.add_pool(0, b"default", generation)
         self.door.on_health = self.health.answer
+        if config.allow_debug_header:
+            self.door.on_debug = _debug
         if config.allow_function_header:
             self.door.by_name = FunctionGate(config, self.board, self.hub, self.matcher, self.door.pool, name).pool
         set_answer_limits(config.response_head_bytes, config.max_head_fields)
@@ -218,14 +221,16 @@ class Worker:
         self.door.begin_drain()
 
 
+def _debug(request: bytes, stage: str, milliseconds: float) -> None:
+    log.info("request", request=request.decode("ascii", "replace"), stage=stage, after_ms=round(milliseconds, 3))
+
+
 def _common(config: RouterConfig) -> list[tuple[bytes, bytes]]:
     """The fields every answer carries (protocol.md section 5)."""
-    pairs = []
-    if config.git_hash:
-        pairs.append((b"x-lambda-dispatch-version", config.git_hash.encode("ascii", "replace")))
-    if config.build_time:
-        pairs.append((b"x-lambda-dispatch-build-time", config.build_time.encode("ascii", "replace")))
-    return pairs
+    return [
+        (b"x-lambda-dispatch-version", (config.git_hash or __version__).encode("ascii", "replace")),
+        (b"x-lambda-dispatch-build-time", (config.build_time or "unknown").encode("ascii", "replace")),
+    ]
 
 
 def main(argv: Sequence[str]) -> int:
