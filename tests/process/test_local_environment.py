@@ -207,6 +207,14 @@ def test_the_cold_start_knob_delays_the_first_invoke_and_nobody_is_billed_for_it
         assert int(report.split("Billed Duration: ")[1].split(" ms")[0]) < (ended - began - 0.4) * 1000 + 100
 
 
+def test_init_takes_as_long_as_the_knob_says_and_is_billed(tmp_path: Path) -> None:
+    with running_lambda(python_function(tmp_path), init_at_least=0.4) as running:
+        running.invoke()
+        (report,) = [line for line in running.lines if line.startswith("REPORT")]
+        assert float(report.split("Init Duration: ")[1].split(" ms")[0]) >= 400
+        assert int(report.split("Billed Duration: ")[1].split(" ms")[0]) >= 400
+
+
 def test_a_function_can_be_changed_while_it_runs(tmp_path: Path) -> None:
     with running_lambda(python_function(tmp_path)) as running:
         running.control("PATCH", "functions/f", {"concurrency": 0})

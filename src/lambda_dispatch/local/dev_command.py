@@ -330,9 +330,8 @@ class Dev:
         port = ready.get("http", settings.router_port)
         base = f"http://127.0.0.1:{port}"
         what = "the demo application" if settings.demo else " ".join(settings.function.command)
-        at_most = (
-            "one environment, its port is fixed" if settings.function.port else f"at most {settings.max_environments}"
-        )
+        many = f"at most {settings.max_environments} environments"
+        at_most = "one environment, as its port is fixed" if settings.function.port else many
         lines = [
             f"router             {base}",
             f"embedded Lambda    {local.url}   (lambda-dispatch lambda ctl --url {local.url} list)",

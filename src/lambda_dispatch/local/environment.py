@@ -215,7 +215,10 @@ class Environment:
         self._ports.add(self.port)
         self.state = State.INITIALIZING
         began = time.monotonic()
+        at_least = self._knobs.init_at_least.draw(self._knobs.random)
         failed = await self._initialize(self.function.init_timeout)
+        if failed is None:
+            await asyncio.sleep(began + at_least - time.monotonic())
         spent = (time.monotonic() - began) * 1000
         for process in self.processes:
             process.look()  # what was started during init is known from here on

@@ -76,6 +76,7 @@ class Knobs:
     """Shared by the fleet and all environments; `random` is seeded for runs that must repeat."""
 
     cold_start: Delay = field(default_factory=lambda: Delay.parse("0"))  # before the processes start; nobody is billed
+    init_at_least: Delay = field(default_factory=lambda: Delay.parse("0"))  # init takes no less; billed
     crash_after: Delay = field(default_factory=lambda: Delay.parse("0"))  # into the invoke that was chosen to crash
     crash_rate: float = 0.0  # share of invokes whose environment is killed
     throttle_rate: float = 0.0  # share of invokes answered 429 before anything else
@@ -89,7 +90,7 @@ class Knobs:
     random: Random = field(default_factory=Random)
 
     def set(self, name: str, given: object) -> None:
-        if name in ("cold_start", "crash_after"):
+        if name in ("cold_start", "init_at_least", "crash_after"):
             setattr(self, name, Delay.parse(given))
         elif name in ("crash_rate", "throttle_rate"):
             setattr(self, name, _rate(name, given))
@@ -114,6 +115,7 @@ class Knobs:
     def as_dict(self) -> dict[str, Any]:
         return {
             "cold_start": self.cold_start.text,
+            "init_at_least": self.init_at_least.text,
             "crash_rate": self.crash_rate,
             "crash_after": self.crash_after.text,
             "throttle_rate": self.throttle_rate,

@@ -22,6 +22,7 @@ from lambda_dispatch.local.local_lambda import LocalLambda, LocalLambdaConfig, P
 
 KNOB_OPTIONS = {
     "--cold-start": "cold_start",
+    "--init-at-least": "init_at_least",
     "--crash-rate": "crash_rate",
     "--crash-after": "crash_after",
     "--throttle-rate": "throttle_rate",
@@ -36,6 +37,7 @@ KNOB_OPTIONS = {
 
 KNOB_HELP = {
     "cold_start": "seconds before an environment's processes start: 2, uniform:2-4, normal:3,0.5, lognormal:2,0.4",
+    "init_at_least": "seconds init takes if it would be over sooner, as an application that is slow to start",
     "crash_rate": "share of invokes whose environment is killed",
     "crash_after": "seconds into such an invoke",
     "throttle_rate": "share of invokes answered 429",
