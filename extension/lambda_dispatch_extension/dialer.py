@@ -29,7 +29,7 @@ class Dialer:
 
     async def dial(self, invocation: Invocation, ledger: Ledger) -> list[RouterLink]:
         """As many connections as the invocation asks for; all of them or none."""
-        tasks = [asyncio.ensure_future(self._persist(invocation, ledger)) for _ in range(invocation.connections)]
+        tasks = [asyncio.ensure_future(self.dial_one(invocation, ledger)) for _ in range(invocation.connections)]
         try:
             return list(await asyncio.gather(*tasks))
         except BaseException:
@@ -40,7 +40,8 @@ class Dialer:
                     link.cut()
             raise
 
-    async def _persist(self, invocation: Invocation, ledger: Ledger) -> RouterLink:
+    async def dial_one(self, invocation: Invocation, ledger: Ledger) -> RouterLink:
+        """A connection, tried for a while."""
         loop = asyncio.get_running_loop()
         until = loop.time() + TRY_FOR
         while True:

@@ -2,7 +2,8 @@
 
     dial ─> park every channel ─> serve ─┬─ idle, deadline: ask the router to close, serve until it has answered
                                          ├─ go-away, 409: stop parking, finish what is in flight
-                                         ├─ a broken channel or connection, another status: end within 2 s
+                                         ├─ a broken channel, the only connection lost, another status: end within 2 s
+                                         ├─ one of several connections lost: replaced, its channels parked again
                                          └─ shutdown: give back what is parked, finish what 200 ms allow
 
 Nothing here runs per request. The channels tell of what is rare (the on_ methods, called from within a read), the clock
@@ -10,9 +11,9 @@ looks at their Ledger every TICK.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
-from uuid import uuid4
 
 from lambda_dispatch.wire import Hub
 from lambda_dispatch_extension import exits
@@ -36,8 +37,16 @@ AFTER_FAULT = 1.0  # s that requests in flight have when the router or the appli
 RELEASE_PATIENCE = 0.5  # s that parked channels wait for the router's go-away once it knows that we are closing
 # A router that closes an instance which lived longer waits for its replacement first (protocol.md section 3).
 LONG_LIVED, REPLACEMENT_SHARE, REPLACEMENT_MOST = 10.0, 0.1, 5.0
+REPLACED_MOST = 20  # connections replaced in one invoke; a router that loses more is broken
 TROUBLES = 20  # per-request troubles that are logged, so that a broken client does not fill the log
 NEVER = float("inf")
+
+
+def random_uuid() -> str:
+    """A version 4 UUID (RFC 9562). The uuid module costs more start-up time than this is worth."""
+    bits = int.from_bytes(os.urandom(16), "big") & ~(0xF000 << 64) | 0x4000 << 64
+    text = f"{bits & ~(0xC000 << 48) | 0x8000 << 48:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 class AppDown(Exception):
@@ -68,6 +77,8 @@ class Invoke:
         self._cut_at = NEVER  # when requests in flight are ended
         self._next_ping = NEVER
         self._pings: dict[RouterLink, float] = {}  # unanswered ones, and when they were sent
+        self._replacing: set[asyncio.Task[None]] = set()
+        self._replaced = 0
         self._troubles = 0
 
     # The course -------------------------------------------------------------------------------------------------------
@@ -89,6 +100,8 @@ class Invoke:
             self._park_all()
             await self._serve()
         finally:
+            for task in self._replacing:
+                task.cancel()
             for channel in self.channels:
                 channel.cut()
             for link in self.links:
@@ -109,18 +122,22 @@ class Invoke:
     def _park_all(self) -> None:
         invocation = self.invocation
         for number in range(invocation.channels):
-            channel = Channel(
-                self.links[number % len(self.links)],
-                self.pool,
-                invocation.pool_id,
-                invocation.lambda_id,
-                str(uuid4()),
-                compression=self.options.compression,
-            )
+            channel = self._channel(self.links[number % len(self.links)], random_uuid())
             self.channels.append(channel)
             channel.park()
         if not invocation.channels:
             self._accepted = time.monotonic()
+
+    def _channel(self, link: RouterLink, channel_id: str) -> Channel:
+        invocation = self.invocation
+        return Channel(
+            link,
+            self.pool,
+            invocation.pool_id,
+            invocation.lambda_id,
+            channel_id,
+            compression=self.options.compression,
+        )
 
     async def _serve(self) -> None:
         parked_at = time.monotonic()
@@ -256,6 +273,8 @@ class Invoke:
 
     def on_status(self, channel: Channel, status: int) -> None:
         if status == 409:
+            if not self.reasons:
+                say(f"invoke {self.invocation.lambda_id}: the router does not know this instance (409)")
             self.on_go_away()
             return
         say(f"invoke {self.invocation.lambda_id}: the router answered a channel with {status}")
@@ -276,11 +295,35 @@ class Invoke:
         if not self.ledger.channels and (self.reasons or self.shutting_down):
             return
         say(f"invoke {self.invocation.lambda_id}: {why}")
-        # What other connections carry has nothing to do with this one and may end in its own time.
         alive = any(not other.down for other in self.links)
+        if alive and not self.reasons and not self.shutting_down and self._replaced < REPLACED_MOST:
+            self._replaced += 1
+            self._replacing.add(asyncio.ensure_future(self._replace(link)))
+        else:
+            self._lost_for_good(alive)
+
+    def _lost_for_good(self, alive: bool) -> None:
+        # What other connections carry has nothing to do with this one and may end in its own time.
         self._end(exits.ROUTER_CONNECTION_ERROR, NEVER if alive else 0.0)
         if alive:
             self._tell_router()
+
+    async def _replace(self, lost: RouterLink) -> None:
+        """One of several connections ended: a worker of the router died. Its successor takes the channels."""
+        try:
+            link = await self.dialer.dial_one(self.invocation, self.ledger)
+        except Unreachable as error:
+            say(f"invoke {self.invocation.lambda_id}: {error}")
+            self._lost_for_good(any(not other.down for other in self.links))
+            return
+        self.links[self.links.index(lost)] = link
+        if self.reasons or self.shutting_down:
+            link.shut()
+            return
+        for number, channel in enumerate(self.channels):
+            if channel.router is lost:
+                self.channels[number] = self._channel(link, channel.id.decode())
+                self.channels[number].park()
 
     def on_app_refused(self, why: str) -> None:
         if self.app_down:
@@ -314,7 +357,8 @@ class Invoke:
 
             def answered(status: int, link: RouterLink = link) -> None:
                 self._pings.pop(link, None)
-                self._on_ping_answer(status)
+                if not link.down:  # else on_link_lost follows
+                    self._on_ping_answer(status)
 
             self._pings[link] = now
             if not link.call(path, invocation.pool_id, invocation.lambda_id, answered):

@@ -395,7 +395,29 @@ def test_a_channel_broken_by_the_router_ends_the_whole_invoke_within_two_seconds
     run(body)
 
 
-def test_of_several_connections_a_lost_one_lets_the_others_finish() -> None:
+def test_of_several_connections_a_lost_one_is_replaced_and_its_channels_park_again() -> None:
+    async def body(r: Rig) -> None:
+        invocation = r.invoke(4, NumberOfConnections=2)
+        channels = await r.router.all_parked(4)
+        lost = r.router.links[0]
+        gone = {channel.id for channel in channels if channel.link is lost}
+        survivor = next(channel for channel in channels if channel.link is not lost)
+        await survivor.request("GET", "/gated")
+        await survivor.head()
+        assert lost.transport is not None
+        lost.transport.abort()
+        again = await r.router.all_parked(2)
+        assert {channel.id for channel in again} == gone
+        assert again[0].link is r.router.links[2]
+        assert (await again[0].exchange("GET", "/text/4")).body == b"all "
+        await r.open_gate()
+        await survivor.wait(lambda: survivor.ended)
+        assert not invocation.done.is_set() and not r.router.closes
+
+    run(body)
+
+
+def test_of_several_connections_one_that_cannot_be_replaced_lets_the_others_finish() -> None:
     async def body(r: Rig) -> None:
         invocation = r.invoke(4, NumberOfConnections=2)
         channels = await r.router.all_parked(4)
@@ -403,7 +425,8 @@ def test_of_several_connections_a_lost_one_lets_the_others_finish() -> None:
         survivor = next(channel for channel in channels if channel.link is not lost)
         await survivor.request("GET", "/gated")
         await survivor.head()
-        assert lost.transport is not None
+        assert lost.transport is not None and r.router.server is not None
+        r.router.server.close()
         lost.transport.abort()
         await r.router.until(lambda: len(r.router.closes) == 1)
         await asyncio.sleep(1.5)

@@ -256,7 +256,7 @@ def test_starting_imports_nothing_that_is_not_needed() -> None:
     program = (
         "import sys; import uvloop, lambda_dispatch_extension.service;"
         "print([m for m in ('boto3', 'botocore', 'urllib.request', 'http.client', 'email', 'zlib', 'hashlib', 'h2',"
-        " 'dataclasses', 'lambda_dispatch.config', 'urllib.parse', 'orjson') if m in sys.modules])"
+        " 'dataclasses', 'lambda_dispatch.config', 'urllib.parse', 'orjson', 'uuid') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

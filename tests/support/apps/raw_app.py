@@ -14,15 +14,15 @@ PIECE = 16384
 CHUNK_END = b"0\r\n\r\n"
 
 
+BLOCK = bytes((i * 7 + i // 251) & 0xFF for i in range(251 * 256))
+
+
 def pattern(n: int, start: int = 0) -> bytes:
     """Bytes that tell when they are out of place."""
-    block = bytes((i * 7 + i // 251) & 0xFF for i in range(251 * 256))
-    out = b""
-    at = start % len(block)
-    while len(out) < n:
-        out += block[at : at + n - len(out)]
-        at = 0
-    return out
+    at = start % len(BLOCK)
+    if at + n <= len(BLOCK):
+        return BLOCK[at : at + n]
+    return (BLOCK[at:] + BLOCK * ((n - len(BLOCK) + at) // len(BLOCK) + 1))[:n]
 
 
 def chunk(data: bytes) -> bytes:
