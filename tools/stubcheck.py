@@ -1,7 +1,9 @@
 """Compares each hand-written .pyi with the module that was compiled, by mypy's stubtest.
 
-A module of the core must have its stub. A compiled module elsewhere that has none is named, for it is then unknown to
-the type checker.
+    tools/stubcheck.py            the core
+    tools/stubcheck.py --all      the compiled modules of the other packages too
+
+A module that is compared must have its stub.
 """
 
 import subprocess
@@ -16,14 +18,11 @@ OF_CYTHON = r".*\.__pyx_(capi|vtable)__"
 
 
 def main() -> int:
-    modules = []
-    for root in ROOTS:
-        for pyx in sorted((ROOT / root).rglob("*.pyx")):
-            name = ".".join(pyx.relative_to(ROOT / root).with_suffix("").parts)
-            if root == CORE or pyx.with_suffix(".pyi").exists():
-                modules.append(name)
-            else:
-                print(f"stubcheck: {name} has no .pyi", file=sys.stderr)
+    modules = [
+        ".".join(pyx.relative_to(ROOT / root).with_suffix("").parts)
+        for root in (ROOTS if "--all" in sys.argv[1:] else [CORE])
+        for pyx in sorted((ROOT / root).rglob("*.pyx"))
+    ]
     allowed = ROOT / "build" / "stubcheck-allowed"
     allowed.parent.mkdir(exist_ok=True)
     allowed.write_text(OF_CYTHON + "\n")
