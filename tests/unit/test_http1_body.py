@@ -45,11 +45,13 @@ def test_content_after_the_end_is_never_taken() -> None:
     assert body.done
 
 
-def test_the_line_limits_start_anew_with_each_chunk() -> None:
+def test_each_size_line_may_have_256_bytes_before_its_line_feed_and_no_more() -> None:
     body = ChunkedBody()
     for _ in range(100):
-        assert body.feed(b"1;" + b"a" * 251 + b"\r\nx\r\n")[0] == b"x"
+        assert body.feed(b"1;" + b"a" * 253 + b"\r\nx\r\n")[0] == b"x"
     assert not body.bad
+    body.feed(b"1;" + b"a" * 254 + b"\r\n")
+    assert body.bad
 
 
 def test_a_chunk_of_2_to_the_63_less_one_is_no_overflow() -> None:

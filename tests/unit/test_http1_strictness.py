@@ -296,6 +296,20 @@ def test_refused_for_its_size(data: bytes, limits: dict[str, Any], reason: str, 
     assert (refused.value.reason, refused.value.status) == (reason, status)
 
 
+def test_a_head_that_fills_its_limit_without_an_end_is_not_waited_for() -> None:
+    assert read_request(GET, head=len(GET) + 1) is None
+    with pytest.raises(HeadRefused, match="head-too-large"):
+        read_request(GET, head=len(GET))
+
+
+def test_a_line_is_measured_without_its_end_whichever_end_that_is() -> None:
+    for end in (b"\n", b"\r\n"):
+        data = b"GET /" + LONG + b" HTTP/1.1" + end + end
+        assert read_request(data, tunnel=True, line=214) is not None
+        with pytest.raises(HeadRefused, match="line-too-long"):
+            read_request(data, tunnel=True, line=213)
+
+
 def test_each_limit_is_the_last_size_that_passes() -> None:
     head = b"GET /" + LONG + b" HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"
     assert read_request(head, line=214, head=len(head), fields=2) is not None
