@@ -158,16 +158,26 @@ cdef class ControlWire(Wire):
         self.out = self.session.out
         self.heard = self.hub.now
         self.control.opened(self)
+        if self.matcher.board.me != NULL:
+            self.matcher.board.me.instance_accepted += 1
+            self.matcher.board.me.instance_connections += 1
         return self.touch()
 
     cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1:
         self.heard = self.hub.now
+        if self.matcher.board.me != NULL:
+            self.matcher.board.me.instance_bytes_in += n
         if self.session.receive(p, n) < 0:
             self.control.violated(self, self.session.error_reason)
             self.close()
         if self.out.length:
             return self.touch()
         return 0
+
+    cdef int flush(self) except -1:
+        if self.matcher.board.me != NULL:
+            self.matcher.board.me.instance_bytes_out += self.out.length
+        return Wire.flush(self)
 
     cdef int on_paused(self) except -1:
         self.session.block()
@@ -183,6 +193,8 @@ cdef class ControlWire(Wire):
         if self.session is not None:
             self.session.lost()
             self.control.closed(self)
+            if self.matcher.board.me != NULL:
+                self.matcher.board.me.instance_connections -= 1
         return 0
 
     cdef int park(self, H2Stream stream, Instance instance, const uint8_t* id, Py_ssize_t id_len) except -1:

@@ -154,6 +154,9 @@ cdef class Matcher:
         instance._idle = slot
         instance.idle_count += 1
         self.board.park(instance.slot, instance.generation)
+        if self.board.me != NULL:
+            self.board.me.channels_parked += 1
+            self.board.me.idle_channels += 1
         if instance.standing == OPEN:
             pool.mask[instance.slot] = 0
         if pool.queue.length:
@@ -177,6 +180,8 @@ cdef class Matcher:
         slot._next = slot._before = None
         instance.idle_count -= 1
         self.board.unpark(instance.slot)
+        if self.board.me != NULL:
+            self.board.me.idle_channels -= 1
         if instance.idle_count == 0:
             instance.pool.mask[instance.slot] = MASKED
         return 0

@@ -49,6 +49,8 @@ cdef class Door:
     cdef int64_t date_until         # hub time from which it is stale
     cdef FieldList fields           # scratch: the head being read
     cdef readonly set wires         # client connections open now
+    cdef uint64_t told_in           # bytes of clients the board was last told of: read
+    cdef uint64_t told_out          # written
 
     # What the last HERE or REFUSED says; PASS: the pool.
     cdef Pool to_pool

@@ -89,6 +89,21 @@ cdef class Door:
         for wire in list(self.wires):
             wire.sweep(now)
 
+    def publish(self):
+        """Tells the board what came from and went to clients. On every tick."""
+        cdef WorkerSlot* me = self.board.me
+        cdef uint64_t now_in
+        cdef uint64_t now_out
+        if me == NULL:
+            return
+        now_in = self.hub.bytes_in - me.instance_bytes_in
+        now_out = self.hub.bytes_out - me.instance_bytes_out
+        if self.told_in or self.told_out:
+            me.bytes_in += now_in - self.told_in
+            me.bytes_out += now_out - self.told_out
+        self.told_in = now_in
+        self.told_out = now_out
+
     cdef bytes date_value(self):
         cdef int64_t now = self.hub.now
         if now >= self.date_until:
@@ -106,6 +121,8 @@ cdef class Door:
                 and (method_len == 3 and memcmp(method, b"GET", 3) == 0
                      or method_len == 4 and memcmp(method, b"HEAD", 4) == 0)):
             decision.verdict = HERE
+            if self.board.me != NULL:
+                self.board.me.health_checks += 1
             decision.status, self.text = self.on_health(target[:target_len])
             return 0
         if self.by_name is not None:

@@ -189,6 +189,7 @@ class Worker:
         self.matcher.expire(now)
         self.control.look()
         self.matcher.publish_all()
+        self.door.publish()
         self.drain.step(now)
         if self.door.access is not None:
             self.door.access.flush()
