@@ -184,7 +184,9 @@ cdef class ControlWire(Wire):
         return 0
 
     cdef int on_writable(self) except -1:
-        self.session.unblock(64 * 1024)
+        # A socket that takes a whole budget at once never pauses, so nobody else would serve the rest.
+        while not self.paused and not self.closing and self.session.unblock(64 * 1024):
+            self.flush()
         return self.touch()
 
     cdef int on_lost(self) except -1:

@@ -335,7 +335,9 @@ cdef class H2ClientWire(ClientWire):
         cdef H2Stream stream
         cdef H2Exchange exchange
         self.rate_since = 0
-        self.session.unblock(64 * 1024)
+        # A socket that takes a whole budget at once never pauses, so nobody else would serve the rest.
+        while not self.paused and not self.closing and self.session.unblock(64 * 1024):
+            self.flush()
         if not self.paused:
             for item in self.session.streams():
                 stream = <H2Stream> item
