@@ -86,6 +86,10 @@ cdef class Exchange(Waiter):
     cdef int body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
     # Request bytes that wait: for a slot, or for credit.
     cdef Py_ssize_t backlog(self) noexcept
+    # True while the application answers already and is not done: how long the client may think in between is its business.
+    cdef inline bint conversing(self) noexcept:
+        return self.stage == ANSWERING and not self.answer_ended
+
     # The client is gone.
     cdef int gone(self) except -1
 

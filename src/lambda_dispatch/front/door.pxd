@@ -69,20 +69,30 @@ cdef class Door:
     cdef int count(self, Exchange exchange, ClientWire wire, int minor) except -1
 
 
+# How far something had come at some time; all zero at first.
+cdef struct Pace:
+    int64_t since               # ns; 0: not measured now
+    uint64_t moved              # bytes at that time
+
+
+# True while `moved` grew by at least `rate` bytes per second over the last `grace` ns, or that is not over. A rate of 0 is
+# always kept.
+cdef bint keeps(Pace* pace, int64_t now, uint64_t moved, int64_t rate, int64_t grace) noexcept
+
+
 cdef class ClientWire(Wire):
     cdef Door door
     cdef bytes peer             # the client's address as text
     cdef bytes port             # the port it came in by, as text
     cdef bytes proto            # b"http" or b"https"
     cdef int64_t deadline       # ns: when the connection is given up as it stands; 0: no limit now
-    cdef int64_t rate_since     # ns: since when progress is measured; 0: it is not
-    cdef uint64_t rate_bytes    # progress at that time, bytes
+    cdef Pace pace              # of what is waited for: the client's reading, or in HTTP/1.1 its body
 
     # Once a second: time-outs and rates.
     cdef int sweep(self, int64_t now) except -1
     # The worker drains. idle: end now if nothing is in hand.
     cdef int drain(self, bint idle) except -1
-    # True while it moved at least `rate` bytes per second over the last grace period, or that is not over.
-    cdef bint moves(self, int64_t now, uint64_t bytes_moved, int64_t rate) noexcept
+    # True when what was written waits for a client that does not read it at the least rate.
+    cdef bint stuck(self, int64_t now) except -1
     # True when the client has closed its side: what a connection that is not being read cannot be told otherwise.
     cdef bint hung_up(self) except -1

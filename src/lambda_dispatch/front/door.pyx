@@ -270,6 +270,20 @@ cdef class Door:
         return 0
 
 
+cdef bint keeps(Pace* pace, int64_t now, uint64_t moved, int64_t rate, int64_t grace) noexcept:
+    cdef bint enough = True
+    if rate == 0:
+        return True
+    if pace.since == 0:
+        pace.since = now
+        pace.moved = moved
+    elif now - pace.since >= grace:
+        enough = <int64_t> (moved - pace.moved) >= rate * ((now - pace.since) // SECOND)
+        pace.since = now
+        pace.moved = moved
+    return enough
+
+
 cdef class ClientWire(Wire):
     def __init__(self, Door door not None, bytes proto not None):
         Wire.__init__(self, door.hub)
@@ -307,18 +321,14 @@ cdef class ClientWire(Wire):
     cdef int drain(self, bint idle) except -1:
         return 0
 
-    cdef bint moves(self, int64_t now, uint64_t bytes_moved, int64_t rate) noexcept:
-        cdef bint enough = True
-        if rate == 0:
-            return True
-        if self.rate_since == 0:
-            self.rate_since = now
-            self.rate_bytes = bytes_moved
-        elif now - self.rate_since >= self.door.grace:
-            enough = <int64_t> (bytes_moved - self.rate_bytes) >= rate * ((now - self.rate_since) // SECOND)
-            self.rate_since = now
-            self.rate_bytes = bytes_moved
-        return enough
+    cdef bint stuck(self, int64_t now) except -1:
+        cdef int64_t waiting
+        if self.transport is None:
+            return False
+        waiting = self.transport.get_write_buffer_size()
+        if not (self.paused or self.closing and waiting):
+            return False
+        return not keeps(&self.pace, now, self.handed - waiting, self.door.min_read_rate, self.door.grace)
 
     cdef bint hung_up(self) except -1:
         try:

@@ -7,7 +7,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 
 from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, Exchange
-from lambda_dispatch.front.door cimport ECHO, HERE, REFUSED, ClientWire, Decision, Door
+from lambda_dispatch.front.door cimport ECHO, HERE, REFUSED, ClientWire, Decision, Door, keeps
 from lambda_dispatch.front.echo cimport EchoSlot
 from lambda_dispatch.front.h2 cimport H2ClientWire
 from lambda_dispatch_core.fields cimport (
@@ -289,7 +289,7 @@ cdef class H1Wire(ClientWire):
         self.body_open = head.chunked or head.content_length > 0
         if self.body_open:
             memset_reader(&self.chunks)
-            self.rate_since = 0
+            self.pace.since = 0
         if target[0] != c"/":
             # absolute-form: the authority in it is the host (RFC 9112 3.2.2); "*" and authority-form have no scheme
             i = 0
@@ -398,7 +398,7 @@ cdef class H1Wire(ClientWire):
                 return self.linger()
             return self.close()
         self.deadline = self.hub.now + self.door.idle_timeout
-        self.rate_since = 0
+        self.pace.since = 0
         if not self.reading:
             self.start_reading()
         if self.kept_len and not self.working:
@@ -490,7 +490,7 @@ cdef class H1Wire(ClientWire):
 
     cdef int on_writable(self) except -1:
         cdef int64_t owed = self.owed
-        self.rate_since = 0
+        self.pace.since = 0
         self.owed = 0
         if owed and self.exchange is not None and self.exchange.slot is not None:
             return self.exchange.slot.consumed(owed)
@@ -506,24 +506,27 @@ cdef class H1Wire(ClientWire):
                 self.minor = 1
                 return self.refuse(408, "head_timeout", False)
             return self.close()
-        if exchange is None or self.transport is None:
+        if self.transport is None:
+            return 0
+        if self.stuck(now):
+            if exchange is not None:
+                exchange.fault = "client_reads_too_slowly"
+            return self.abort()
+        if exchange is None:
             return 0
         if not self.reading and self.hung_up():
             exchange.gone()
             return self.close()
         if self.paused:
-            if not self.moves(now, self.handed - <int64_t> self.transport.get_write_buffer_size(),
-                              self.door.min_read_rate):
-                exchange.fault = "client_reads_too_slowly"
-                return self.abort()
-        elif self.body_open and self.reading and not exchange.expects:
-            if not self.moves(now, self.body_seen, self.door.min_body_rate):
-                if exchange.answer_ended or exchange.status:
+            return 0
+        if self.body_open and self.reading and not exchange.expects and not exchange.conversing():
+            if not keeps(&self.pace, now, self.body_seen, self.door.min_body_rate, self.door.grace):
+                if exchange.answer_ended:
                     exchange.fault = "client_sends_too_slowly"
                     return self.abort()
                 return exchange.fail(408, "client_sends_too_slowly")
         else:
-            self.rate_since = 0
+            self.pace.since = 0
         return 0
 
     cdef int drain(self, bint idle) except -1:

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t
 
 from lambda_dispatch.dispatch.exchange cimport Exchange
-from lambda_dispatch.front.door cimport ClientWire
+from lambda_dispatch.front.door cimport ClientWire, Pace
 from lambda_dispatch.wire cimport Wire
 from lambda_dispatch_core.fields cimport FieldList
 from lambda_dispatch_core.h2_session cimport H2Events, H2Session, H2Stream
@@ -15,8 +15,12 @@ cdef class H2Exchange(Exchange):
     cdef bint expects
     cdef int64_t owed_client    # request bytes whose credit is held back until the instance has taken them
     cdef int64_t owed_instance  # answer bytes whose credit is held back until the client has taken them
+    cdef Pace sending           # of the client's body
+    cdef Pace reading           # of the client's taking the answer
 
     cdef int repay(self) except -1
+    # Ends it when the client sends or reads less than it must.
+    cdef int sweep(self, int64_t now) except -1
 
 
 cdef class H2ClientWire(ClientWire):

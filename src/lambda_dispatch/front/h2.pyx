@@ -7,7 +7,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy
 
 from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, Exchange
-from lambda_dispatch.front.door cimport ECHO, HERE, REFUSED, ClientWire, Decision, Door
+from lambda_dispatch.front.door cimport ECHO, HERE, REFUSED, ClientWire, Decision, Door, keeps
 from lambda_dispatch.front.echo cimport EchoSlot
 from lambda_dispatch_core.fields cimport (
     LAST_HOP, T_AUTHORITY, T_CONTENT_LENGTH, T_DATE, T_EXPECT, T_HOST, T_METHOD, T_PATH, T_X_CHANNEL_ID,
@@ -118,6 +118,18 @@ cdef class H2Exchange(Exchange):
         self.owed_instance = 0
         if owed and self.slot is not None:
             return self.slot.consumed(owed)
+        return 0
+
+    cdef int sweep(self, int64_t now) except -1:
+        cdef Door door = self.wire.door
+        if self.request_ended or self.owed_client or self.expects or self.conversing():
+            self.sending.since = 0      # it may not send, or need not
+        elif not keeps(&self.sending, now, self.request_bytes, door.min_body_rate, door.grace):
+            return self.fail(408, "client_sends_too_slowly")
+        if self.stream.pending == 0:
+            self.reading.since = 0
+        elif not keeps(&self.reading, now, self.answer_bytes - self.stream.pending, door.min_read_rate, door.grace):
+            return self.fail(408, "client_reads_too_slowly")
         return 0
 
     cdef int on_refused(self, int status, str reason) except -1:
@@ -235,9 +247,11 @@ cdef class H2ClientWire(ClientWire):
             self.close()
         if self.out.length:
             self.touch()
+        # Until the first stream the time for a head runs, after the last one that for idleness. Bytes alone, a head that
+        # drips or PINGs, prolong neither.
         if self.session.open_streams:
             self.deadline = 0
-        elif self.deadline == 0 or not self.ending:
+        elif self.deadline == 0:
             self.deadline = self.hub.now + self.door.idle_timeout
         return 0
 
@@ -252,6 +266,7 @@ cdef class H2ClientWire(ClientWire):
         cdef Field* length = head.find(T_CONTENT_LENGTH)
         cdef Field* expect = head.find(T_EXPECT)
         cdef uint8_t* to
+        self.deadline = 0
         exchange = H2Exchange()
         exchange.wire = self
         exchange.stream = stream
@@ -334,7 +349,7 @@ cdef class H2ClientWire(ClientWire):
     cdef int on_writable(self) except -1:
         cdef H2Stream stream
         cdef H2Exchange exchange
-        self.rate_since = 0
+        self.pace.since = 0
         # A socket that takes a whole budget at once never pauses, so nobody else would serve the rest.
         while not self.paused and not self.closing and self.session.unblock(64 * 1024):
             self.flush()
@@ -348,6 +363,8 @@ cdef class H2ClientWire(ClientWire):
         return self.touch()
 
     cdef int sweep(self, int64_t now) except -1:
+        cdef H2Stream stream
+        cdef H2Exchange exchange
         if self.deadline and now >= self.deadline:
             self.deadline = 0
             if self.session.open_streams == 0:
@@ -355,12 +372,15 @@ cdef class H2ClientWire(ClientWire):
                 return self.close()
         if self.transport is None:
             return 0
-        if self.paused:
-            if not self.moves(now, self.handed - <int64_t> self.transport.get_write_buffer_size(),
-                              self.door.min_read_rate):
-                return self.abort()
-        else:
-            self.rate_since = 0
+        if self.stuck(now):
+            return self.abort()
+        if not self.paused:
+            self.pace.since = 0
+            for item in self.session.streams():
+                stream = <H2Stream> item
+                if stream.owner is not None:
+                    exchange = <H2Exchange> stream.owner    # held here: what ends it lets go of it
+                    exchange.sweep(now)
         if self.door.draining and not self.session.going_away:
             return self.drain(False)
         return 0
