@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +14,8 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+
+from tests.support.h2_graceful import survives_goaway
 
 READ_AHEAD = 1 << 20
 # What python-hyper h2 takes for an attack is, at its default, less than the router lets through.
@@ -73,6 +77,12 @@ class RawClient:
             await self.writer.wait_closed()
 
     def abort(self) -> None:
+        self.writer.transport.abort()
+
+    def reset(self) -> None:
+        """Ends the connection with a RST, past everything that still waits to be sent."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     async def send(self, data: bytes) -> None:
@@ -230,12 +240,14 @@ class H2Client(asyncio.Protocol):
 
     def __init__(self, credit: bool) -> None:
         self.credit = credit  # give the router credit as data comes; otherwise streams' read_on() does
-        self.conn = h2.connection.H2Connection(
-            h2.config.H2Configuration(
-                client_side=True,
-                header_encoding="utf-8",
-                validate_outbound_headers=False,
-                normalize_outbound_headers=False,
+        self.conn = survives_goaway(
+            h2.connection.H2Connection(
+                h2.config.H2Configuration(
+                    client_side=True,
+                    header_encoding="utf-8",
+                    validate_outbound_headers=False,
+                    normalize_outbound_headers=False,
+                )
             )
         )
         self.conn.decoder.max_header_list_size = HEADER_LIST

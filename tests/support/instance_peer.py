@@ -21,6 +21,8 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
+from tests.support.h2_graceful import survives_goaway
+
 GOAWAY_TARGET = "/_lambda_dispatch/goaway"
 WIDE = 2**31 - 1 - 65535  # what makes the connection's window never the one that binds
 TERMINATORS = (b"\r\n\r\n", b"\n\n")
@@ -197,8 +199,10 @@ class InstancePeer(asyncio.Protocol):
         self._credit = asyncio.Event()
         self.failures: list[BaseException] = []
         self._transport: asyncio.Transport | None = None
-        self._conn = h2.connection.H2Connection(
-            h2.config.H2Configuration(client_side=True, header_encoding="utf-8", validate_outbound_headers=False)
+        self._conn = survives_goaway(
+            h2.connection.H2Connection(
+                h2.config.H2Configuration(client_side=True, header_encoding="utf-8", validate_outbound_headers=False)
+            )
         )
         if window is not None:
             self._conn.local_settings = h2.settings.Settings(

@@ -89,6 +89,9 @@ class WorkerProcess:
         try:
             await worker._start(environ or {})
             yield worker
+            assert worker.process is not None
+            await asyncio.sleep(0)
+            assert worker.process.returncode in (None, 0), f"the worker died: {worker.process.returncode}"
         finally:
             await worker.stop()
 

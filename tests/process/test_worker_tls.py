@@ -1,0 +1,85 @@
+"""TLS on both ports: curl and python-hyper h2 by ALPN, instances, and certificates that change."""
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from tests.support import certs
+from tests.support.clients import RawClient, curl
+from tests.support.instance_peer import Call
+from tests.support.loop import scenario, soon
+from tests.support.worker_process import WorkerProcess
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> certs.Pair:
+    return certs.make(tmp_path_factory.mktemp("certs"))
+
+
+@scenario
+async def test_curl_gets_http_1_1_or_http_2_as_it_asks(pair: certs.Pair) -> None:
+    async with WorkerProcess.running(certs=pair) as worker:
+        await worker.instance(channels=2, tls=pair.client_context("h2"))
+        url = f"https://localhost:{worker.ports['https']}/path"
+        resolve = ("--resolve", f"localhost:{worker.ports['https']}:127.0.0.1", "--cacert", str(pair.cert))
+        for flag, version in (("--http1.1", b"1.1"), ("--http2", b"2"), ("--http1.0", b"1.1")):
+            code, out, err = await curl(flag, *resolve, "-w", "|%{http_version}", url)
+            assert (code, err) == (0, "")
+            body, _, spoken = out.rpartition(b"|")
+            assert (body, spoken) == (b"hello from /path", version)
+
+
+@scenario
+async def test_forwarded_fields_say_https_and_the_port_of_tls(pair: certs.Pair) -> None:
+    async with WorkerProcess.running(certs=pair) as worker:
+        peer = await worker.instance(tls=pair.client_context("h2"))
+        async with await worker.client(tls=pair.client_context("http/1.1")) as client:
+            assert (await client.get("/")).status == 200
+        async with await worker.h2(tls=pair.client_context("h2")) as client2:
+            assert (await client2.get("/")).status == 200
+        for call in peer.calls:
+            assert call.all("x-forwarded-proto") == ["https"]
+            assert call.all("x-forwarded-port") == [str(worker.ports["https"])]
+
+
+@scenario
+async def test_bodies_pass_both_ways_over_tls(pair: certs.Pair) -> None:
+    async def echo(call: Call) -> None:
+        await call.respond(200, body=await call.body())
+
+    async with WorkerProcess.running(certs=pair) as worker:
+        await worker.instance(echo, tls=pair.client_context("h2"))
+        body = bytes(range(256)) * 4000
+        async with await worker.client(tls=pair.client_context()) as client:
+            fields = f"content-length: {len(body)}\r\n"
+            assert (await client.get("/", fields, "POST", body)).body == body
+        async with await worker.h2(tls=pair.client_context("h2")) as client2:
+            assert (await client2.get("/", method="POST", body=body)).body == body
+
+
+@scenario
+async def test_plain_text_and_old_versions_are_turned_away_at_the_tls_port(pair: certs.Pair) -> None:
+    async with WorkerProcess.running(certs=pair) as worker:
+        client = await RawClient.dial(worker.ports["https"])
+        await client.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b"HTTP/1.1 200" not in await soon(client.reader.read(), "the end of the connection")
+        await client.close()
+        old = pair.client_context()
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.warns(DeprecationWarning):
+            old.minimum_version = ssl.TLSVersion.TLSv1
+            old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await worker.client(tls=old)
+        async with await worker.client(tls=pair.client_context()) as good:
+            assert (await good.get("/health")).status == 200
+
+
+@scenario
+async def test_secrets_of_tls_are_written_where_sslkeylogfile_says(pair: certs.Pair, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.log"
+    async with WorkerProcess.running(certs=pair, environ={"SSLKEYLOGFILE": str(keys)}) as worker:
+        async with await worker.client(tls=pair.client_context()) as client:
+            assert (await client.get("/health")).status == 200
+        assert "TRAFFIC_SECRET" in keys.read_text()
