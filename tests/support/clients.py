@@ -212,7 +212,10 @@ class H2Stream:
             except (h2.exceptions.StreamClosedError, h2.exceptions.NoSuchStreamError):
                 return
             if room > 0:
-                conn.send_data(self.id, data[:room])
+                try:
+                    conn.send_data(self.id, data[:room])
+                except h2.exceptions.StreamClosedError:
+                    return  # the router has ended it
                 self.client.flush()
                 data = data[room:]
             else:
@@ -224,7 +227,8 @@ class H2Stream:
             self.client.flush()
 
     def reset(self, code: int = h2.errors.ErrorCodes.CANCEL) -> None:
-        self.client.conn.reset_stream(self.id, code)
+        with contextlib.suppress(h2.exceptions.StreamClosedError):
+            self.client.conn.reset_stream(self.id, code)
         self.client.flush()
 
     def read_on(self) -> None:

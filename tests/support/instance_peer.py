@@ -51,6 +51,7 @@ class Call:
         self.fields = [(name.lower(), value) for name, value in (one.split(": ", 1) for one in rest)]
         self.request_ended = False
         self.answer_ended = False
+        self.given_up = False  # reset by this side: nothing more comes
         self.received = 0  # body bytes that came, read or not
         self.written = 0  # answer bytes that left, head included
         self._pieces: list[tuple[bytes, int]] = []
@@ -137,7 +138,7 @@ class Call:
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def reset(self, code: int = h2.errors.ErrorCodes.CANCEL) -> None:
-        self.answer_ended = True
+        self.answer_ended = self.given_up = True
         self.peer.reset(self.stream, code)
 
     async def gone(self) -> int | None:
@@ -455,7 +456,7 @@ class InstancePeer(asyncio.Protocol):
         try:
             await self.handler(call)
             await call.end()
-            while not call.request_ended and not call.reset_by_router.done():
+            while not (call.request_ended or call.given_up or call.reset_by_router.done()):
                 await call.read()
         except Gone:
             pass
