@@ -292,6 +292,8 @@ class Invoke:
 
     def on_link_lost(self, link: RouterLink, why: str) -> None:
         self._pings.pop(link, None)
+        if link not in self.links:
+            return  # one of those dialled to find out which worker they reach
         if not self.ledger.channels and (self.reasons or self.shutting_down):
             return
         say(f"invoke {self.invocation.lambda_id}: {why}")

@@ -27,6 +27,7 @@ cdef class RouterLink(Wire):
     cdef H2Session session
     cdef readonly bint down         # lost, or about to be: nothing may be opened on it
     cdef readonly Ledger ledger
+    cdef readonly bytes worker      # the worker of the router it reached, as that says; None before the first answer
     cdef readonly bytes authority
     cdef readonly bytes scheme
     cdef char date_text[32]         # the date header, as of date_at

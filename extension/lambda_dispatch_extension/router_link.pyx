@@ -2,6 +2,7 @@
 
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcmp
 from libc.time cimport gmtime_r, strftime, time, time_t, tm
 
 from lambda_dispatch.wire cimport Hub, Wire
@@ -41,35 +42,54 @@ cdef class StreamUser(AppUser):
         return 0
 
 
+# Which of the router's workers answered; empty when the router does not say (the original never does).
+cdef bytes worker_of(FieldList head):
+    cdef int i
+    cdef Field* f
+    for i in range(head.count):
+        f = &head.at[i]
+        if f.name_len == 24 and memcmp(f.name, b"x-lambda-dispatch-worker", 24) == 0:
+            return f.value[:f.value_len]
+    return b""
+
+
 @cython.final
 cdef class LinkEvents(H2Events):
     cdef RouterLink link
 
     cdef int on_head(self, H2Stream stream, FieldList head, bint end) except -1:
         cdef Field* f = head.find(T_STATUS)
+        cdef StreamUser user
         if stream.owner is None or f == NULL:
             return 0
-        return (<StreamUser> stream.owner).on_status(<int> parse_size(f.value, f.value_len), end)
+        if self.link.worker is None:
+            self.link.worker = worker_of(head)
+        user = <StreamUser> stream.owner    # held here: it may be done with, and nobody else may hold it
+        return user.on_status(<int> parse_size(f.value, f.value_len), end)
 
     cdef int on_data(self, H2Stream stream, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        cdef StreamUser user
         if stream.owner is None:
             return self.link.session.consumed(stream, n)
-        return (<StreamUser> stream.owner).on_request_data(p, n, end)
+        user = <StreamUser> stream.owner
+        return user.on_request_data(p, n, end)
 
     cdef int on_trailers(self, H2Stream stream, FieldList trailers) except -1:
-        if stream.owner is None:
-            return 0
-        return (<StreamUser> stream.owner).on_request_data(NULL, 0, True)
+        return self.on_data(stream, NULL, 0, True)
 
     cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
+        cdef StreamUser user
         if stream.owner is None:
             return 0
-        return (<StreamUser> stream.owner).on_reset(refused)
+        user = <StreamUser> stream.owner
+        return user.on_reset(refused)
 
     cdef int on_drained(self, H2Stream stream) except -1:
+        cdef StreamUser user
         if stream.owner is None:
             return 0
-        return (<StreamUser> stream.owner).on_drained()
+        user = <StreamUser> stream.owner
+        return user.on_drained()
 
     cdef int on_goaway(self, uint32_t last_id, uint32_t code) except -1:
         if code == NO_ERROR:

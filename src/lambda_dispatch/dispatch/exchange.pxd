@@ -86,9 +86,10 @@ cdef class Exchange(Waiter):
     cdef int body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
     # Request bytes that wait: for a slot, or for credit.
     cdef Py_ssize_t backlog(self) noexcept
-    # True while the application answers already and is not done: how long the client may think in between is its business.
-    cdef inline bint conversing(self) noexcept:
-        return self.stage == ANSWERING and not self.answer_ended
+    # True while nothing is lost by a client that sends nothing: it waits in the queue, or the application answers already
+    # and is not done, and how long the two may think in between is their business.
+    cdef inline bint may_pause(self) noexcept:
+        return self.stage == WAITING or (self.stage == ANSWERING and not self.answer_ended)
 
     # The client is gone.
     cdef int gone(self) except -1

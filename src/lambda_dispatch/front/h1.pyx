@@ -519,7 +519,7 @@ cdef class H1Wire(ClientWire):
             return self.close()
         if self.paused:
             return 0
-        if self.body_open and self.reading and not exchange.expects and not exchange.conversing():
+        if self.body_open and self.reading and not exchange.expects and not exchange.may_pause():
             if not keeps(&self.pace, now, self.body_seen, self.door.min_body_rate, self.door.grace):
                 if exchange.answer_ended:
                     exchange.fault = "client_sends_too_slowly"

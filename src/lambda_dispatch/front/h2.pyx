@@ -47,7 +47,8 @@ cdef class H2Exchange(Exchange):
         cdef Field* f
         if wire is None or head.status == 100:
             return 0
-        wire.session.begin_head(self.stream)
+        if not wire.session.begin_head(self.stream):
+            return 0
         wire.session.encoder.status(wire.out, head.status)
         for i in range(fields.count):
             f = &fields.at[i]
@@ -70,7 +71,8 @@ cdef class H2Exchange(Exchange):
             return 0
         door = wire.door
         self.expects = False
-        wire.session.begin_head(self.stream)
+        if not wire.session.begin_head(self.stream):
+            return 0
         wire.session.encoder.status(wire.out, head.status)
         for i in range(fields.count):
             f = &fields.at[i]
@@ -122,7 +124,7 @@ cdef class H2Exchange(Exchange):
 
     cdef int sweep(self, int64_t now) except -1:
         cdef Door door = self.wire.door
-        if self.request_ended or self.owed_client or self.expects or self.conversing():
+        if self.request_ended or self.owed_client or self.expects or self.may_pause():
             self.sending.since = 0      # it may not send, or need not
         elif not keeps(&self.sending, now, self.request_bytes, door.min_body_rate, door.grace):
             return self.fail(408, "client_sends_too_slowly")
