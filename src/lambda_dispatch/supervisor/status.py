@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lambda_dispatch.supervisor import runtime
+from lambda_dispatch.telemetry.metrics import prometheus
 from lambda_dispatch_core import board as b
 from lambda_dispatch_core.board import Board, BoardError
 
@@ -31,7 +32,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="lambda-dispatch status", description="What a running router is doing, read from its shared memory."
     )
-    parser.add_argument("--json", action="store_true", help="everything, as JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="everything, as JSON")
+    form.add_argument("--prometheus", action="store_true", help="counters and gauges in Prometheus' text format")
     parser.add_argument("--pid", type=int, help="the router's process, when there are several")
     options = parser.parse_args(argv)
     try:
@@ -41,6 +44,9 @@ def main(argv: list[str]) -> int:
         print(f"lambda-dispatch status: {error}", file=sys.stderr)
         return EX_UNAVAILABLE
     try:
+        if options.prometheus:
+            print(prometheus(board), end="")
+            return 0
         shown = snapshot(board, time.monotonic_ns())
     finally:
         board.close()

@@ -15,6 +15,7 @@ import os
 import resource
 import select
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from lambda_dispatch.supervisor.seat import SECOND, Seat
 from lambda_dispatch.supervisor.signals import SignalQueue
 from lambda_dispatch.supervisor.sockets import BACKLOG, Listeners, PortError
 from lambda_dispatch.telemetry import log
+from lambda_dispatch.telemetry.metrics import Metrics
 from lambda_dispatch_core.board import WORKER_FREE, WORKER_GONE, WORKER_READY, Board, make_bell, ring, silence
 
 EX_UNAVAILABLE = 69
@@ -74,6 +76,7 @@ class Supervisor:
         self.unsettled: list[Child] = []  # dead workers whose reservations could not all be returned yet
         self.watched_at = 0
         self.poll = select.poll()
+        self.metrics: Metrics | None = None
         self.unattended: set[int] = set()  # worker slots without a process, whose siblings' calls are ours to end
 
     # birth ------------------------------------------------------------------------------------------------------------
@@ -86,6 +89,7 @@ class Supervisor:
                 log.error("cannot start", problem=str(error))
                 return getattr(error, "exit_code", EX_UNAVAILABLE)
             self._loop()
+            self._measure(time.monotonic_ns(), last=True)
         log.info("ended", exit_code=self.exit_code)
         return self.exit_code
 
@@ -120,6 +124,8 @@ class Supervisor:
             min_instances=config.min_instances,
             max_instances=config.max_instances,
         )
+        if config.cloudwatch_metrics_enabled:
+            self.metrics = Metrics(self.board, sys.stdout.fileno(), time.monotonic_ns())
         self.whereabouts.announce(self.listeners.ports, self.board.fd)
 
     def _kill_all(self) -> None:
@@ -140,6 +146,7 @@ class Supervisor:
             self._roll(now)
             self._watch(now)
             self._end_scaler(now)
+            self._measure(now)
             if self.stopping and not self._children():
                 return
             # Rounded up: waking a little early would only go round once more.
@@ -149,8 +156,14 @@ class Supervisor:
             silence(self.bell)
             self._on_news()
 
+    def _measure(self, now: int, last: bool = False) -> None:
+        if self.metrics is not None and (last or now >= self.metrics.due):
+            self.metrics.write(now, time.time_ns() // 1_000_000)
+
     def _next_due(self, now: int) -> int:
         due = [self.watched_at + WATCH]
+        if self.metrics is not None:
+            due.append(self.metrics.due)
         due += [child.kill_at for child in self._children() if child.kill_at]
         if self.unsettled:
             due.append(now + SETTLE_AGAIN)

@@ -1,0 +1,175 @@
+"""The board's numbers as CloudWatch and Prometheus take them."""
+
+import json
+import os
+import re
+import struct
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lambda_dispatch.telemetry import metrics
+from lambda_dispatch.telemetry.metrics import Metrics, prometheus, quantile
+from lambda_dispatch_core import board as b
+from lambda_dispatch_core.board import Board
+
+WALL = 1_700_000_000_000
+# docs/shared-memory.md: where a worker slot's counters and histograms are.
+WORKERS_AT, REQUESTS, STATUS_2XX, TOTAL = 64, 64, 80, 2240
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    board = Board.create(2, instances=64, pools=4)
+    board.claim_pool(b"web", time.monotonic_ns())
+    yield board
+    board.close()
+
+
+def put(board: Board, at: int, value: int) -> None:
+    """A word of the first worker slot, as its worker would write it."""
+    start = struct.unpack("=Q", os.pread(board.fd, 8, WORKERS_AT))[0]
+    os.pwrite(board.fd, struct.pack("=Q", value), start + at)
+
+
+def lines(fd: int) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in os.read(fd, 1 << 16).splitlines()]
+
+
+def test_each_line_is_whole_embedded_metric_format(board: Board) -> None:
+    read_end, write_end = os.pipe()
+    try:
+        Metrics(board, write_end, 0).write(0, WALL)
+        router, web = lines(read_end)
+        for line in (router, web):
+            assert line["_aws"]["Timestamp"] == WALL
+            (directive,) = line["_aws"]["CloudWatchMetrics"]
+            assert directive["Namespace"] == "LambdaDispatch"
+            for named in directive["Metrics"]:
+                assert isinstance(line[named["Name"]], int | float)
+                assert named["Unit"] in ("Count", "Milliseconds")
+            assert all(name in line for name in directive["Dimensions"][0])
+        assert web["Function"] == "web"
+        assert web["InstancesOpen"] == 0
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def test_what_was_written_once_is_not_written_again(board: Board) -> None:
+    read_end, write_end = os.pipe()
+    try:
+        put(board, REQUESTS, 5)
+        written = Metrics(board, write_end, 0)
+        put(board, REQUESTS, 12)
+        put(board, STATUS_2XX, 6)
+        put(board, TOTAL + 8 * b.bucket_of(3_000_000), 7)
+        written.write(0, WALL)
+        router = lines(read_end)[0]
+        assert (router["Requests"], router["Responses2xx"]) == (7, 6)
+        assert 3 < router["RequestTimeP50"] <= 3.5
+        assert "QueueWaitP50" not in router
+        written.write(0, WALL)
+        router = lines(read_end)[0]
+        assert router["Requests"] == 0
+        assert "RequestTimeP50" not in router
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def test_instances_are_counted_by_state(board: Board) -> None:
+    now = time.monotonic_ns()
+    for _ in range(3):
+        place = board.allocate_instance(0, uuid.uuid4().bytes, 10, now, now)
+        assert place is not None
+    board.open_instance(*place, now)
+    numbers = metrics.Numbers(board)
+    web = list(metrics.emf_lines(board, numbers, numbers, WALL))[1]
+    assert (web["InstancesStarting"], web["InstancesOpen"], web["InstancesDraining"]) == (2, 1, 0)
+
+
+def test_a_reader_that_has_stopped_is_not_waited_for(board: Board) -> None:
+    read_end, write_end = os.pipe()
+    try:
+        os.set_blocking(write_end, False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                os.write(write_end, bytes(4096))
+        os.set_blocking(write_end, True)
+        written = Metrics(board, write_end, 0)
+        written.write(0, WALL)
+        assert written.dropped == 2
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def test_a_reader_that_has_gone_is_no_fault(board: Board) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        written = Metrics(board, write_end, 0)
+        written.write(0, WALL)
+        assert written.dropped == 2
+    finally:
+        os.close(write_end)
+
+
+def test_the_next_lines_are_due_a_minute_later(board: Board) -> None:
+    with open(os.devnull, "w") as out:
+        written = Metrics(board, out.fileno(), 5)
+        assert written.due == 5 + 60_000_000_000
+        written.write(written.due, WALL)
+        assert written.due == 5 + 120_000_000_000
+
+
+def test_quantiles_are_the_upper_bounds_of_buckets() -> None:
+    counts = [0] * len(b.bucket_bounds())
+    assert quantile(counts, 0.5) is None
+    counts[0] = 99
+    counts[b.bucket_of(1_000_000_000)] = 1
+    assert quantile(counts, 0.5) == 1024 / 1e6
+    assert 1000 < (quantile(counts, 1.0) or 0) <= 1125
+
+
+SAMPLE = re.compile(r'[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? -?[0-9.e+]+')
+
+
+def test_prometheus_text_is_well_formed_and_complete(board: Board) -> None:
+    put(board, REQUESTS, 12)
+    text = prometheus(board)
+    assert text.endswith("\n")
+    typed: dict[str, str] = {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            assert name not in typed
+            typed[name] = kind
+        elif not line.startswith("# HELP "):
+            assert SAMPLE.fullmatch(line.replace("+Inf", "Inf")), line
+            name = re.sub(r"_(bucket|sum|count)$", "", re.split(r"[{ ]", line)[0])
+            assert name in typed, line
+            assert (typed[name] == "counter") == name.endswith("_total")
+    assert "lambda_dispatch_requests_total 12" in text
+    assert 'lambda_dispatch_instances{function="web",state="open"} 0' in text
+
+
+def test_a_prometheus_histogram_only_grows_and_ends_with_its_count(board: Board) -> None:
+    for ns, count in ((500, 2), (3_000_000, 5), (1 << 39, 1)):
+        put(board, TOTAL + 8 * b.bucket_of(ns), count)
+    text = prometheus(board)
+    found = re.findall(r'lambda_dispatch_request_seconds_bucket\{le="([^"]+)"\} (\d+)', text)
+    counts = [int(count) for _, count in found]
+    assert counts == sorted(counts)
+    assert found[0] == ("1.024e-06", "2")
+    assert found[-1] == ("+Inf", "8")
+    assert [float(le) for le, _ in found] == sorted(float(le) for le, _ in found)
+    assert "lambda_dispatch_request_seconds_count 8" in text
+
+
+def test_labels_are_escaped() -> None:
+    assert metrics._labels({"function": 'a"b\\c\n'}) == '{function="a\\"b\\\\c\\n"}'
