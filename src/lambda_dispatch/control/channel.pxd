@@ -22,7 +22,7 @@ cdef class Channel(Slot):
     cdef H2Stream stream        # None once the stream is closed
     cdef uint8_t[CHANNEL_ID] id  # as the extension wrote it, for the go-away; cut off where it is longer
     cdef uint8_t id_len
-    cdef uint64_t sent_upto     # wire position behind the last request byte that was sent
+    cdef uint64_t sent_from     # wire position of the request's first byte; 0 before it was sent
 
     cdef int _forget(self) except -1
 

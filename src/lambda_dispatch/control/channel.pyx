@@ -27,8 +27,9 @@ cdef class Channel(Slot):
         cdef ControlWire wire = self.wire
         if wire is None:
             return 0
+        if self.sent_from == 0:
+            self.sent_from = wire.handed + wire.out.length
         wire.session.send_data(self.stream, p, n, end)
-        self.sent_upto = wire.handed + wire.out.length
         return wire.touch()
 
     cdef Py_ssize_t backlog(self) noexcept:
@@ -118,8 +119,8 @@ cdef class ControlEvents(H2Events):
         if stream.owner is None:
             return 0
         channel = <Channel> stream.owner
-        if wire.lost_because is not None and channel.sent_upto > wire.handed:
-            unseen = True       # it never left this process
+        if wire.lost_because is not None and channel.sent_from >= wire.handed:
+            unseen = True       # not a byte of it left this process
         channel._forget()
         return wire.matcher.lost(channel, unseen, wire.lost_because or "channel_reset", wire.hub.now)
 
