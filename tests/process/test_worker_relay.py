@@ -7,7 +7,7 @@ from h2.errors import ErrorCodes
 
 from tests.support.clients import Broken, Response, ask
 from tests.support.instance_peer import Call, Handler
-from tests.support.loop import scenario, soon
+from tests.support.loop import scenario, soon, until
 from tests.support.worker_process import WorkerProcess
 
 both = pytest.mark.parametrize("speaks", ["h1", "h2"])
@@ -611,3 +611,18 @@ async def test_an_instance_that_breaks_http_2_loses_its_connection_and_nothing_e
     for _ in range(4):
         assert (await ask("h1", worker.ports["http"])).status == 200
     assert len(other.calls) == 4
+
+
+@scenario
+async def test_a_request_that_never_reached_its_instance_is_sent_to_another() -> None:
+    async with WorkerProcess.running() as worker:
+        deaf = await worker.instance(receive_buffer=2048)
+        deaf.stop_reading()
+        async with await worker.client() as client:
+            await client.send(b"GET /x HTTP/1.1\r\nHost: a\r\nX-Long: " + b"b" * 60_000 + b"\r\n\r\n")
+            await until(lambda: worker.running_now() == 1, "the request to be sent")
+            await worker.instance()
+            deaf.drop()
+            answer = await soon(client.response(), "the answer")
+            assert answer.status == 200
+        await worker.quiet()

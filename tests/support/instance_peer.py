@@ -9,6 +9,7 @@ Deliberately not built on our engine. A handler serves each call; it may answer 
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
@@ -221,13 +222,18 @@ class InstancePeer(asyncio.Protocol):
         *,
         tls: ssl.SSLContext | None = None,
         park: bool = True,
+        receive_buffer: int | None = None,
         **more: Any,
     ) -> "InstancePeer":
         peer = cls(instance_id, handler, **more)
         peer.authority = f"{host}:{port}"
-        await asyncio.get_running_loop().create_connection(
-            lambda: peer, host, port, ssl=tls, server_hostname="localhost" if tls else None
-        )
+        loop = asyncio.get_running_loop()
+        sock = socket.socket()
+        sock.setblocking(False)
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        await loop.sock_connect(sock, (host, port))
+        await loop.create_connection(lambda: peer, sock=sock, ssl=tls, server_hostname="localhost" if tls else None)
         if park:
             for channel in range(peer.channels):
                 peer.park(channel)

@@ -22,7 +22,7 @@ cdef class Channel(Slot):
     cdef H2Stream stream        # None once the stream is closed
     cdef uint8_t[CHANNEL_ID] id  # as the extension wrote it, for the go-away; cut off where it is longer
     cdef uint8_t id_len
-    cdef uint64_t sent_from     # wire position of the request's first byte; 0 before it was sent
+    cdef uint64_t head_upto     # wire position behind the request's head; 0 before it was sent
 
     cdef int _forget(self) except -1
 
@@ -35,9 +35,11 @@ cdef class ControlWire(Wire):
     cdef set channels           # its channels, parked and busy
     cdef int64_t heard          # ns: when the last byte came
     cdef int64_t pinged         # ns: when the unanswered PING went out; 0 when none is out
+    cdef uint64_t arrived_upto  # once lost: wire position up to which its bytes have reached the other host
     cdef readonly str lost_because  # the reason its exchanges fail with when it is lost
 
     cdef int park(self, H2Stream stream, Instance instance, const uint8_t* id, Py_ssize_t id_len) except -1
+    cdef uint64_t acknowledged(self) except? 0
     cdef int goaway(self, Channel channel) except -1
     cdef int refuse(self, H2Stream stream, int status, bytes text) except -1
 

@@ -1,5 +1,7 @@
 """Channels and the connections that carry them; the theory stands in channel.pxd."""
 
+import socket
+
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -14,7 +16,11 @@ from lambda_dispatch_core.h2_session cimport (
     CANCEL, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
 )
 
+cdef int IPPROTO_TCP = socket.IPPROTO_TCP
+cdef int TCP_INFO = getattr(socket, "TCP_INFO", -1)
+
 cdef enum:
+    BYTES_ACKED = 120           # offset of tcpi_bytes_acked in struct tcp_info (linux/tcp.h), 64 bits
     # Channels an extension may hold on one connection, with room for its ping and close calls. ChannelCount is at most
     # 100 per instance; streams that are ending overlap with those that are parking.
     MAX_STREAMS = 512
@@ -27,9 +33,9 @@ cdef class Channel(Slot):
         cdef ControlWire wire = self.wire
         if wire is None:
             return 0
-        if self.sent_from == 0:
-            self.sent_from = wire.handed + wire.out.length
         wire.session.send_data(self.stream, p, n, end)
+        if self.head_upto == 0:
+            self.head_upto = wire.handed + wire.out.length
         return wire.touch()
 
     cdef Py_ssize_t backlog(self) noexcept:
@@ -119,8 +125,8 @@ cdef class ControlEvents(H2Events):
         if stream.owner is None:
             return 0
         channel = <Channel> stream.owner
-        if wire.lost_because is not None and channel.sent_from >= wire.handed:
-            unseen = True       # not a byte of it left this process
+        if wire.lost_because is not None and channel.head_upto > wire.arrived_upto:
+            unseen = True       # not even its head has reached the instance
         channel._forget()
         return wire.matcher.lost(channel, unseen, wire.lost_because or "channel_reset", wire.hub.now)
 
@@ -194,11 +200,26 @@ cdef class ControlWire(Wire):
         if self.lost_because is None:
             self.lost_because = "instance_connection_lost"
         if self.session is not None:
+            self.arrived_upto = self.acknowledged()
             self.session.lost()
             self.control.closed(self)
             if self.matcher.board.me != NULL:
                 self.matcher.board.me.instance_connections -= 1
         return 0
+
+    # How far what was written has been acknowledged by the other host's kernel. Where that cannot be known (TLS, not
+    # Linux), as far as it was given to ours.
+    cdef uint64_t acknowledged(self) except? 0:
+        cdef bytes info
+        if TCP_INFO < 0 or self.transport.get_extra_info("ssl_object") is not None:
+            return self.handed
+        try:
+            info = self.transport.get_extra_info("socket").getsockopt(IPPROTO_TCP, TCP_INFO, BYTES_ACKED + 8)
+        except (OSError, AttributeError):
+            return self.handed
+        if len(info) < BYTES_ACKED + 8:
+            return self.handed
+        return (<const uint64_t*> (PyBytes_AS_STRING(info) + BYTES_ACKED))[0]
 
     cdef int park(self, H2Stream stream, Instance instance, const uint8_t* id, Py_ssize_t id_len) except -1:
         cdef Channel channel = Channel()
