@@ -6,7 +6,7 @@ from html import escape
 
 WIDTH, HEIGHT = 860, 260  # of one chart
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 40, 40
-STYLE = "font-family='system-ui, sans-serif' font-size='12' fill='#333'"
+STYLE = "font-family='system-ui, sans-serif' fill='#333'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,8 @@ class Chart:
 def draw(title: str, charts: list[Chart]) -> str:
     height = 34 + HEIGHT * len(charts)
     parts = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' height='{height}'>",
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' height='{height}' "
+        "font-size='12'>",
         f"<rect width='{WIDTH}' height='{height}' fill='white'/>",
         f"<text x='{LEFT}' y='22' {STYLE} font-weight='bold' font-size='14'>{escape(title)}</text>",
     ]

@@ -20,7 +20,7 @@ def test_it_says_what_runs_where_and_leaves_nothing_behind() -> None:
         run.wait_for_line("the first environment is ready")
         assert "curl http://127.0.0.1:" in run.output
         assert run.ask("GET", "/ping")[1] == b"pong"
-        run.wait_for_line("instances ")
+        run.wait_for_line(" draining · queue ")
         run.remember()
         assert len(run.left()) >= 6  # dev, supervisor, worker, scaler, extension, application
         assert run.interrupt() == 0

@@ -319,6 +319,8 @@ class Dev:
 
     def _write_log(self, environment: Environment | None, source: str, line: str) -> None:
         if source == "function":
+            if self.stop.is_set() and line.startswith("lambda-dispatch extension:"):
+                return  # every one of them says that it ends
             self.app_lines.append(line)
         if source != "platform" or self.settings.verbose:
             self.screen.say(log_line(environment, line))
@@ -361,13 +363,13 @@ class Dev:
             now = loop.time()
             found = _pool_status(self.router_pid)
             counts = local.fleet.statistics()[self.settings.function.name]
-            text = f"environments {counts['environments']} ({counts['idle']} idle)"
+            text = f"{counts['environments']} environments, {counts['idle']} idle"
             if found is not None:
                 completed = int(found["completions"])
                 rate = 0.0 if before is None else max(0, completed - before[1]) / (now - before[0])
                 before = (now, completed)
                 text = (
-                    f"instances {found['starting']} starting, {found['open']} open, {found['draining']} draining · "
+                    f"{found['starting']} starting, {found['open']} open, {found['draining']} draining · "
                     f"queue {found['queued']} · in flight {found['in_flight']} · {rate:.0f} req/s · {text}"
                 )
             self.screen.status(text, now)

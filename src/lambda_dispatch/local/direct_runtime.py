@@ -2,26 +2,131 @@
 
     python -m lambda_dispatch.local.direct_runtime -- APP…
 
-One event at a time, as Lambda hands them out; standard library only, because it starts with every environment.
+One event at a time, as Lambda hands them out. It starts with every environment, a hundred of them at once in a
+comparison: what it imports is counted, and http.client with all of ssl and email behind it is not among it.
 """
 
 import base64
 import binascii
-import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from typing import Any
 
+import httptools
+
 HEALTH_PATH = "/health"
 HEALTH_EVERY = 0.01  # seconds
 APP_TIMEOUT = 900.0  # seconds; Lambda's own time-out comes first
 RESPONSE_LIMIT = 6 * 1024 * 1024
+READ_SIZE = 256 * 1024
 DROPPED = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
 TEXT_TYPES = ("text/", "application/json", "application/xml", "application/javascript")
+
+Headers = list[tuple[str, str]]
+
+
+class StaleConnection(Exception):
+    """The other side had closed a connection that was kept; nothing of the request was answered."""
+
+
+class Response:
+    """One response while it is parsed."""
+
+    def __init__(self, *, bodyless: bool) -> None:
+        self.status = 0
+        self.headers: Headers = []
+        self.body = bytearray()
+        self.done = False
+        self.keep_alive = False
+        self.framed = False  # its end can be told from the end of the connection
+        self._bodyless = bodyless
+        self.parser = httptools.HttpResponseParser(self)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        self.status = self.parser.get_status_code()
+        self.framed = any(name in ("content-length", "transfer-encoding") for name, _ in self.headers)
+        self.keep_alive = self.parser.should_keep_alive()
+        self.done = self._bodyless and self.status >= 200
+
+    def on_body(self, body: bytes) -> None:
+        if not self.done:
+            self.body += body
+            if len(self.body) > RESPONSE_LIMIT:
+                raise ValueError(f"the response is over {RESPONSE_LIMIT} bytes")
+
+    def on_message_complete(self) -> None:
+        if self.status < 200:
+            self.headers = []  # an interim response; the real one follows
+        else:
+            self.done = True
+
+
+class Connection:
+    """A kept connection, one exchange at a time."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._address = (host, port)
+        self._socket: socket.socket | None = None
+
+    def exchange(self, method: str, target: str, headers: Headers, body: bytes = b"") -> Response:
+        """Sends the request again, once, when a connection kept from before turns out to be closed."""
+        try:
+            return self._exchange(method, target, headers, body)
+        except StaleConnection:
+            return self._exchange(method, target, headers, body)
+
+    def _exchange(self, method: str, target: str, headers: Headers, body: bytes) -> Response:
+        kept = self._socket is not None
+        if self._socket is None:
+            self._socket = socket.create_connection(self._address, timeout=APP_TIMEOUT)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
+        response = Response(bodyless=method == "HEAD")
+        try:
+            self._socket.sendall("\r\n".join(lines).encode("latin-1") + body)
+            while not response.done:
+                data = self._socket.recv(READ_SIZE)
+                if not data:
+                    if kept and not response.status:
+                        raise StaleConnection
+                    if not response.status or response.framed:
+                        raise ConnectionResetError("the connection was closed before the response was complete")
+                    break
+                _feed(response, data)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close()
+            if kept and not response.status:
+                raise StaleConnection from None
+            raise
+        except BaseException:
+            self.close()
+            raise
+        if not (response.done and response.keep_alive):
+            self.close()
+        return response
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def _feed(response: Response, data: bytes) -> None:
+    try:
+        response.parser.feed_data(data)
+    except httptools.HttpParserCallbackError as error:
+        raise error.__context__ or error from None
+    except httptools.HttpParserError as error:
+        if not response.done:
+            raise ValueError(f"the application's response is not HTTP: {error}") from None
 
 
 class App:
@@ -29,63 +134,27 @@ class App:
 
     def __init__(self, command: list[str], port: int) -> None:
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        self._port = port
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection = Connection("127.0.0.1", port)
 
     def end_with(self) -> int | None:
         return self._process.poll()
 
     def wait_healthy(self) -> None:
         while self.end_with() is None:
-            probe = http.client.HTTPConnection("127.0.0.1", self._port, timeout=APP_TIMEOUT)
             try:
-                probe.request("GET", HEALTH_PATH, headers={"host": "localhost"})
-                if probe.getresponse().status == 200:
+                if self._connection.exchange("GET", HEALTH_PATH, [("host", "localhost")]).status == 200:
                     return
-            except (OSError, http.client.HTTPException):
+            except (OSError, ValueError, StaleConnection):
                 pass
-            finally:
-                probe.close()
             time.sleep(HEALTH_EVERY)
         raise SystemExit(f"the application ended with exit status {self.end_with()} before it answered {HEALTH_PATH}")
 
     def request(self, event: dict[str, Any]) -> dict[str, Any]:
-        fresh = self._connection is None
-        try:
-            return self._exchange(event)
-        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
-            self.close()
-            if fresh:
-                raise
-            return self._exchange(event)  # the application closed the idle connection under us
-        except Exception:
-            self.close()
-            raise
-
-    def _exchange(self, event: dict[str, Any]) -> dict[str, Any]:
-        if self._connection is None:
-            self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=APP_TIMEOUT)
-        method, target, headers, body = to_request(event)
-        self._connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-        for name, value in headers:
-            self._connection.putheader(name, value)
-        self._connection.endheaders(body or None)
-        response = self._connection.getresponse()
-        content = response.read(RESPONSE_LIMIT + 1)
-        if len(content) > RESPONSE_LIMIT:
-            self.close()
-            raise ValueError(f"the response is over {RESPONSE_LIMIT} bytes")
-        if response.will_close:
-            self.close()
-        return to_answer(response.status, response.getheaders(), content)
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        response = self._connection.exchange(*to_request(event))
+        return to_answer(response.status, response.headers, bytes(response.body))
 
 
-def to_request(event: dict[str, Any]) -> tuple[str, str, list[tuple[str, str]], bytes]:
+def to_request(event: dict[str, Any]) -> tuple[str, str, Headers, bytes]:
     body_text = event.get("body") or ""
     body = base64.b64decode(body_text) if event.get("isBase64Encoded") else body_text.encode()
     query = event.get("rawQueryString")
@@ -99,7 +168,7 @@ def to_request(event: dict[str, Any]) -> tuple[str, str, list[tuple[str, str]], 
     return method, target, headers, body
 
 
-def to_answer(status: int, given: list[tuple[str, str]], content: bytes) -> dict[str, Any]:
+def to_answer(status: int, given: Headers, content: bytes) -> dict[str, Any]:
     headers: dict[str, str] = {}
     cookies: list[str] = []
     for name, value in given:
@@ -120,22 +189,22 @@ def to_answer(status: int, given: list[tuple[str, str]], content: bytes) -> dict
 def run(command: list[str]) -> int:
     app = App(command, int(os.environ["LAMBDA_DISPATCH_PORT"]))
     app.wait_healthy()
-    api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    host, _, port = os.environ["AWS_LAMBDA_RUNTIME_API"].partition(":")
+    api = Connection(host, int(port))
+    named = [("host", "runtime")]
     prefix = "/2018-06-01/runtime/invocation/"
     while True:
-        api.request("GET", prefix + "next")
-        response = api.getresponse()
-        payload = response.read()
-        request_id = response.getheader("lambda-runtime-aws-request-id")
-        headers = {"content-type": "application/json"}
+        invocation = api.exchange("GET", prefix + "next", named)
+        request_id = dict(invocation.headers)["lambda-runtime-aws-request-id"]
+        headers = [*named, ("content-type", "application/json")]
         try:
-            where, body = "response", json.dumps(app.request(json.loads(payload))).encode()
-        except (OSError, http.client.HTTPException, ValueError, KeyError, binascii.Error) as error:
+            where, body = "response", json.dumps(app.request(json.loads(invocation.body))).encode()
+        except (OSError, ValueError, KeyError, StaleConnection, binascii.Error) as error:
             kind = f"Direct.{type(error).__name__}"
-            headers["lambda-runtime-function-error-type"] = kind
+            headers.append(("lambda-runtime-function-error-type", kind))
             where, body = "error", json.dumps({"errorType": kind, "errorMessage": str(error)}).encode()
-        api.request("POST", f"{prefix}{request_id}/{where}", body, headers)
-        api.getresponse().read()
+        headers.append(("content-length", str(len(body))))
+        api.exchange("POST", f"{prefix}{request_id}/{where}", headers, body)
         ended = app.end_with()
         if ended is not None:
             print(f"the application ended with exit status {ended}", file=sys.stderr)
