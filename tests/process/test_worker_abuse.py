@@ -158,10 +158,12 @@ async def test_a_client_that_reads_too_slowly_is_cut_off(speaks: str) -> None:
 
         await worker.instance(handler)
         if speaks == "h1":
-            client = await worker.client(buffer=1024)
-            await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            await until(lambda: bool(codes), "the reset at the instance", 15)
-            client.abort()
+            with socket.socket() as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                sock.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", worker.ports["http"]))
+                sock.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                await until(lambda: bool(codes), "the reset at the instance", 15)
         else:
             async with await worker.h2(credit=speaks == "h2") as client2:
                 stream = client2.open()
