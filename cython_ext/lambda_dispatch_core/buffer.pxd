@@ -1,23 +1,22 @@
 """Bytes on their way out.
 
-An OutBuffer collects what one connection has to say in one turn of the loop. It grows inside a Python bytes object, so
-that what is collected is handed to the transport without being copied once more.
+An OutBuffer collects what one connection has to say in one turn of the loop. Its memory comes from a small store that
+all buffers of the process share, and goes back there as soon as the bytes have left: a connection that is silent holds
+none, and the blocks in use are the ones that are warm in the cache. Handing big blocks back to malloc each time would
+have the kernel take their pages away and give them again, zeroed: more than all else that sending costs.
 """
 
-from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
 
 cdef class OutBuffer:
-    cdef PyObject* _block       # the bytes object being filled, owned, or NULL; nobody else holds a reference to it
-    cdef uint8_t* data          # its first byte; valid until the next reserve() or take()
+    cdef uint8_t* data          # what was collected, owned, or NULL; valid until the next reserve(), take() or clear()
     cdef readonly Py_ssize_t length     # bytes collected so far
     cdef Py_ssize_t capacity    # bytes the block can hold; length <= capacity
 
     # Makes room for n more bytes and returns where they go. The caller writes them and then adds n to `length`.
     cdef uint8_t* reserve_slow(self, Py_ssize_t n) except NULL
-    cdef int _resize(self, Py_ssize_t size) except -1
     # All that was collected, as one bytes object; the buffer is empty afterwards. b"" when it was empty.
     cdef bytes take(self)
     # Forgets what was collected.

@@ -1,17 +1,66 @@
 """Growing, handing over and forgetting: the slow side of buffer.pxd."""
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_XDECREF
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
-
-cdef extern from "Python.h":
-    PyObject* PyBytes_FromStringAndSize(const char* p, Py_ssize_t size) except NULL
-    int _PyBytes_Resize(PyObject** block, Py_ssize_t size) except -1
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 cdef enum:
-    FIRST_BLOCK = 2048      # bytes; holds the small answers of one turn
+    # Sizes of blocks, in bytes. What is longer than the last doubles, and is not kept.
+    SMALL = 2 * 1024        # the small answers of one turn
+    MIDDLE = 20 * 1024      # a frame of the greatest size and some heads
+    LARGE = 256 * 1024      # what one read of a socket can bring, with frames around it
+    # Blocks of each size that are kept for the next who needs one: 4 MiB in all.
+    SPARE_SMALL = 256
+    SPARE_MIDDLE = 128
+    SPARE_LARGE = 4
+
+
+cdef struct Spare:
+    void* first             # a block that is not in use begins with a pointer to the next
+    int count
+    int limit
+
+cdef Spare small, middle, large
+small.limit = SPARE_SMALL
+middle.limit = SPARE_MIDDLE
+large.limit = SPARE_LARGE
+
+
+cdef inline Spare* spare_of(Py_ssize_t size) noexcept:
+    if size == SMALL:
+        return &small
+    if size == MIDDLE:
+        return &middle
+    return &large if size == LARGE else NULL
+
+
+cdef uint8_t* get_block(Py_ssize_t size) except NULL:
+    cdef Spare* spare = spare_of(size)
+    cdef void* block
+    if spare != NULL and spare.first != NULL:
+        block = spare.first
+        spare.first = (<void**> block)[0]
+        spare.count -= 1
+        return <uint8_t*> block
+    block = malloc(size)
+    if block == NULL:
+        raise MemoryError()
+    return <uint8_t*> block
+
+
+cdef inline void put_block(uint8_t* block, Py_ssize_t size) noexcept:
+    cdef Spare* spare
+    if block == NULL:
+        return
+    spare = spare_of(size)
+    if spare != NULL and spare.count < spare.limit:
+        (<void**> block)[0] = spare.first
+        spare.first = block
+        spare.count += 1
+    else:
+        free(block)
 
 
 @cython.final
@@ -20,51 +69,41 @@ cdef enum:
 cdef class OutBuffer:
 
     def __cinit__(self):
-        self._block = NULL
         self.data = NULL
         self.length = 0
         self.capacity = 0
 
     def __dealloc__(self):
-        Py_XDECREF(self._block)
+        put_block(self.data, self.capacity)
 
     cdef uint8_t* reserve_slow(self, Py_ssize_t n) except NULL:
         cdef Py_ssize_t want = self.length + n
-        cdef Py_ssize_t room = self.capacity * 2 if self.capacity else FIRST_BLOCK
+        cdef Py_ssize_t room = SMALL
+        cdef uint8_t* block
         if n < 0 or want < 0:
             raise OverflowError("OutBuffer: a negative or overflowing size was asked for")
-        while room < want:
-            room *= 2
-        self._resize(room)
-        return self.data + self.length
-
-    cdef int _resize(self, Py_ssize_t size) except -1:
-        cdef Py_ssize_t kept = self.length
-        self.length = 0         # should there be no memory, what was collected is lost, not made up
-        if self._block == NULL:
-            self._block = PyBytes_FromStringAndSize(NULL, size)
-        else:
-            self.data = NULL
-            self.capacity = 0
-            _PyBytes_Resize(&self._block, size)     # on failure: frees the block, sets it to NULL, raises
-        self.data = <uint8_t*> PyBytes_AS_STRING(<object> self._block)
-        self.capacity = size
-        self.length = kept
-        return 0
+        if want >= SMALL:
+            room = MIDDLE if want < MIDDLE else LARGE
+            while room <= want:
+                room *= 2
+        block = get_block(room)
+        if self.length:
+            memcpy(block, self.data, self.length)
+        put_block(self.data, self.capacity)
+        self.data = block
+        self.capacity = room
+        return block + self.length
 
     cdef bytes take(self):
         cdef bytes taken
         if self.length == 0:
             return b""
-        if self.capacity != self.length:
-            self._resize(self.length)
-        taken = <bytes> self._block
+        taken = PyBytes_FromStringAndSize(<const char*> self.data, self.length)
         self.clear()
         return taken
 
     cdef void clear(self) noexcept:
-        Py_XDECREF(self._block)
-        self._block = NULL
+        put_block(self.data, self.capacity)
         self.data = NULL
         self.length = 0
         self.capacity = 0

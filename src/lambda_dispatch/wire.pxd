@@ -4,6 +4,9 @@ A Wire is an asyncio BufferedProtocol. All wires of a process share their Hub's 
 before the next read, and whoever cannot use all of it keeps a copy. What a wire has to say collects in `out` and leaves
 in one write when the loop turn ends: touch() puts the wire on the Hub's list.
 
+What is in `out` goes to the socket directly, by one send(); only what the socket does not take is given to the
+transport, which waits for room. Over TLS everything goes through the transport.
+
 Subclasses override the on_ methods. An exception out of one of them aborts the connection and is logged; it never
 reaches the loop.
 """
@@ -37,7 +40,8 @@ cdef class Wire:
     cdef OutBuffer out              # what goes out at the end of this turn
     cdef readonly uint64_t handed   # bytes given to the transport since the connection began
     cdef bint touched               # on the Hub's list
-    cdef readonly bint paused       # the transport holds back more than WRITE_HIGH: do not add without need
+    cdef int _socket                # its descriptor, while sending to it directly is allowed; -1 otherwise
+    cdef readonly bint paused       # the transport holds back something (TLS: more than WRITE_HIGH): do not add
     cdef readonly bint reading      # the transport reads
     cdef readonly bint closing      # no more is read; the connection ends when what is in `out` has left
 
@@ -54,13 +58,15 @@ cdef class Wire:
     # Ends the connection now, with what is waiting dropped (a reset on TCP).
     cdef int abort(self) except -1
     cdef int flush(self) except -1
+    # The other wire's transport is this one's from now on.
+    cdef int inherit(self, Wire other) except -1
 
     cdef int on_open(self) except -1
     cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1
     # The other side has sent its last byte. The default closes.
     cdef int on_eof(self) except -1
     cdef int on_lost(self) except -1
-    # The transport's backlog went below a quarter of WRITE_HIGH again.
+    # The socket takes bytes again after on_paused().
     cdef int on_writable(self) except -1
-    # The transport holds back more than WRITE_HIGH.
+    # The socket is full.
     cdef int on_paused(self) except -1

@@ -5,12 +5,17 @@ import struct
 import traceback
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from lambda_dispatch_core.buffer cimport OutBuffer
 from lambda_dispatch_core.limits cimport WRITE_HIGH
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum: MSG_DONTWAIT
+    enum: MSG_NOSIGNAL
+    ssize_t send_to_socket "send"(int fd, const void* p, size_t n, int flags)
 
 cdef enum:
     # One read takes at most this much; with what a request may have pending it stays within 256 KiB per direction.
@@ -67,6 +72,7 @@ cdef class Hub:
             self._log(text)
         transport = wire.transport
         wire.closing = True
+        wire._socket = -1
         if transport is not None:
             transport.abort()
 
@@ -79,6 +85,7 @@ cdef class Wire:
     def __cinit__(self):
         self.out = OutBuffer()
         self.reading = True
+        self._socket = -1
 
     def __init__(self, Hub hub not None):
         self.hub = hub
@@ -88,7 +95,12 @@ cdef class Wire:
     def connection_made(self, transport):
         self.transport = transport
         self.hub.wires += 1
-        transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_HIGH // 4)
+        if transport.get_extra_info("ssl_object") is None:
+            # Any backlog pauses: while there is none, send() cannot overtake what the transport holds.
+            transport.set_write_buffer_limits(high=0, low=0)
+            self._socket = transport.get_extra_info("socket").fileno()
+        else:
+            transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_HIGH // 4)
         try:
             self.hub.tick()
             self.on_open()
@@ -153,21 +165,41 @@ cdef class Wire:
         except Exception:
             self.hub.failed(self)
         self.transport = None
+        self._socket = -1
         self.out.clear()
 
     # ours -------------------------------------------------------------------------------------------------------------
 
     cdef int flush(self) except -1:
         cdef Py_ssize_t n = self.out.length
+        cdef Py_ssize_t sent = 0
         if self.transport is None:
             self.out.clear()
             return 0
         if n:
             self.handed += n
             self.hub.bytes_out += n
-            self.transport.write(self.out.take())
+            if self._socket >= 0 and not self.paused:
+                sent = send_to_socket(self._socket, self.out.data, n, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if sent == n:
+                self.out.clear()
+            elif sent <= 0:
+                # Full, or broken: the transport finds out which, and deals with either.
+                self.transport.write(self.out.take())
+            else:
+                rest = PyBytes_FromStringAndSize(<const char*> self.out.data + sent, n - sent)
+                self.out.clear()
+                self.transport.write(rest)
         if self.closing:
+            self._socket = -1
             self.transport.close()
+        return 0
+
+    cdef int inherit(self, Wire other) except -1:
+        self.transport = other.transport
+        self._socket = other._socket
+        other.transport = None
+        other._socket = -1
         return 0
 
     cdef int stop_reading(self) except -1:
@@ -190,6 +222,7 @@ cdef class Wire:
 
     cdef int abort(self) except -1:
         self.closing = True
+        self._socket = -1
         self.out.clear()
         if self.transport is not None:
             # Aborting a transport alone sends a FIN, which ends a body of unknown length as if it were whole.

@@ -267,9 +267,8 @@ cdef class H1Wire(ClientWire):
         cdef H2ClientWire other = H2ClientWire(self.door, self.proto)
         self.door.wires.discard(self)
         self.closing = True
-        other.take_over(self)
         self.transport.set_protocol(other)
-        self.transport = None
+        other.take_over(self)
         return other
 
     cdef int request(self, RequestHead* head) except -1:

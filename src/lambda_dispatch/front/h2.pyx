@@ -237,7 +237,7 @@ cdef class H2ClientWire(ClientWire):
         return 0
 
     cdef int take_over(self, ClientWire other) except -1:
-        self.transport = other.transport
+        self.inherit(other)
         self.peer = other.peer
         self.port = other.port
         self.door.wires.add(self)
