@@ -7,6 +7,10 @@ in one write when the loop turn ends: touch() puts the wire on the Hub's list.
 What is in `out` goes to the socket directly, by one send(); only what the socket does not take is given to the
 transport, which waits for room. Over TLS everything goes through the transport.
 
+Reading goes the same way: a plain connection that has been heard twice is taken off the loop's hands and stands in an
+epoll set of the Hub's, which the loop watches as one descriptor. All that is ready is read in one pass, without a Python
+call per read. Connections come and go through the loop: its end, or a fault, the transport is left to find.
+
 Subclasses override the on_ methods. An exception out of one of them aborts the connection and is logged; it never
 reaches the loop.
 """
@@ -14,6 +18,13 @@ reaches the loop.
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from lambda_dispatch_core.buffer cimport OutBuffer
+
+
+cdef enum Reader:
+    NEW = 0                     # the transport reads; nothing came yet
+    HEARD = 1                   # the transport reads
+    OURS = 2                    # the Hub reads
+    THEIRS = 3                  # the transport reads, for good: TLS, or the connection ends
 
 
 cdef class Hub:
@@ -24,6 +35,8 @@ cdef class Hub:
     cdef bint _scheduled            # flush() is on the loop's list
     cdef bytearray _block           # the shared read block
     cdef uint8_t* _at               # its first byte; the bytearray is never resized
+    cdef int _epoll                 # the set of sockets the Hub reads; -1 before there is one
+    cdef list _left                 # wires that left the set during a pass: events of theirs may still be ahead; or None
     cdef object _log                # called with (text) when an on_ method raised
     cdef readonly int64_t now       # ns, monotonic: when the current read or tick began
     cdef readonly uint64_t bytes_in     # ever read
@@ -32,6 +45,8 @@ cdef class Hub:
 
     cdef int64_t tick(self) noexcept    # reads the clock into `now`
     cdef int schedule(self, Wire wire) except -1
+    # Changes the wire's entry in the epoll set (EPOLL_CTL_*).
+    cdef int watch(self, Wire wire, int operation) except -1
 
 
 cdef class Wire:
@@ -41,8 +56,9 @@ cdef class Wire:
     cdef readonly uint64_t handed   # bytes given to the transport since the connection began
     cdef bint touched               # on the Hub's list
     cdef int _socket                # its descriptor, while sending to it directly is allowed; -1 otherwise
+    cdef uint8_t _reader            # a Reader
     cdef readonly bint paused       # the transport holds back something (TLS: more than WRITE_HIGH): do not add
-    cdef readonly bint reading      # the transport reads
+    cdef readonly bint reading      # bytes are read as they come
     cdef readonly bint closing      # no more is read; the connection ends when what is in `out` has left
 
     # Puts the wire on the Hub's list: `out` leaves at the end of this turn.
@@ -58,6 +74,10 @@ cdef class Wire:
     # Ends the connection now, with what is waiting dropped (a reset on TCP).
     cdef int abort(self) except -1
     cdef int flush(self) except -1
+    # One read of what the socket has.
+    cdef int read(self) except -1
+    # Leaves the epoll set and what is sent directly: only the transport deals with the socket from here on.
+    cdef int let_go(self) except -1
     # The other wire's transport is this one's from now on.
     cdef int inherit(self, Wire other) except -1
 

@@ -6,20 +6,40 @@ import traceback
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from posix.unistd cimport close as close_fd
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from lambda_dispatch_core.buffer cimport OutBuffer
 from lambda_dispatch_core.limits cimport WRITE_HIGH
 
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        void* ptr
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    enum: EPOLL_CLOEXEC
+    enum: EPOLL_CTL_ADD
+    enum: EPOLL_CTL_DEL
+    enum: EPOLL_CTL_MOD
+    enum: EPOLLIN
+    int epoll_create1(int flags)
+    int epoll_ctl(int epfd, int operation, int fd, epoll_event* event)
+    int epoll_wait(int epfd, epoll_event* events, int room, int timeout)
+
 cdef extern from "<sys/socket.h>" nogil:
     enum: MSG_DONTWAIT
     enum: MSG_NOSIGNAL
+    ssize_t recv_from_socket "recv"(int fd, void* p, size_t n, int flags)
     ssize_t send_to_socket "send"(int fd, const void* p, size_t n, int flags)
 
 cdef enum:
     # One read takes at most this much; with what a request may have pending it stays within 256 KiB per direction.
     READ_BLOCK = 128 * 1024
+    # Sockets read in one pass; the rest are next, before the loop sleeps again.
+    PASS = 256
 
 
 # SO_LINGER of no time: the connection ends with a reset, not with a FIN.
@@ -34,8 +54,13 @@ cdef class Hub:
         self._touched = []
         self._block = bytearray(READ_BLOCK)
         self._at = <uint8_t*> PyByteArray_AS_STRING(self._block)
+        self._epoll = -1
         self._log = log
         self.tick()
+
+    def __dealloc__(self):
+        if self._epoll >= 0:
+            close_fd(self._epoll)
 
     cdef int64_t tick(self) noexcept:
         cdef timespec now
@@ -50,6 +75,38 @@ cdef class Hub:
             self._scheduled = True
             self._call_soon(self._flush)
         return 0
+
+    cdef int watch(self, Wire wire, int operation) except -1:
+        cdef epoll_event event
+        if self._epoll < 0:
+            self._epoll = epoll_create1(EPOLL_CLOEXEC)
+            if self._epoll < 0:
+                raise OSError(errno, "epoll_create1")
+            self.loop.add_reader(self._epoll, self.read_ready)
+        event.events = EPOLLIN
+        event.data.ptr = <void*> wire
+        if operation == EPOLL_CTL_DEL and self._left is not None:
+            self._left.append(wire)
+        if epoll_ctl(self._epoll, operation, wire._socket, &event) < 0:
+            raise OSError(errno, "epoll_ctl")
+        return 0
+
+    def read_ready(self):
+        """Reads every socket of the set that has something."""
+        cdef epoll_event[PASS] ready
+        cdef Wire wire
+        cdef int i
+        cdef int n = epoll_wait(self._epoll, ready, PASS, 0)
+        self.tick()
+        self._left = []
+        for i in range(n):
+            wire = <Wire> ready[i].data.ptr
+            if wire._reader == OURS and wire.reading:
+                try:
+                    wire.read()
+                except Exception:
+                    self.failed(wire)
+        self._left = None
 
     def flush(self):
         """Writes what every touched wire has collected. Runs once per loop turn in which anything was touched."""
@@ -72,7 +129,7 @@ cdef class Hub:
             self._log(text)
         transport = wire.transport
         wire.closing = True
-        wire._socket = -1
+        wire.let_go()
         if transport is not None:
             transport.abort()
 
@@ -86,6 +143,7 @@ cdef class Wire:
         self.out = OutBuffer()
         self.reading = True
         self._socket = -1
+        self._reader = THEIRS
 
     def __init__(self, Hub hub not None):
         self.hub = hub
@@ -99,6 +157,7 @@ cdef class Wire:
             # Any backlog pauses: while there is none, send() cannot overtake what the transport holds.
             transport.set_write_buffer_limits(high=0, low=0)
             self._socket = transport.get_extra_info("socket").fileno()
+            self._reader = NEW
         else:
             transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_HIGH // 4)
         try:
@@ -117,6 +176,12 @@ cdef class Wire:
             return
         hub.tick()
         try:
+            if self._reader == NEW:
+                self._reader = HEARD
+            elif self._reader == HEARD:
+                self.transport.pause_reading()
+                hub.watch(self, EPOLL_CTL_ADD)
+                self._reader = OURS
             self.on_bytes(hub._at, n)
         except Exception:
             hub.failed(self)
@@ -164,8 +229,8 @@ cdef class Wire:
             self.on_lost()
         except Exception:
             self.hub.failed(self)
+        self.let_go()
         self.transport = None
-        self._socket = -1
         self.out.clear()
 
     # ours -------------------------------------------------------------------------------------------------------------
@@ -191,26 +256,57 @@ cdef class Wire:
                 self.out.clear()
                 self.transport.write(rest)
         if self.closing:
-            self._socket = -1
+            self.let_go()
             self.transport.close()
+        return 0
+
+    cdef int read(self) except -1:
+        cdef Py_ssize_t n = recv_from_socket(self._socket, self.hub._at, READ_BLOCK, MSG_DONTWAIT)
+        if n > 0:
+            self.hub.bytes_in += n
+            if not self.closing:
+                self.on_bytes(self.hub._at, n)
+        elif n == 0:
+            self.hub.watch(self, EPOLL_CTL_DEL)
+            self._reader = THEIRS
+            self.transport.resume_reading()
+        elif errno != EAGAIN and errno != EINTR:
+            self.let_go()
+            self.transport.abort()
+        return 0
+
+    cdef int let_go(self) except -1:
+        if self._reader == OURS and self.reading:
+            self.hub.watch(self, EPOLL_CTL_DEL)
+        self._reader = THEIRS
+        self._socket = -1
         return 0
 
     cdef int inherit(self, Wire other) except -1:
         self.transport = other.transport
         self._socket = other._socket
+        self._reader = other._reader
+        if self._reader == OURS and other.reading:
+            self.hub.watch(self, EPOLL_CTL_MOD)
+        self.reading = other.reading
         other.transport = None
+        other._reader = THEIRS
         other._socket = -1
         return 0
 
     cdef int stop_reading(self) except -1:
         if self.reading and self.transport is not None:
             self.reading = False
+            if self._reader == OURS:
+                return self.hub.watch(self, EPOLL_CTL_DEL)
             self.transport.pause_reading()
         return 0
 
     cdef int start_reading(self) except -1:
         if not self.reading and self.transport is not None and not self.closing:
             self.reading = True
+            if self._reader == OURS:
+                return self.hub.watch(self, EPOLL_CTL_ADD)
             self.transport.resume_reading()
         return 0
 
@@ -222,7 +318,7 @@ cdef class Wire:
 
     cdef int abort(self) except -1:
         self.closing = True
-        self._socket = -1
+        self.let_go()
         self.out.clear()
         if self.transport is not None:
             # Aborting a transport alone sends a FIN, which ends a body of unknown length as if it were whole.
