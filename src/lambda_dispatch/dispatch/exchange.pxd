@@ -86,7 +86,7 @@ cdef class Exchange(Waiter):
     cdef int body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
     # Request bytes that wait: for a slot, or for credit.
     cdef Py_ssize_t backlog(self) noexcept
-    # True while nothing is lost by a client that sends nothing: it waits in the queue, or the application answers already
+    # True while nothing is lost by a client that sends nothing: it waits in the queue, or the application answers
     # and is not done, and how long the two may think in between is their business.
     cdef inline bint may_pause(self) noexcept:
         return self.stage == WAITING or (self.stage == ANSWERING and not self.answer_ended)

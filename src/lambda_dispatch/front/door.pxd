@@ -75,8 +75,8 @@ cdef struct Pace:
     uint64_t moved              # bytes at that time
 
 
-# True while `moved` grew by at least `rate` bytes per second over the last `grace` ns, or that is not over. A rate of 0 is
-# always kept.
+# True while `moved` grew by at least `rate` bytes per second over the last `grace` ns, or that is not over. A rate of 0
+# is always kept.
 cdef bint keeps(Pace* pace, int64_t now, uint64_t moved, int64_t rate, int64_t grace) noexcept
 
 

@@ -249,8 +249,8 @@ cdef class H2ClientWire(ClientWire):
             self.close()
         if self.out.length:
             self.touch()
-        # Until the first stream the time for a head runs, after the last one that for idleness. Bytes alone, a head that
-        # drips or PINGs, prolong neither.
+        # Until the first stream the time for a head runs, after the last one that for idleness. Bytes alone, a head
+        # that drips or PINGs, prolong neither.
         if self.session.open_streams:
             self.deadline = 0
         elif self.deadline == 0:
