@@ -12,6 +12,8 @@ from pathlib import Path
 
 from benchmarks.load.machine import Stage, connections_at_most, descendants, find, pin, title, until
 
+INSTANCES = 10
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -47,10 +49,10 @@ def certificate(stage: Stage) -> tuple[Path, Path]:
     return cert, key
 
 
-def nginx(stage: Stage, h1: int, h2: int) -> Contestant:
+def nginx(stage: Stage, h1: int, h2: int, access_log: str = "off") -> Contestant:
     port, tls_port = free_port(), free_port()
     cert, key = certificate(stage)
-    directory = stage.scratch / "nginx"
+    directory = stage.scratch / f"nginx-{access_log != 'off'}"
     directory.mkdir()
     config = directory / "nginx.conf"
     config.write_text(f"""
@@ -60,7 +62,7 @@ pid {directory}/pid;
 error_log {directory}/error.log;
 events {{ worker_connections {2 * connections_at_most()}; }}
 http {{
-    access_log off;
+    access_log {access_log};
     client_body_temp_path {directory}/body;
     proxy_temp_path {directory}/proxy;
     fastcgi_temp_path {directory}/fastcgi;
@@ -90,7 +92,8 @@ http {{
 """)
     process = stage.start([find("nginx"), "-p", str(directory), "-c", str(config)], stage.contestant_core, "nginx")
     until(lambda: reachable(port) and bool(descendants(process.pid)), lambda: f"nginx: {stage.log('nginx')}")
-    return Contestant("nginx h1-h1", port, tls_port, descendants(process.pid), [])
+    label = "nginx h1-h1" if access_log == "off" else "nginx h1-h1, access log"
+    return Contestant(label, port, tls_port, descendants(process.pid), [])
 
 
 def haproxy(stage: Stage, h1: int, h2: int, upstream: str) -> Contestant:
@@ -148,7 +151,7 @@ def nghttpx(stage: Stage, h1: int, h2: int) -> Contestant:
     return Contestant("nghttpx h1-h2", port, tls_port, [process.pid], [])
 
 
-def ours(stage: Stage, instances: int = 10, channels: int = 20, access_log: str = "off") -> Contestant:
+def ours(stage: Stage, instances: int = INSTANCES, channels: int = 20, access_log: str = "off") -> Contestant:
     """The router as shipped, one worker; its instances and their Lambda are played by c/instances.c."""
     _, lambda_port = stage.own("instances")
     cert, key = certificate(stage)
@@ -181,7 +184,9 @@ def ours(stage: Stage, instances: int = 10, channels: int = 20, access_log: str 
     workers = [pid for pid in below if "worker" in title(pid)]
     pin(workers, stage.contestant_core)
     until(lambda: f"{instances} instances" in title(workers[0]), lambda: f"{instances} instances: {stage.log(name)}")
-    label = "lambda-dispatch" if access_log == "off" else "lambda-dispatch, access log"
+    label = "lambda-dispatch" + ("" if access_log == "off" else ", access log")
+    if instances != INSTANCES:
+        label += f", {instances:,} instances"
     beside = [process.pid, *(pid for pid in below if pid not in workers)]
     return Contestant(label, ports["http"], ports["https"], workers, beside)
 

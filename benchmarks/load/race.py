@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from benchmarks.load.clients import BROWSER, ClientFailed, Figures, Load, ask
-from benchmarks.load.contestants import PEERS, Contestant, ours
+from benchmarks.load.contestants import PEERS, Contestant, nginx, ours
+from benchmarks.load.crowd import idle_connections, latency
 from benchmarks.load.machine import PROGRAMS, Missing, Stage, check, cpu_ns
 
 MB = 1_000_000
@@ -25,6 +26,8 @@ class Case:
     answer: int  # bytes of each answer; -1: the request's body
     peers: tuple[str, ...] = tuple(PEERS)
     per_mb: float = 0  # megabytes moved per request: the figure is per MB
+    instances: tuple[int, ...] = (10,)  # routers of ours, each with so many
+    access_log: bool = False
 
 
 CASES = {
@@ -40,7 +43,11 @@ CASES = {
     "http2": Case(
         "HTTP/2 over TLS, 4 B, 8 connections of 16 streams", Load(connections=8, streams=16, http2=True, tls=True), 4
     ),
+    "instances": Case("4 B, 64 connections, more instances", Load(), 4, ("nginx",), instances=(10, 100, 1000)),
+    "access-log": Case("4 B, 64 connections, access log", Load(), 4, ("nginx",), access_log=True),
 }
+# Those that are not a round of requests and a figure: called with rounds and seconds.
+OTHERS = {"idle": idle_connections, "latency": latency}
 CORE = ("4b-64", "4b-256", "16k-64", "headers", "download")
 
 
@@ -89,7 +96,9 @@ def race(case: Case, rounds: int, duration: float, only: list[str]) -> dict[str,
         _, h2 = stage.own("backend", "h2", "echo" if case.answer < 0 else str(case.answer))
         field_of = [PEERS[name](stage, h1, h2) for name in case.peers if not only or name in only]
         if not only or "ours" in only:
-            field_of.append(ours(stage))
+            field_of += [ours(stage, instances) for instances in case.instances]
+        if case.access_log:
+            field_of += [nginx(stage, h1, h2, "/dev/null"), ours(stage, access_log="text")]
         scores = {contestant.name: Score() for contestant in field_of}
         for number in range(rounds + 1):  # the first warms up
             for contestant in field_of:
@@ -110,16 +119,17 @@ def show(case: Case, scores: dict[str, Score]) -> None:
 
 
 def main(argv: list[str]) -> int:
+    known = [*CASES, *OTHERS]
     parser = argparse.ArgumentParser(prog="./run bench --load", description="The router against its peers.")
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"{', '.join(CASES)}; default: {', '.join(CORE)}")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"{', '.join(known)}; default: {', '.join(CORE)}")
     parser.add_argument("--all", action="store_true", help="every case")
     parser.add_argument("--quick", action="store_true", help="one short round of each: does it still run")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3, help="of each round")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help=f"{', '.join(PEERS)}, ours")
     options = parser.parse_args(argv)
-    names = options.cases or (list(CASES) if options.all else list(CORE))
-    unknown = [name for name in names if name not in CASES]
+    names = options.cases or (known if options.all else list(CORE))
+    unknown = [name for name in names if name not in known]
     if unknown:
         parser.error(f"no such case: {', '.join(unknown)}")
     if options.quick:
@@ -127,6 +137,9 @@ def main(argv: list[str]) -> int:
     try:
         check(PROGRAMS)
         for name in names:
+            if name in OTHERS:
+                OTHERS[name](options.rounds, options.seconds)
+                continue
             show(CASES[name], race(CASES[name], options.rounds, options.seconds, options.only))
     except Missing as error:
         parser.exit(2, f"bench: {error}\n")

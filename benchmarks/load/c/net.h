@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -150,7 +151,6 @@ static void conn_begin(struct conn *c, int fd) {
     conn_watch(c, EPOLL_CTL_ADD, EPOLLIN);
 }
 
-/* A listening socket is a conn whose on_room accepts. */
 static void net_begin(void) {
     struct rlimit files;
     signal(SIGPIPE, SIG_IGN);
@@ -194,10 +194,11 @@ static void door_open(struct door *door, int fd, void (*accepted)(int)) {
     conn_watch(&door->conn, EPOLL_CTL_ADD, EPOLLIN);
 }
 
-/* doors: the listening sockets, so that they can be told from connections. */
-static void net_turn(struct door *doors, int door_count, int patience_ms) {
+/* doors: the listening sockets, so that they can be told from connections. patience_ns: -1 waits for ever. */
+static void net_turn(struct door *doors, int door_count, int64_t patience_ns) {
     struct epoll_event events[256];
-    int n = epoll_wait(epoll_fd, events, 256, patience_ms);
+    struct timespec patience = {.tv_sec = patience_ns / 1000000000, .tv_nsec = patience_ns % 1000000000};
+    int n = epoll_pwait2(epoll_fd, events, 256, patience_ns < 0 ? NULL : &patience, NULL);
     for (int i = 0; i < n; i++) {
         struct conn *c = events[i].data.ptr;
         struct door *door = NULL;

@@ -1,0 +1,37 @@
+"""The benchmarks still run: the micro suite once through, and the programs of the race as far as compiling."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.timeout(60)
+def test_every_micro_benchmark_still_runs() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--benchmark-disable", "-q", "-p", "no:cacheprovider"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.timeout(60)
+def test_the_programs_of_the_race_compile(tmp_path: Path) -> None:
+    compiler = (os.environ.get("CC") or "cc").split()
+    for name in ("backend", "instances", "pace"):
+        source = ROOT / "benchmarks" / "load" / "c" / f"{name}.c"
+        flags = ["-std=gnu11", "-O0", "-Wall", "-Wextra", "-Wno-unused-function", "-Werror"]
+        run = subprocess.run(
+            [*compiler, *flags, "-o", str(tmp_path / name), str(source)], capture_output=True, text=True
+        )
+        assert run.returncode == 0, run.stderr
+
+
+def test_the_race_names_its_cases() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--load", "no-such-case"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 2
+    assert "no such case: no-such-case" in run.stderr
