@@ -10,7 +10,8 @@ from benchmarks.load import race
 def main(argv: list[str]) -> int:
     if argv and argv[0] == "--load":
         return race.main(argv[1:])
-    return int(pytest.main(["benchmarks/micro", "--benchmark-only", "-p", "no:xdist", *argv]))
+    timed = [] if "--benchmark-disable" in argv else ["--benchmark-only"]
+    return int(pytest.main(["benchmarks/micro", *timed, "-p", "no:xdist", *argv]))
 
 
 sys.exit(main(sys.argv[1:]))
