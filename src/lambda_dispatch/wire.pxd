@@ -8,8 +8,8 @@ What is in `out` goes to the socket directly, by one send(); only what the socke
 transport, which waits for room. Over TLS everything goes through the transport.
 
 Reading goes the same way: a plain connection that has been heard twice is taken off the loop's hands and stands in an
-epoll set of the Hub's, which the loop watches as one descriptor. All that is ready is read in one pass, without a Python
-call per read. Connections come and go through the loop: its end, or a fault, the transport is left to find.
+epoll set of the Hub's, which the loop watches as one descriptor. All that is ready is read in one pass, without a
+Python call per read. Connections come and go through the loop: their end the transport is left to find.
 
 Subclasses override the on_ methods. An exception out of one of them aborts the connection and is logged; it never
 reaches the loop.
@@ -36,7 +36,7 @@ cdef class Hub:
     cdef bytearray _block           # the shared read block
     cdef uint8_t* _at               # its first byte; the bytearray is never resized
     cdef int _epoll                 # the set of sockets the Hub reads; -1 before there is one
-    cdef list _left                 # wires that left the set during a pass: events of theirs may still be ahead; or None
+    cdef list _left                 # wires that left the set in this pass, events of theirs may be ahead; None between
     cdef object _log                # called with (text) when an on_ method raised
     cdef readonly int64_t now       # ns, monotonic: when the current read or tick began
     cdef readonly uint64_t bytes_in     # ever read

@@ -18,6 +18,7 @@ from lambda_dispatch_core.queue cimport WaitQueue
 
 cdef enum:
     INSTANCES = 4096            # instance slots of the board
+    HINTS = 64                  # of them remembered; a power of two
     MASKED = 0x7FFF             # the board's NOT_USABLE
     # ns by which a sibling's head must have waited longer than ours for a slot of ours to be left to it: waking it
     # costs some 30 us, and order across workers is promised within 50 ms.
@@ -52,7 +53,10 @@ cdef class Pool:
     cdef int16_t* mask                  # INSTANCES entries
     cdef list at                        # the Instance of each board place, or None
     cdef list resorts                   # instances standing at RESORT; nearly always empty
-    cdef int hint                       # the place picked last: breaks ties towards a connection that is written anyway
+    # Places that parked a slot and got no request since, the last on top; a ring, so the oldest are forgotten.
+    # They break ties between equally busy instances: such a connection has an answer to the parking to send anyway.
+    cdef int16_t[HINTS] parked
+    cdef uint32_t parked_top
     cdef int64_t gave_way               # ns: when a slot was last left to a sibling's request
     cdef readonly int running           # exchanges of this pool that a slot serves now
 
@@ -93,6 +97,7 @@ cdef class Matcher:
     cdef Pool pool_at(self, int64_t index)
     cdef Slot take_idle(self, Instance instance)
 
+    cdef int hint(self, Pool pool) noexcept
     cdef Slot _acquire(self, Pool pool, int64_t now)
     cdef Slot _acquire_resort(self, Pool pool, int64_t now)
     cdef bint _give_way(self, Pool pool, int64_t now) except -1

@@ -67,7 +67,8 @@ cdef class Pool:
             self.mask[i] = MASKED
         self.at = [None] * INSTANCES
         self.resorts = []
-        self.hint = -1
+        for i in range(HINTS):
+            self.parked[i] = -1
 
     def __dealloc__(self):
         free(self.mask)
@@ -159,6 +160,8 @@ cdef class Matcher:
             self.board.me.idle_channels += 1
         if instance.standing == OPEN:
             pool.mask[instance.slot] = 0
+            pool.parked_top += 1
+            pool.parked[pool.parked_top % HINTS] = instance.slot
         if pool.queue.length:
             return self.serve(pool, now)
         if self.lender is not None:
@@ -192,17 +195,29 @@ cdef class Matcher:
             self.unpark(slot)
         return slot
 
+    # The place that parked last and can be used, or -1; it is taken off.
+    cdef int hint(self, Pool pool) noexcept:
+        cdef int16_t* top = &pool.parked[pool.parked_top % HINTS]
+        cdef int place = top[0]
+        while place >= 0:
+            top[0] = -1
+            pool.parked_top -= 1
+            if pool.mask[place] == 0:
+                break
+            top = &pool.parked[pool.parked_top % HINTS]
+            place = top[0]
+        return place
+
     # A free slot of the least busy instance, reserved; None when this worker has none it may use.
     cdef Slot _acquire(self, Pool pool, int64_t now):
         cdef int place
         cdef Instance instance
         while True:
-            place = self.board.pick(pool.mask, <int> self.board.header.instances_high, pool.hint)
+            place = self.board.pick(pool.mask, <int> self.board.header.instances_high, self.hint(pool))
             if place < 0:
                 return None if not pool.resorts else self._acquire_resort(pool, now)
             instance = <Instance> pool.at[place]
             if self.board.reserve(place, instance.generation):
-                pool.hint = place
                 return self.take_idle(instance)
             if self.board.state_of(place, instance.generation) != INSTANCE_OPEN:
                 # It began to close since we looked; the bell that says so is on its way.
