@@ -29,7 +29,8 @@ cdef class WaitQueue:
 
     # False when full. Deadlines must not decrease towards the tail: since + the queue's one timeout.
     cdef bint push(self, Waiter waiter, int64_t since, int64_t deadline) except -1
-    # Back to the head: one that was popped and could not be sent. Ignores the limit: it was counted in once already.
+    # Back before all that came after it: one that was popped and could not be sent. Ignores the limit: it was counted
+    # in once already.
     cdef int push_front(self, Waiter waiter) except -1
     cdef Waiter pop(self)                   # the oldest, or None
     cdef Waiter peek(self)                  # the oldest, left in place, or None

@@ -44,14 +44,24 @@ cdef class WaitQueue:
         return True
 
     cdef int push_front(self, Waiter waiter) except -1:
+        cdef Waiter after = self._head
+        cdef Waiter before = None
         check_free(waiter)
+        # Several may come back, and not in the order in which they left.
+        while after is not None and after.since < waiter.since:
+            before = after
+            after = after._next
         waiter._queue = self
-        waiter._next = self._head
-        if self._head is None:
+        waiter._next = after
+        waiter._before = before
+        if after is None:
             self._tail = waiter
         else:
-            self._head._before = waiter
-        self._head = waiter
+            after._before = waiter
+        if before is None:
+            self._head = waiter
+        else:
+            before._next = waiter
         self.length += 1
         return 0
 

@@ -56,13 +56,14 @@ class QueueMachine(RuleBasedStateMachine):
         self.popped += 1
 
     @precondition(lambda self: self.outside)
-    @rule()
-    def put_the_last_one_popped_back_in_front(self) -> None:
-        waiter = self.outside.pop()
+    @rule(data=st.data())
+    def put_one_that_left_back_before_all_that_came_after_it(self, data: st.DataObject) -> None:
+        waiter = self.outside.pop(data.draw(st.integers(0, len(self.outside) - 1)))
         since = waiter.since
         queue.push_front(self.queue, waiter)
         assert waiter.since == since
-        self.model.insert(0, waiter)
+        place = next((at for at, other in enumerate(self.model) if other.since >= since), len(self.model))
+        self.model.insert(place, waiter)
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())

@@ -60,3 +60,15 @@ def test_a_queue_of_limit_nothing_takes_nobody_and_one_below_is_an_error() -> No
 def test_an_empty_queue_has_nobody_to_give() -> None:
     queue = WaitQueue(1)
     assert (pop(queue), peek(queue), expire(queue, 2**62), oldest(queue)) == (None, None, None, 0)
+
+
+def test_several_that_come_back_stand_in_the_order_in_which_they_came() -> None:
+    queue = WaitQueue(10)
+    waiters = [Waiter() for _ in range(4)]
+    for since, waiter in enumerate(waiters):
+        assert push(queue, waiter, since, since + 100)
+    for _ in range(3):
+        pop(queue)
+    for waiter in waiters[:3]:
+        push_front(queue, waiter)
+    assert [pop(queue) for _ in range(4)] == waiters

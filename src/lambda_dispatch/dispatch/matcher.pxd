@@ -23,6 +23,8 @@ cdef enum:
     # ns by which a sibling's head must have waited longer than ours for a slot of ours to be left to it: waking it
     # costs some 30 us, and order across workers is promised within 50 ms.
     GIVE_WAY = 10000000
+    # ns a sibling gets to come for the slots that are left to it; some thirty times what waking it takes.
+    LEFT_FREE = 2000000
 
 
 cdef enum Standing:

@@ -263,15 +263,17 @@ cdef class Matcher:
         return self.publish(pool)
 
     # Whether a sibling's head has waited so much longer than ours that a free slot here is to be left to it.
-    # Not twice in a row: a sibling that does not take it must not keep ours waiting.
+    # What becomes free while it comes is left to it too; then ours have their turn for a while: a sibling that does not
+    # take them must not keep ours waiting.
     cdef bint _give_way(self, Pool pool, int64_t now) except -1:
         cdef int sibling
-        if now - pool.gave_way < GIVE_WAY:
+        if LEFT_FREE <= now - pool.gave_way < GIVE_WAY:
             return False
         sibling = self.board.sibling_waiting(pool.index, pool.queue.oldest() - GIVE_WAY)
         if sibling < 0:
             return False
-        pool.gave_way = now
+        if now - pool.gave_way >= GIVE_WAY:
+            pool.gave_way = now
         self.on_sibling(sibling)
         return True
 
