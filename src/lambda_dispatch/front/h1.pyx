@@ -25,6 +25,8 @@ cdef enum:
     SECOND = 1000000000
     # How long a client may take to read our last words before its connection is closed under it.
     LINGER = 2 * SECOND
+    # What a connection that has just been made gets to send its first request while everything idle is closed.
+    FIRST_REQUEST = SECOND
 
 cdef const char* PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -530,6 +532,8 @@ cdef class H1Wire(ClientWire):
 
     cdef int drain(self, bint idle) except -1:
         if idle and self.exchange is None and not self.kept_len and not self.lingering:
+            if not self.spoken and self.deadline > self.hub.now + self.door.head_timeout - FIRST_REQUEST:
+                return 0        # it has only just come: its first request is on the way
             return self.close()
         return 0
 

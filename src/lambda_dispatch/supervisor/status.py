@@ -85,7 +85,7 @@ def _processes() -> list[int]:
 def _board_of(pid: int, supervisor: bool) -> Board | None:
     """The board a process has open; with `supervisor`, only when the process is the one that made it."""
     try:
-        links = [path for path in Path(f"/proc/{pid}/fd").iterdir() if f"memfd:{b.NAME}" in os.readlink(path)]
+        links = [path for path in Path(f"/proc/{pid}/fd").iterdir() if f"memfd:{b.NAME}" in _target(path)]
         if not links:
             return None
         fd = os.open(links[0], os.O_RDONLY | os.O_CLOEXEC)
@@ -101,6 +101,14 @@ def _board_of(pid: int, supervisor: bool) -> Board | None:
         board.close()
         return board if made_by == pid else None
     return board
+
+
+def _target(link: Path) -> str:
+    """Of a descriptor of another process, which may have closed it since it was listed."""
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
 
 
 # reading it -----------------------------------------------------------------------------------------------------------

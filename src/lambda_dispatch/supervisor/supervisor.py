@@ -416,6 +416,9 @@ class Supervisor:
         if self.stopping == 1:
             self.exit_code = exit_code
             self.rolling.clear()
+            # The workers have their own: when the last of them stops listening, clients are refused instead of accepted
+            # by nobody.
+            self.listeners.close()
             log.info("stopping", exit_code=exit_code)
             deadline = now + int(self.config.drain_deadline * SECOND) + DRAIN_MARGIN
             for child in self._workers():

@@ -48,7 +48,7 @@ class Drain:
     def replaced(self) -> None:
         if not self.began:
             self._begin(self.worker.hub.clock())
-            self._stop_listening()
+            self._stop_listening(succeeded=True)
             log.info("replaced by a successor: draining")
 
     def _begin(self, now: int) -> None:
@@ -57,10 +57,10 @@ class Drain:
         self._deadline = now + int(self.worker.config.drain_deadline * SECOND)
         self.worker.begin_drain()
 
-    def _stop_listening(self) -> None:
+    def _stop_listening(self, succeeded: bool = False) -> None:
         if self._listening:
             self._listening = False
-            self.worker.stop_listening()
+            self.worker.stop_listening(succeeded)
 
     def step(self, now: int) -> None:
         """Called on every tick."""

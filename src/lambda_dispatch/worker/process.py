@@ -9,6 +9,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import uvloop
@@ -44,6 +45,15 @@ BACKLOG = 4096
 AFTER_GIVING_WAY = 0.002
 
 
+@dataclass(slots=True)
+class Listener:
+    server: asyncio.Server
+    sock: socket.socket
+    factory: Callable[[], asyncio.BaseProtocol]
+    context: ssl.SSLContext | None
+    front: bool
+
+
 class Worker:
     def __init__(self, boot: Boot, config: RouterConfig, loop: asyncio.AbstractEventLoop) -> None:
         self.boot = boot
@@ -71,7 +81,7 @@ class Worker:
         if config.access_log != "off":
             self.door.access = AccessLog(1, config.access_log == "json")
         self.drain = Drain(self)
-        self.servers: list[asyncio.Server] = []
+        self.servers: list[Listener] = []
         self.peer_server: asyncio.Server | None = None
         self.done = asyncio.Event()
         self._ticks = 0
@@ -123,9 +133,9 @@ class Worker:
         for fd in self.boot.front_tls_fds:
             await self._serve(fd, lambda: H1Wire(door, b"https"), front_tls)
         for fd in self.boot.control_fds:
-            await self._serve(fd, self._control_wire, None, keepalive=True)
+            await self._serve(fd, self._control_wire, None, control=True)
         for fd in self.boot.control_tls_fds:
-            await self._serve(fd, self._control_wire, control_tls, keepalive=True)
+            await self._serve(fd, self._control_wire, control_tls, control=True)
         if self.boot.peer_fd >= 0:
             # Not among `servers`: what has a slot here lends it to siblings until the end.
             self.peer_server = await self.loop.create_unix_server(
@@ -137,11 +147,11 @@ class Worker:
         return ControlWire(self.hub, self.matcher, self.control)
 
     async def _serve(
-        self, fd: int, factory: Callable[[], object], context: ssl.SSLContext | None, keepalive: bool = False
+        self, fd: int, make: Callable[[], object], context: ssl.SSLContext | None, control: bool = False
     ) -> None:
         sock = socket.socket(fileno=fd)
         sock.setblocking(False)
-        if keepalive:
+        if control:
             # Inherited by the connections accepted from it.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in (
@@ -151,14 +161,18 @@ class Worker:
             ):
                 if hasattr(socket, option):
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        factory = cast("Callable[[], asyncio.BaseProtocol]", make)
         server = await self.loop.create_server(
-            cast("Callable[[], asyncio.BaseProtocol]", factory),
+            factory,
             sock=sock,
             ssl=context,
             backlog=BACKLOG,
-            ssl_handshake_timeout=self.config.head_timeout if context else None,
+            ssl_handshake_timeout=self._handshake(context),
         )
-        self.servers.append(server)
+        self.servers.append(Listener(server, sock, factory, context, front=not control))
+
+    def _handshake(self, context: ssl.SSLContext | None) -> float | None:
+        return self.config.head_timeout if context else None
 
     async def run(self) -> None:
         await self.listen()
@@ -212,10 +226,38 @@ class Worker:
 
     # end --------------------------------------------------------------------------------------------------------------
 
-    def stop_listening(self) -> None:
-        for server in self.servers:
-            server.close()
-        self.servers.clear()
+    def stop_listening(self, succeeded: bool) -> None:
+        """No more clients. What the kernel has accepted for us is ours still, unless a successor has the same sockets.
+
+        Without a successor instances may come to the end: what still waits may have nobody else to go to.
+        """
+        for one in self.servers:
+            if not (one.front or succeeded):
+                continue
+            last = one.sock.dup()
+            one.server.close()
+            try:
+                while not succeeded:
+                    self._adopt(last.accept()[0], one)
+            except OSError:
+                pass  # none is left, or a descriptor for one
+            finally:
+                last.close()
+        self.servers = [one for one in self.servers if not (one.front or succeeded)]
+
+    def _adopt(self, sock: socket.socket, one: Listener) -> None:
+        sock.setblocking(False)
+        task = self.loop.create_task(self._welcome(sock, one))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    async def _welcome(self, sock: socket.socket, one: Listener) -> None:
+        try:
+            await self.loop.connect_accepted_socket(
+                one.factory, sock, ssl=one.context, ssl_handshake_timeout=self._handshake(one.context)
+            )
+        except OSError:
+            sock.close()
 
     def begin_drain(self) -> None:
         self.board.set_worker_state(self.boot.index, WORKER_DRAINING)

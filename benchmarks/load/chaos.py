@@ -1,0 +1,299 @@
+"""Processes are killed, frozen and refused under steady load; nobody but those in their hands may notice.
+
+    python -m benchmarks.load.chaos --seconds 300 --seed 1 --workers 2 [--every 5] [--log router.log]
+
+What happens when is drawn from the seed. Afterwards these must hold, or the exit code is 1:
+
+- a request that failed was in flight when something was killed, or was sent to what was frozen until that was noticed;
+- each kill costs at most what its process can have had in its hands;
+- what comes RECOVERY seconds after a kill, or later, is answered, and soon;
+- at the end the board's gauges are zero, its counters agree with what the clients counted, Lambda has no open invoke;
+- there were no more invokes than the start budget allows;
+- no process is left.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load.rig import Rig
+from benchmarks.load.steady import Outcome, SteadyLoad
+
+RECOVERY = 2.0  # seconds after which nothing of a kill may be left to see
+SLOW = 1.0  # seconds that no request of this load takes while all is well
+# A frozen instance is noticed by its silence: a PING is sent after INTERVAL, TIMEOUT is waited for its answer, and both
+# are looked at once a second.
+PING_INTERVAL, PING_TIMEOUT = 1.0, 1.0
+NOTICED = PING_INTERVAL + PING_TIMEOUT + 2.0
+# What a client does between the kill and the news of it: its next request may already be on the way.
+NEWS = 0.25
+LIMIT = 10  # requests at once per instance
+BURST, RATE = 100, 10.0  # the start budget: invokes at once, and per second
+SETTLE = 20.0  # seconds in which everything must have come to rest
+
+FLAGS = (
+    *("--max-concurrent-count", str(LIMIT), "--start-burst", str(BURST), "--start-rate", str(RATE)),
+    *("--ping-interval", str(PING_INTERVAL), "--ping-timeout", str(PING_TIMEOUT)),
+    *("--hang-timeout", "5", "--lame-duck", "1", "--drain-deadline", "10", "--min-instances", "2"),
+)
+
+
+@dataclass(slots=True)
+class Event:
+    what: str
+    at: float
+    until: float  # for what lasts, when it was over; else `at`
+    most: int  # requests that may fail by it
+    in_flight: int  # of all clients, when it happened
+    lost: list[Outcome] = field(default_factory=list)
+
+    def may_have_cost(self, outcome: Outcome) -> bool:
+        return self.most > 0 and outcome.began <= self.until + NEWS and outcome.ended >= self.at
+
+
+class Chaos:
+    def __init__(self, rig: Rig, load: SteadyLoad, seed: int, clients: int) -> None:
+        self.rig = rig
+        self.load = load
+        self.source = random.Random(seed)
+        self.clients = clients
+        self.events: list[Event] = []
+        self.actions: dict[str, tuple[int, Callable[[], Any]]] = {
+            "worker": (4, self.kill_worker),
+            "scaler": (2, self.kill_scaler),
+            "environment": (3, self.kill_environment),
+            "extension": (2, self.kill_extension),
+            "app": (2, self.kill_app),
+            "frozen environment": (2, self.freeze),
+            "throttled invokes": (1, self.throttle),
+            "failing invokes": (1, self.fail_invokes),
+        }
+
+    async def run(self, seconds: float, every: float) -> None:
+        end = time.monotonic() + seconds
+        names = list(self.actions)
+        weights = [weight for weight, _ in self.actions.values()]
+        # Each kind once, in some order, then as it comes.
+        deck = self.source.sample(names, len(names))
+        while (left := end - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, every * self.source.uniform(0.6, 1.4)))
+            if time.monotonic() >= end - RECOVERY:
+                continue
+            name = deck.pop() if deck else self.source.choices(names, weights)[0]
+            await asyncio.to_thread(self.rig.remember)
+            await self.actions[name][1]()
+
+    def note(self, what: str, most: int) -> Event:
+        now = time.monotonic()
+        event = Event(what, now, now, most, len(self.load.in_hand))
+        self.events.append(event)
+        return event
+
+    def kill(self, what: str, pid: int, most: int) -> None:
+        self.note(what, most)
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            self.events.pop()
+
+    async def kill_worker(self) -> None:
+        workers = await asyncio.to_thread(self.rig.workers)
+        if workers:
+            slot = self.source.choice(sorted(workers))
+            # What its clients wait for, and those whose next request was on the way.
+            self.kill(f"worker {slot}", workers[slot], self.clients)
+
+    async def kill_scaler(self) -> None:
+        self.kill("scaler", await asyncio.to_thread(self.rig.scaler), 0)
+
+    async def _environment(self) -> Any:
+        found = await asyncio.to_thread(self.rig.environments)
+        busy = [it for it in found if it.state == "busy"]
+        return self.source.choice(busy) if busy else None
+
+    async def kill_environment(self) -> None:
+        if it := await self._environment():
+            self.note("environment", LIMIT)
+            await asyncio.to_thread(self.rig.act, it.id, "kill")
+
+    async def kill_extension(self) -> None:
+        if it := await self._environment():
+            self.kill("extension", it.extension, LIMIT)
+
+    async def kill_app(self) -> None:
+        it = await self._environment()
+        if it and it.app:
+            self.kill("app", it.app, LIMIT)
+
+    async def freeze(self) -> None:
+        """A black hole: its connections stand, nothing comes."""
+        if it := await self._environment():
+            event = self.note("frozen environment", LIMIT)
+            await asyncio.to_thread(self.rig.act, it.id, "freeze")
+            event.until = event.at + NOTICED
+            await asyncio.sleep(NOTICED)
+            await asyncio.to_thread(self.rig.act, it.id, "thaw")
+
+    async def throttle(self) -> None:
+        await self._with_knobs("throttled invokes", throttle_rate=0.5)
+
+    async def fail_invokes(self) -> None:
+        await self._with_knobs("failing invokes", crash_rate=0.5, crash_after="uniform:0-1")
+
+    async def _with_knobs(self, what: str, **knobs: object) -> None:
+        # A failing invoke is a killed environment with all it holds; so are those that the kills below bring about.
+        event = self.note(what, 0 if "throttle_rate" in knobs else 8 * LIMIT)
+        await asyncio.to_thread(self.rig.turn, **knobs)
+        if it := await self._environment():
+            await asyncio.to_thread(self.rig.act, it.id, "kill")
+            event.most += LIMIT
+        await asyncio.sleep(2.0)
+        await asyncio.to_thread(self.rig.turn, **dict.fromkeys(knobs, 0))
+        event.until = time.monotonic() + (1.0 if "crash_rate" in knobs else 0.0)
+
+
+@dataclass(slots=True)
+class Verdict:
+    problems: list[str]
+    lines: list[str]
+
+
+def judge(chaos: Chaos) -> Verdict:
+    """What the outcomes say about the events."""
+    problems, lines = [], []
+    for outcome in chaos.load.failures():
+        causes = [event for event in chaos.events if event.may_have_cost(outcome)]
+        if not causes:
+            at = outcome.began - chaos.events[0].at if chaos.events else 0.0
+            problems.append(f"failed with no cause: {outcome.problem} after {outcome.took:.3f} s, {at:.2f} s into it")
+        else:
+            causes[-1].lost.append(outcome)
+    starts = [event.at for event in chaos.events[1:]] + [float("inf")]
+    for event, following in zip(chaos.events, starts, strict=True):
+        slow = [
+            outcome
+            for outcome in chaos.load.outcomes
+            if outcome.took > SLOW and not outcome.problem and outcome.began < following and event.at <= outcome.ended
+        ]
+        took = max((outcome.ended - event.until for outcome in (*slow, *event.lost)), default=0.0)
+        what = Counter(outcome.problem for outcome in event.lost)
+        lines.append(
+            f"{event.at - chaos.events[0].at:7.1f} s  {event.what:20} in flight {event.in_flight:3}  "
+            f"lost {len(event.lost):3}  recovered in {max(0.0, took):.2f} s  "
+            + ", ".join(f"{count} x {problem}" for problem, count in what.items())
+        )
+        if len(event.lost) > event.most:
+            problems.append(f"{event.what}: {len(event.lost)} requests lost, at most {event.most} were in its hands")
+        if took > RECOVERY:
+            problems.append(f"{event.what}: recovered after {took:.2f} s")
+    return Verdict(problems, lines)
+
+
+async def at_rest(rig: Rig) -> list[str]:
+    """Waits until nothing moves any more; what is not as it should be."""
+    end = time.monotonic() + SETTLE
+    while True:
+        problems = await asyncio.to_thread(_restless, rig)
+        if not problems or time.monotonic() > end:
+            return problems
+        await asyncio.sleep(0.25)
+
+
+def _restless(rig: Rig) -> list[str]:
+    seen = rig.snapshot()
+    gauges = {f"worker {w['slot']} {name}": w[name] for w in seen["workers"] for name in ("queued", "running")}
+    gauges |= {f"worker {w['slot']} connections": w["connections"] for w in seen["workers"]}
+    for pool in seen["pools"]:
+        gauges |= {f"pool {pool['pool']} {name}": pool[name] for name in ("queued", "in_flight")}
+    for it in seen["instances"]:
+        gauges[f"instance {it['id']} in_flight"] = it["in_flight"]
+    # The floor's instances come and go; each that the router knows is an invoke that Lambda has open.
+    living = sum(it["state"] in ("starting", "open", "draining") for it in seen["instances"])
+    busy = sum(it["state"] != "idle" for it in rig.lambda_status()["environments"])
+    problems = [f"{name} is {value}, not 0" for name, value in gauges.items() if value]
+    if living != busy:
+        problems.append(f"{living} instances on the board, {busy} environments at work")
+    return problems
+
+
+def books(seen: dict[str, Any], load: SteadyLoad) -> list[str]:
+    """The board's counters beside what clients counted."""
+    totals = seen["totals"]
+    answered = load.answered
+    failed = len(load.failures())
+    problems = []
+    if not answered <= totals["status_2xx"] <= answered + failed:
+        problems.append(
+            f"the board counted {totals['status_2xx']} answers 2xx, the clients {answered} (+{failed} lost)"
+        )
+    refused = sum(outcome.status >= 500 for outcome in load.outcomes)
+    if totals["status_5xx"] < refused:
+        problems.append(f"the board counted {totals['status_5xx']} answers 5xx, the clients {refused}")
+    return problems
+
+
+async def run(rig: Rig, seconds: float, every: float, seed: int, clients: int, per_second: float) -> Verdict:
+    began = time.monotonic()
+    async with SteadyLoad(rig.port, clients, per_second, seed) as load:
+        chaos = Chaos(rig, load, seed, clients)
+        while load.answered < clients and time.monotonic() < began + 30:  # noqa: ASYNC110 - the load warms up
+            await asyncio.sleep(0.05)
+        began_chaos = time.monotonic()
+        await chaos.run(seconds, every)
+    verdict = judge(chaos)
+    cold = [outcome for outcome in load.failures() if outcome.ended < began_chaos]
+    verdict.problems += [f"failed before anything happened: {outcome.problem}" for outcome in cold]
+    verdict.problems += await at_rest(rig)
+    seen = await asyncio.to_thread(rig.snapshot)
+    verdict.problems += books(seen, load)
+    invokes = (await asyncio.to_thread(rig.statistics))["invokes"]
+    budget = BURST + RATE * (time.monotonic() - began)
+    if invokes > budget:
+        verdict.problems.append(f"{invokes} invokes; the budget was {budget:.0f}")
+    times = sorted(outcome.took for outcome in load.outcomes if outcome.status == 200)
+    verdict.lines += [
+        f"{len(load.outcomes)} requests in {time.monotonic() - began:.0f} s, {load.answered} answered, "
+        f"{len(load.failures())} lost in {len(chaos.events)} events; p50 {times[len(times) // 2] * 1000:.0f} ms, "
+        f"p99 {times[len(times) * 99 // 100] * 1000:.0f} ms, worst {times[-1] * 1000:.0f} ms",
+        f"{invokes} invokes of {budget:.0f} in the budget; resends {seen['totals']['resends']}, "
+        f"through siblings {seen['totals']['dispatched_sibling']}",
+    ]
+    return verdict
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--every", type=float, default=6.0, help="seconds between two events, on average")
+    parser.add_argument("--clients", type=int, default=20)
+    parser.add_argument("--per-second", type=float, default=8.0, help="requests of each client")
+    parser.add_argument("--log", type=Path, help="keep the log of router and Lambda here")
+    options = parser.parse_args()
+    with Rig(options.workers, flags=FLAGS) as rig:
+        verdict = asyncio.run(
+            run(rig, options.seconds, options.every, options.seed, options.clients, options.per_second)
+        )
+        verdict.problems += [f"process {pid} is left" for pid in rig.close()]
+        if options.log:
+            shutil.copy(rig.log_file, options.log)
+    print("\n".join(verdict.lines))
+    for problem in verdict.problems:
+        print(f"PROBLEM: {problem}")
+    print("failed" if verdict.problems else "all as it should be")
+    return 1 if verdict.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
