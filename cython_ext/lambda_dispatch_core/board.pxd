@@ -45,8 +45,9 @@ cdef class Board(BoardMap):
     # The worker other than this one, ready or draining, that holds most free channels of the instance; -1 none.
     cpdef int holder(self, int slot) noexcept
     # A worker other than this one that holds a free channel of any open, not full instance of the pool; -1 none.
-    # Prefers the instance with the least in flight. For the sibling hop; one scan of the pool's instances.
-    cpdef int sibling_with_slot(self, int pool) noexcept
+    # Prefers the instance with the least in flight; a draining one before its goaway_at is the last resort. For the
+    # sibling hop; one scan of the pool's instances.
+    cpdef int sibling_with_slot(self, int pool, int64_t now) noexcept
     # The worker other than this one whose request of the pool has waited longest, since before `since`; -1 none.
     cpdef int sibling_waiting(self, int pool, int64_t since) noexcept
 

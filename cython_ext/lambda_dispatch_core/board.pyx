@@ -169,14 +169,20 @@ cdef class Board(BoardMap):
                     most = free
         return best
 
-    cpdef int sibling_with_slot(self, int pool) noexcept:
-        cdef int slot, worker, best = -1
+    cpdef int sibling_with_slot(self, int pool, int64_t now) noexcept:
+        cdef int slot, worker, state, best = -1, resort = -1
         cdef int16_t busy, least = NOT_USABLE
         cdef int high = <int> getu32(&self.header.instances_high)
         for slot in range(high):
-            if self.slots[slot].pool != <uint32_t> pool or getu64(&self.slots[slot].life) & 0xFF != INSTANCE_OPEN:
+            if self.slots[slot].pool != <uint32_t> pool:
                 continue
+            state = <int> (getu64(&self.slots[slot].life) & 0xFF)
             busy = get16(&self.in_flight[slot])
+            if (state == INSTANCE_DRAINING and resort < 0 and now < get64(&self.slots[slot].goaway_at)
+                    and busy < self.limits[slot]):
+                resort = self.holder(slot)
+            if state != INSTANCE_OPEN:
+                continue
             if busy < least and busy < self.limits[slot]:
                 worker = self.holder(slot)
                 if worker >= 0:
@@ -184,7 +190,7 @@ cdef class Board(BoardMap):
                     least = busy
                     if busy == 0:
                         break
-        return best
+        return best if best >= 0 else resort
 
     cpdef int sibling_waiting(self, int pool, int64_t since) noexcept:
         cdef int worker, best = -1

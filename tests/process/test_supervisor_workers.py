@@ -20,21 +20,26 @@ LIFE = 900 * 1_000_000_000
 
 
 class Instance:
-    """An instance the test put on the board; when its connection is lost or told to go, it dials again."""
+    """An instance the test put on the board. It dials again when its connection is lost; told to go, it is replaced."""
 
     def __init__(self, router: Router, board: Board, handler: Handler, limit: int, channels: int) -> None:
-        key = uuid.uuid4()
-        now = time.monotonic_ns()
-        place = board.allocate_instance(0, key.bytes, limit, now, now + LIFE)
-        assert place is not None
-        self.place = place
-        self.id = str(key)
+        self.board = board
+        self.limit = limit
+        self._begin()
         self.port = router.ports["control_http"]
         self.handler = handler
         self.channels = channels
         self.peers: list[InstancePeer] = []
         self.task = asyncio.get_running_loop().create_task(self._stay())
         self.open = asyncio.Event()
+
+    def _begin(self) -> None:
+        key = uuid.uuid4()
+        now = time.monotonic_ns()
+        place = self.board.allocate_instance(0, key.bytes, self.limit, now, now + LIFE)
+        assert place is not None
+        self.place = place
+        self.id = str(key)
 
     async def _stay(self) -> None:
         while True:
@@ -51,6 +56,9 @@ class Instance:
             if peer.told_to_go.is_set():
                 await until(lambda p=peer: p.in_flight == 0, "what is in flight to finish")  # type: ignore[misc]
             await peer.leave()
+            if peer.told_to_go.is_set():
+                self.board.close_instance(*self.place, time.monotonic_ns())
+                self._begin()
 
     async def end(self) -> None:
         self.task.cancel()
@@ -177,7 +185,7 @@ def test_rolling_restarts_lose_no_request() -> None:
 
 async def _rolling(times: int) -> None:
     # A kept connection is told with its next answer; all of these have one within the lame duck's time.
-    with Router(workers=2, real=True, lame_duck=1.0, drain_deadline=10.0) as router:
+    with Router(workers=2, real=True, lame_duck=1.0, drain_deadline=4.0) as router:
         async with instances(router, 4), Load(router.ports["http"]) as load:
             await load.more(50)
             for _ in range(times):

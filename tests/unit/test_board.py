@@ -297,16 +297,31 @@ def test_only_an_open_instance_takes_requests(board: Board, first: Board) -> Non
 
 def test_a_sibling_with_a_free_channel_of_the_pool_is_found(board: Board, first: Board, second: Board) -> None:
     here, there = instance(board, pool=1, limit=1), instance(board, pool=1, limit=1)
-    assert first.sibling_with_slot(1) == -1
+    assert first.sibling_with_slot(1, 0) == -1
     second.park(*here)
     second.park(*there)
-    assert first.sibling_with_slot(1) == 1
-    assert first.sibling_with_slot(0) == -1
-    assert second.sibling_with_slot(1) == -1
+    assert first.sibling_with_slot(1, 0) == 1
+    assert first.sibling_with_slot(0, 0) == -1
+    assert second.sibling_with_slot(1, 0) == -1
     assert first.holder(here[0]) == 1
     second.reserve(*here)
     second.reserve(*there)
-    assert first.sibling_with_slot(1) == -1
+    assert first.sibling_with_slot(1, 0) == -1
+
+
+def test_a_sibling_lends_a_draining_instance_as_a_last_resort_until_its_go_away(
+    board: Board, first: Board, second: Board
+) -> None:
+    here, there = instance(board, limit=1), instance(board, limit=1)
+    second.park(*here)
+    board.begin_drain(*here, 100)
+    assert first.sibling_with_slot(0, 99) == 1
+    assert first.sibling_with_slot(0, 100) == -1
+    second.park(*there)
+    assert first.sibling_with_slot(0, 100) == 1
+    second.reserve_last_resort(*here, 99)
+    second.reserve(*there)
+    assert first.sibling_with_slot(0, 99) == -1
 
 
 def test_a_sibling_that_is_gone_holds_nothing(board: Board, first: Board, second: Board) -> None:

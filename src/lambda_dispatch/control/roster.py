@@ -201,6 +201,22 @@ class Control:
         self._closing = still
         self.matcher.serve_all(now)
 
+    def hand_over(self, until: int) -> None:
+        """The worker is replaced: its instances are to be, too, and may serve as a last resort until they are.
+
+        Instances end when one of their connections does. Marked early, they are replaced by the scaler before they go.
+        """
+        marked = False
+        for instance in self.matcher.instances.values():
+            marked |= self.board.begin_drain(instance.slot, instance.generation, until)
+        if marked:
+            self.ring_scaler()
+            self.look()
+
+    def serves(self) -> bool:
+        """Whether an instance of this worker may be given requests."""
+        return any(not instance.retired for instance in self.matcher.instances.values())
+
     def retire_all(self) -> None:
         """Go-away on everything that is parked: the worker ends."""
         self.ending = True

@@ -33,7 +33,7 @@ cdef class Peers(Lender):
         self._dial = dial
 
     cdef Slot borrow(self, Pool pool):
-        cdef int worker = self.matcher.board.sibling_with_slot(pool.index)
+        cdef int worker = self.matcher.board.sibling_with_slot(pool.index, self.hub.now)
         cdef PeerWire wire
         cdef PeerSlot slot
         cdef FieldList head

@@ -394,7 +394,8 @@ cdef class H1Wire(ClientWire):
         self.owed = 0
         if self.closing or self.lingering:
             return 0
-        if not self.keep_alive or self.door.draining:
+        # What the answer's head said holds: a drain that began since closes the connection when it is idle at its end.
+        if not self.keep_alive:
             if self.body_open or self.kept_len:
                 return self.linger()
             return self.close()

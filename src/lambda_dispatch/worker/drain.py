@@ -5,10 +5,13 @@
                             is accepted and idle connections close; what is in hand finishes, within `drain_deadline`
                             of the signal.
     replaced (SIGUSR2)      a successor accepts from the same sockets already: this one stops at once, and gives kept
-                            connections the same time to come to an end of their own.
+                            connections the same time to come to an end of their own. Its instances are marked as
+                            draining: the scaler replaces them first, and meanwhile all workers use them as a last
+                            resort, at most for HAND_OVER.
     terminated again        no lame duck, and what is in hand gets HURRY.
 
-Last, parked channels get go-away, so that instances move on, and the process ends when they have left.
+A worker that is terminated lends its slots for as long as a sibling has clients. Last, parked channels get go-away, so
+that instances move on, and the process ends when they have left.
 """
 
 from __future__ import annotations
@@ -16,14 +19,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lambda_dispatch.telemetry import log
+from lambda_dispatch_core.board import WORKER_DRAINING, WORKER_READY
 
 if TYPE_CHECKING:
     from lambda_dispatch.worker.process import Worker
 
 SECOND = 1_000_000_000
+SERVING = (WORKER_READY, WORKER_DRAINING)
 HURRY = 1 * SECOND
 # What instances get to read their go-away and close.
 LEAVE = 2 * SECOND
+# What the scaler gets to replace the instances of a worker that is replaced: a slow cold start. Never more than half of
+# the drain deadline, so that what the instances have in hand then can still finish.
+HAND_OVER = 10 * SECOND
 
 
 class Drain:
@@ -34,6 +42,7 @@ class Drain:
         self._deadline = 0
         self._listening = True
         self._leaving_since = 0
+        self._hand_over_until = 0
 
     def terminate(self) -> None:
         now = self.worker.hub.clock()
@@ -49,6 +58,9 @@ class Drain:
         if not self.began:
             self._begin(self.worker.hub.clock())
             self._stop_listening(succeeded=True)
+            allowed = int(self.worker.config.drain_deadline * SECOND) // 2
+            self._hand_over_until = self.worker.hub.clock() + min(HAND_OVER, allowed)
+            self.worker.control.hand_over(self._hand_over_until)
             log.info("replaced by a successor: draining")
 
     def _begin(self, now: int) -> None:
@@ -77,6 +89,20 @@ class Drain:
         if now >= self._deadline and worker.door.wires:
             log.warning("drain deadline passed", connections=len(worker.door.wires))
             worker.door.cut_all()
-        if not self._listening and not worker.door.wires and worker.matcher.running == 0:
+        if self._hand_over_until:
+            # Also those that have opened since.
+            worker.control.hand_over(self._hand_over_until)
+        if now >= self._deadline or not (self._listening or worker.door.wires or self._lends()):
             self._leaving_since = now
             worker.control.retire_all()
+
+    def _lends(self) -> bool:
+        """Whether others still need the slots of this worker."""
+        worker = self.worker
+        if worker.matcher.running:
+            return True
+        if self._hand_over_until:
+            return worker.control.serves()
+        board, me = worker.board, worker.boot.index
+        siblings = (it.slot for it in board.list_workers() if it.slot != me and it.state in SERVING)
+        return bool(worker.matcher.instances) and any(board.worker_numbers(slot)["connections"] for slot in siblings)
