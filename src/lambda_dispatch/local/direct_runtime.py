@@ -20,7 +20,7 @@ from typing import Any
 import httptools
 
 HEALTH_PATH = "/health"
-HEALTH_EVERY = 0.01  # seconds
+HEALTH_EVERY = 0.05  # seconds; a hundred of these beside each other must not eat the machine
 APP_TIMEOUT = 900.0  # seconds; Lambda's own time-out comes first
 RESPONSE_LIMIT = 6 * 1024 * 1024
 READ_SIZE = 256 * 1024
