@@ -1,4 +1,4 @@
-from lambda_dispatch_core.h2_session import H2Events
+from lambda_dispatch_core.h2_ledger import H2Events
 
 class Parking(H2Events): ...
 

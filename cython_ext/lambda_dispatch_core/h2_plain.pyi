@@ -1,7 +1,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from lambda_dispatch_core.h2_session import H2Events, H2Session
+from lambda_dispatch_core.h2_ledger import H2Events
+from lambda_dispatch_core.h2_session import H2Session
 
 _Event = tuple[Any, ...]
 _Pairs = list[tuple[bytes, bytes]]

@@ -3,8 +3,9 @@
     receive ── _read ── _frame_begins ┬─ _data_begins, _deliver                     DATA, as its bytes come
                                       └─ _frame_ends ┬─ _headers ── _block_ends     HEADERS and CONTINUATION
                                                      └─ one method each             every other type
-    send_data ┬─ _send_frame                                                        credit: straight into `out`
-              └─ the stream's backlog, then _serve                                  none: when it comes, in turn
+
+Here is what reads and decides; what follows from it is inherited: streams, credit and ends from h2_ledger, all that is
+sent on streams from h2_sender.
 
 An event may reset any stream, end the session, or send. So after each event nothing is taken for granted: a stream's
 state is looked at again, `_dead` is asked, and a stream whose own event is on the stack is let go of only when the
@@ -12,39 +13,32 @@ event has returned (BUSY).
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memmove
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp, memcpy
 
-from lambda_dispatch_core.buffer cimport OutBuffer
-from lambda_dispatch_core.fields cimport T_METHOD, T_STATUS, Field, FieldList
-from lambda_dispatch_core.h2_flow cimport (
-    FIRST_WINDOW, WINDOW_MAX, backlog_add, backlog_drop, backlog_take, grow, worth_a_frame
-)
+from lambda_dispatch_core.fields cimport FieldList
+from lambda_dispatch_core.h2_flow cimport FIRST_WINDOW, WINDOW_MAX, grow
 from lambda_dispatch_core.h2_frame cimport (
     ACK, CONTINUATION_FRAME, DATA_FRAME, END_HEADERS, END_STREAM, FRAME_HEAD, GOAWAY_FRAME, HEADERS_FRAME,
-    LARGEST_MAX_FRAME, PADDED, PING_FRAME, PRIORITY_FRAME, PUSH_PROMISE_FRAME, RST_STREAM_FRAME, SENT_FRAME,
-    SETTING_BYTES, SETTING_ENABLE_PUSH, SETTING_HEADER_TABLE_SIZE, SETTING_INITIAL_WINDOW_SIZE,
-    SETTING_MAX_CONCURRENT_STREAMS, SETTING_MAX_FRAME_SIZE, SETTING_MAX_HEADER_LIST_SIZE, SETTINGS_FRAME,
-    SMALLEST_MAX_FRAME, STREAM_ID_BITS, WINDOW_UPDATE_FRAME, WITH_PRIORITY, read_frame_head, read_u16, read_u32,
-    read_u64, write_frame_head, write_setting, write_u32, write_u64
+    LARGEST_MAX_FRAME, PADDED, PING_FRAME, PRIORITY_FRAME, PUSH_PROMISE_FRAME, RST_STREAM_FRAME, SETTING_BYTES,
+    SETTING_ENABLE_PUSH, SETTING_HEADER_TABLE_SIZE, SETTING_INITIAL_WINDOW_SIZE, SETTING_MAX_CONCURRENT_STREAMS,
+    SETTING_MAX_FRAME_SIZE, SETTINGS_FRAME, SMALLEST_MAX_FRAME, STREAM_ID_BITS, WINDOW_UPDATE_FRAME, WITH_PRIORITY,
+    read_frame_head, read_u16, read_u32, read_u64, write_frame_head
 )
 from lambda_dispatch_core.h2_head cimport (
     HeadFacts, check_request, check_response, check_trailers, head_fault
 )
+from lambda_dispatch_core.h2_ledger cimport BUSY, HEAD_IN, HEAD_OUT, MAX_STREAM_ID, NO_HEAD_YET, SWALLOW, UNDECLARED
 from lambda_dispatch_core.h2_stream cimport (
-    CLOSED, DROP, IDLE, NOTHING, PROTOCOL_ERROR_ALL, RECV_DATA, RECV_END, RECV_HEAD, RECV_RESET, RECV_WINDOW, RESET,
-    SEND_END, SEND_RESET, STREAM_CLOSED_ALL, STREAM_CLOSED_STREAM, OPEN, after, is_over, may_receive, may_send,
-    slots_find, slots_put, slots_remove
+    CLOSED, DROP, IDLE, RECV_DATA, RECV_HEAD, RECV_RESET, RECV_WINDOW, STREAM_CLOSED_ALL, STREAM_CLOSED_STREAM, after,
+    is_over, may_receive
 )
-from lambda_dispatch_core.hpack cimport HPACK_ERROR, HPACK_OK, HPACK_TOO_LARGE, new_decoder, new_encoder
+from lambda_dispatch_core.hpack cimport HPACK_ERROR, HPACK_OK, HPACK_TOO_LARGE, new_decoder
 from lambda_dispatch_core.limits cimport (
-    BYTES_PER_CONTROL, CONNECTION_WINDOW, CONTROL_BUDGET, CONTROL_PER_DATA_SENT, CONTROL_PER_READ,
-    CONTROL_PER_REQUEST, ENDS_REMEMBERED, HEADER_TABLE, MAX_CONTINUATIONS, MAX_FIELDS, MAX_FRAME, MAX_HEADER_BLOCK,
-    MAX_HEADER_LIST, MAX_STREAMS, REPLY_BACKLOG, RESETS_REMEMBERED, RESET_BUDGET, SETTINGS_BYTES_PER_COST,
-    SETTINGS_COST, STREAM_WINDOW, USEFUL_DATA
+    CONNECTION_WINDOW, CONTROL_BUDGET, CONTROL_PER_READ, CONTROL_PER_REQUEST, HEADER_TABLE, MAX_CONTINUATIONS,
+    MAX_FIELDS, MAX_FRAME, MAX_HEADER_BLOCK, MAX_HEADER_LIST, MAX_STREAMS, SETTINGS_BYTES_PER_COST, SETTINGS_COST,
+    STREAM_WINDOW
 )
 
 cdef enum Reading:
@@ -55,19 +49,9 @@ cdef enum Reading:
     READ_SKIP = 4           # padding, or a payload nobody wants
     READ_PREFACE = 5        # the client's first 24 bytes
 
-cdef enum Mark:
-    HEAD_IN = 1             # the request or final response head has come: the next HEADERS are trailers
-    HEAD_OUT = 2            # our final response head is out: a reset by the peer is no rapid reset any more
-    END_WAITS = 4           # END_STREAM follows the pending bytes
-    SWALLOW = 8             # the head was too large: the body is nobody's
-    BUSY = 16               # an event of this stream is on the stack
-
 cdef enum:
     PREFACE = 24                # bytes of the client's preface
     PAYLOAD_KEPT = 1024         # bytes of a buffer for cut-off payloads that may stay when it is not in use
-    UNDECLARED = -1             # content_left: nothing to compare with
-    NO_HEAD_YET = -2            # content_left: the head will say
-    MAX_STREAM_ID = 0x7FFFFFFF
 
 cdef const char* PREFACE_BYTES = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -90,67 +74,16 @@ cdef H2Session new_session(bint client, const H2Limits* limits):
 
 
 @cython.final
-@cython.freelist(256)
-@cython.no_gc
-cdef class H2Stream:
-
-    def __dealloc__(self):
-        backlog_drop(&self._backlog)
-
-
-cdef class H2Events:
-
-    cdef int on_head(self, H2Stream stream, FieldList head, bint end) except -1:
-        return 0
-
-    cdef int on_informational(self, H2Stream stream, FieldList head) except -1:
-        return 0
-
-    cdef int on_data(self, H2Stream stream, const uint8_t* p, Py_ssize_t n, bint end) except -1:
-        return 0
-
-    cdef int on_trailers(self, H2Stream stream, FieldList trailers) except -1:
-        return 0
-
-    cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
-        return 0
-
-    cdef int on_head_too_large(self, H2Stream stream, bint end) except -1:
-        return stream.session.reset(stream, ENHANCE_YOUR_CALM)
-
-    cdef int on_drained(self, H2Stream stream) except -1:
-        return 0
-
-    cdef int on_goaway(self, uint32_t last_id, uint32_t code) except -1:
-        return 0
-
-    cdef int on_ping_ack(self, uint64_t opaque) except -1:
-        return 0
-
-    cdef int on_settings(self) except -1:
-        return 0
-
-
-cdef object by_id(H2Stream stream):
-    return stream.id
-
-
-@cython.final
-cdef class H2Session:
+cdef class H2Session(H2Sender):
 
     def __cinit__(self):
-        self.out = OutBuffer.__new__(OutBuffer)
         self._fields = FieldList.__new__(FieldList)
 
     def __dealloc__(self):
         free(self._payload)
         free(self._block)
-        free(self._resets)
-        free(self._slots.at)
 
     cdef int _start(self, bint client, const H2Limits* limits) except -1:
-        cdef uint8_t* p
-        cdef uint8_t* at
         if not SMALLEST_MAX_FRAME <= limits.max_frame_size <= LARGEST_MAX_FRAME:
             raise ValueError(f"max_frame_size {limits.max_frame_size} is not within 16384 .. 16777215")
         if limits.initial_window > <uint32_t> WINDOW_MAX or limits.connection_window > <uint32_t> WINDOW_MAX:
@@ -158,43 +91,14 @@ cdef class H2Session:
         self.client = client
         self.limits = limits[0]
         self.decoder = new_decoder(limits.header_table_size, limits.max_header_list, limits.max_fields)
-        self.encoder = new_encoder()
-        self.share_connection_credit = True
-        self.peer_max_streams = MAX_STREAM_ID
         self._mode = READ_HEAD if client else READ_PREFACE
-        self._next_id = 1
-        self._last_accepted = -1
-        self._head_at = -1
-        self._head_void = -1
-        self._send_window = FIRST_WINDOW
-        self._peer_initial = FIRST_WINDOW
         self._recv_window = max(<int64_t> limits.connection_window, FIRST_WINDOW)
         # Until it has acknowledged our SETTINGS the peer may go by the default (RFC 9113 6.9.3).
         self._our_initial = max(<int64_t> limits.initial_window, FIRST_WINDOW)
-        self._control = CONTROL_BUDGET
-        self._reset_budget = RESET_BUDGET
-        p = self.out.reserve(PREFACE + FRAME_HEAD + 6 * SETTING_BYTES)
-        at = p
         if client:
-            memcpy(at, PREFACE_BYTES, PREFACE)
-            at += PREFACE
-        p = at
-        at += FRAME_HEAD
-        write_setting(at, SETTING_HEADER_TABLE_SIZE, limits.header_table_size)
-        at += SETTING_BYTES
-        if client:
-            write_setting(at, SETTING_ENABLE_PUSH, 0)
-        else:
-            write_setting(at, SETTING_MAX_CONCURRENT_STREAMS, limits.max_concurrent_streams)
-        at += SETTING_BYTES
-        write_setting(at, SETTING_INITIAL_WINDOW_SIZE, limits.initial_window)
-        at += SETTING_BYTES
-        write_setting(at, SETTING_MAX_FRAME_SIZE, limits.max_frame_size)
-        at += SETTING_BYTES
-        write_setting(at, SETTING_MAX_HEADER_LIST_SIZE, limits.max_header_list)
-        at += SETTING_BYTES
-        write_frame_head(p, at - p - FRAME_HEAD, SETTINGS_FRAME, 0, 0)
-        self.out.length += at - self.out.data
+            memcpy(self.out.reserve(PREFACE), PREFACE_BYTES, PREFACE)
+            self.out.length += PREFACE
+        self._write_settings()
         if self._recv_window > FIRST_WINDOW:
             self._write_window(0, self._recv_window - FIRST_WINDOW)
         return 0
@@ -675,40 +579,6 @@ cdef class H2Session:
         self._reply(FRAME_HEAD)
         return 0 if self._dead else self.events.on_settings()
 
-    # Every stream's sending window moves by the difference (RFC 9113 6.9.2). False when one would overflow.
-    cdef bint _initial_window(self, uint32_t size) except -1:
-        cdef int64_t by = <int64_t> size - self._peer_initial
-        cdef H2Stream stream
-        cdef uint32_t i
-        if by == 0:
-            return True
-        self._peer_initial = size
-        for i in range(self._slots.mask + 1 if self._slots.count else 0):
-            if self._slots.at[i].id == 0:
-                continue
-            stream = <H2Stream> self._slots.at[i].stream
-            if not grow(&stream.send_window, by):
-                return False
-            if stream.send_window <= 0:
-                self._leave(stream)
-            elif stream.pending:
-                self._enter(stream)
-        return True
-
-    # The peer knows our SETTINGS now: windows were the default's size where ours is smaller, and are ours from now on.
-    cdef int _our_window_holds(self) except -1:
-        cdef int64_t by = <int64_t> self.limits.initial_window - self._our_initial
-        cdef H2Stream stream
-        cdef uint32_t i
-        if by == 0:
-            return 0
-        self._our_initial += by
-        for i in range(self._slots.mask + 1 if self._slots.count else 0):
-            if self._slots.at[i].id:
-                stream = <H2Stream> self._slots.at[i].stream
-                stream.recv_window += by
-        return 0
-
     cdef int _window_update(self, const uint8_t* p) except -1:
         cdef uint32_t credit = read_u32(p) & STREAM_ID_BITS
         cdef H2Stream stream
@@ -753,512 +623,3 @@ cdef class H2Session:
                     stream.state = CLOSED
                     self._tell_reset(stream, REFUSED_STREAM, True, True)
         return 0 if self._dead else self.events.on_goaway(last_id, code)
-
-    # A frame on a stream that is not open: never opened, or over.
-    cdef int _late(self, uint32_t id, uint8_t what) except -1:
-        cdef uint8_t verdict = after(self._forgotten(id), what)
-        if verdict == PROTOCOL_ERROR_ALL:
-            return self.fail(PROTOCOL_ERROR, "a frame on a stream that was never opened")
-        if verdict == STREAM_CLOSED_ALL:
-            return self.fail(STREAM_CLOSED, "a frame on a closed stream")
-        return 0
-
-    cdef uint8_t _forgotten(self, uint32_t id) noexcept:
-        cdef int i
-        if not id & 1 or (id >= self._next_id if self.client else id > self.last_peer_id):
-            return IDLE
-        if self._resets != NULL:
-            for i in range(RESETS_REMEMBERED):
-                if self._resets[i] == id:
-                    return RESET
-        return CLOSED
-
-    cdef bint _ended_lately(self, uint32_t id) noexcept:
-        cdef int i
-        for i in range(ENDS_REMEMBERED):
-            if self._ends[i] == id:
-                return True
-        return False
-
-    # Streams ----------------------------------------------------------------------------------------------------------
-
-    cdef H2Stream find(self, uint32_t id):
-        cdef void* found = slots_find(&self._slots, id)
-        return None if found == NULL else <H2Stream> found
-
-    cdef list streams(self):
-        cdef list every = []
-        cdef uint32_t i
-        for i in range(self._slots.mask + 1 if self._slots.count else 0):
-            if self._slots.at[i].id:
-                every.append(<H2Stream> self._slots.at[i].stream)
-        every.sort(key=by_id)
-        return every
-
-    cdef H2Stream _add(self, uint32_t id):
-        cdef H2Stream stream = H2Stream.__new__(H2Stream)
-        stream.id = id
-        stream.state = OPEN
-        stream.send_window = self._peer_initial
-        stream.recv_window = self._our_initial
-        stream.session = self
-        if slots_put(&self._slots, id, <void*> stream) < 0:
-            raise MemoryError()
-        Py_INCREF(stream)
-        self.open_streams += 1
-        return stream
-
-    # The peer's side of the stream ends.
-    cdef int _tell_end(self, H2Stream stream) except -1:
-        stream.state = after(stream.state, RECV_END)
-        return self._ended(stream) if stream.state == CLOSED else 0
-
-    # Both sides have ended in order.
-    cdef int _ended(self, H2Stream stream) except -1:
-        if self._reset_budget < RESET_BUDGET:
-            self._reset_budget += 1
-        return self._over(stream)
-
-    # A stream is over: it is let go of, unless one of its own events is on the stack, which then does that.
-    cdef int _over(self, H2Stream stream) except -1:
-        cdef int64_t owed = stream._owed
-        if stream._marks & BUSY or stream.session is None:
-            return 0
-        self._leave(stream)
-        slots_remove(&self._slots, stream.id)
-        self.open_streams -= 1
-        if stream.state == CLOSED:
-            self._ends[self._ends_at] = stream.id
-            self._ends_at = (self._ends_at + 1) % ENDS_REMEMBERED
-        backlog_drop(&stream._backlog)
-        stream.pending = 0
-        stream._trailers = None
-        stream._owed = 0
-        stream.owner = None
-        stream.session = None
-        Py_DECREF(stream)
-        if owed and not self.share_connection_credit:
-            return self._credit_connection(owed)
-        return 0
-
-    # The peer did something wrong on one stream.
-    cdef int _fault(self, H2Stream stream, uint32_t code, str reason) except -1:
-        self.stream_fault = reason
-        self._charge_reset()
-        if self._dead or is_over(stream.state):
-            return 0
-        stream.state = after(stream.state, SEND_RESET)
-        self._write_reset(stream.id, code)
-        if stream.state == RESET:
-            self._remember_reset(stream.id)
-        return self._tell_reset(stream, code, False, False)
-
-    # RST_STREAM for a stream that never came to be.
-    cdef int _refuse(self, uint32_t id, uint32_t code) except -1:
-        if self._dead:
-            return 0
-        self._remember_reset(id)
-        return self._write_reset(id, code)
-
-    cdef int _remember_reset(self, uint32_t id) except -1:
-        if self._resets == NULL:
-            self._resets = <uint32_t*> calloc(RESETS_REMEMBERED, sizeof(uint32_t))
-            if self._resets == NULL:
-                raise MemoryError()
-        self._resets[self._resets_at] = id
-        self._resets_at = (self._resets_at + 1) % RESETS_REMEMBERED
-        return 0
-
-    # The last event of a stream whose state says already that it is over.
-    cdef int _tell_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
-        cdef uint8_t was = stream._marks & BUSY
-        stream._marks |= BUSY
-        self._leave(stream)
-        self.events.on_reset(stream, code, by_peer, refused)
-        if not was:
-            stream._marks &= ~BUSY
-            self._over(stream)
-        return 0
-
-    # Budgets and small frames -----------------------------------------------------------------------------------------
-
-    cdef int _charge(self, int cost) except -1:
-        self._control -= cost
-        if self._control < 0:
-            return self.fail(ENHANCE_YOUR_CALM, "too many frames that carry nothing")
-        return 0
-
-    cdef int _charge_reset(self) except -1:
-        self._reset_budget -= 1
-        if self._reset_budget < 0:
-            return self.fail(ENHANCE_YOUR_CALM, "too many streams reset before they were answered")
-        return 0
-
-    # n bytes of an answer that the peer asked for were put at the end of `out`.
-    cdef int _reply(self, Py_ssize_t n) except -1:
-        self.out.length += n
-        self._replies += n
-        if self._replies > REPLY_BACKLOG:
-            return self.fail(ENHANCE_YOUR_CALM, "the peer asks and does not read the answers")
-        return 0
-
-    cdef int _write_reset(self, uint32_t id, uint32_t code) except -1:
-        cdef uint8_t* to
-        if self._dead:
-            return 0
-        to = self.out.reserve(FRAME_HEAD + 4)
-        write_frame_head(to, 4, RST_STREAM_FRAME, 0, id)
-        write_u32(to + FRAME_HEAD, code)
-        return self._reply(FRAME_HEAD + 4)
-
-    cdef int _write_window(self, uint32_t id, int64_t credit) except -1:
-        cdef uint8_t* to = self.out.reserve(FRAME_HEAD + 4)
-        write_frame_head(to, 4, WINDOW_UPDATE_FRAME, 0, id)
-        write_u32(to + FRAME_HEAD, <uint32_t> credit)
-        self.out.length += FRAME_HEAD + 4
-        return 0
-
-    cdef int _write_goaway(self, uint32_t last_id, uint32_t code, bytes words) except -1:
-        cdef Py_ssize_t n = PyBytes_GET_SIZE(words)
-        cdef uint8_t* to = self.out.reserve(FRAME_HEAD + 8 + n)
-        write_frame_head(to, 8 + n, GOAWAY_FRAME, 0, 0)
-        write_u32(to + FRAME_HEAD, last_id)
-        write_u32(to + FRAME_HEAD + 4, code)
-        memcpy(to + FRAME_HEAD + 8, PyBytes_AS_STRING(words), n)
-        self.out.length += FRAME_HEAD + 8 + n
-        return 0
-
-    cdef int _credit_connection(self, int64_t n) except -1:
-        cdef int64_t size = max(<int64_t> self.limits.connection_window, FIRST_WINDOW)
-        self._unreturned += n
-        if worth_a_frame(self._recv_window, self._unreturned, size) and not self._dead:
-            self._write_window(0, self._unreturned)
-            self._recv_window += self._unreturned
-            self._unreturned = 0
-        return 0
-
-    cdef int _credit_stream(self, H2Stream stream, int64_t n) except -1:
-        stream.unreturned += n
-        if (worth_a_frame(stream.recv_window, stream.unreturned, self._our_initial) and may_receive(stream.state)
-                and not self._dead):
-            self._write_window(stream.id, stream.unreturned)
-            stream.recv_window += stream.unreturned
-            stream.unreturned = 0
-        return 0
-
-    cdef int consumed(self, H2Stream stream, Py_ssize_t n) except -1:
-        if n > stream._owed:
-            n = stream._owed
-        if stream.session is not self or n <= 0:
-            return 0
-        stream._owed -= n
-        if not self.share_connection_credit:
-            self._credit_connection(n)
-        return self._credit_stream(stream, n)
-
-    cdef int ping(self, uint64_t opaque) except -1:
-        cdef uint8_t* to
-        if self._dead:
-            return 0
-        to = self.out.reserve(FRAME_HEAD + 8)
-        write_frame_head(to, 8, PING_FRAME, 0, 0)
-        write_u64(to + FRAME_HEAD, opaque)
-        self.out.length += FRAME_HEAD + 8
-        return 0
-
-    # Sending ----------------------------------------------------------------------------------------------------------
-
-    cdef H2Stream open(self, FieldList head, bint end):
-        cdef H2Stream stream
-        cdef Field* method
-        if (self._dead or not self.client or self.peer_going_away or self._next_id > MAX_STREAM_ID
-                or <uint32_t> self.open_streams >= self.peer_max_streams):
-            return None
-        stream = self._add(self._next_id)
-        self._next_id += 2
-        method = head.find(T_METHOD)
-        # A response to HEAD has the length of what GET would have brought, and no body (RFC 9110 9.3.2).
-        if method != NULL and method.value_len == 4 and memcmp(method.value, b"HEAD", 4) == 0:
-            stream.content_left = UNDECLARED
-        else:
-            stream.content_left = NO_HEAD_YET
-        self.send_head(stream, head, end)
-        return stream
-
-    cdef int begin_head(self, H2Stream stream) except -1:
-        if stream.session is not self or not may_send(stream.state) or stream._marks & END_WAITS or self._dead:
-            self._head_void = self.out.length
-            return 0
-        if stream.pending:
-            raise RuntimeError("H2Session.begin_head() with bytes pending: trailers go through send_head()")
-        self.out.reserve(FRAME_HEAD)
-        self._head_at = self.out.length
-        self.out.length += FRAME_HEAD
-        self.encoder.begin(self.out)
-        return 1
-
-    cdef int end_head(self, H2Stream stream, bint end) except -1:
-        if self._head_at < 0:
-            if self.out.length != self._head_void:
-                self.out.length = self._head_void
-                return self.fail(INTERNAL_ERROR, "a header block was encoded for a closed stream")
-            return 0
-        self._frame_block(stream.id, end)
-        stream._marks |= HEAD_OUT
-        return self._we_ended(stream) if end else 0
-
-    # Gives the block that begins at _head_at its frame head, and the CONTINUATION frames it needs.
-    cdef int _frame_block(self, uint32_t id, bint end) except -1:
-        cdef Py_ssize_t at = self._head_at
-        cdef Py_ssize_t n = self.out.length - at - FRAME_HEAD
-        cdef Py_ssize_t more = 0 if n <= SENT_FRAME else (n - 1) // SENT_FRAME
-        cdef Py_ssize_t i, part
-        cdef uint8_t* block
-        self._head_at = -1
-        self.out.reserve(more * FRAME_HEAD)
-        self.out.length += more * FRAME_HEAD
-        block = self.out.data + at
-        # From the last on, each fragment makes room for the frame heads before it.
-        for i in range(more, 0, -1):
-            part = min(<Py_ssize_t> SENT_FRAME, n - i * SENT_FRAME)
-            memmove(block + FRAME_HEAD + i * (SENT_FRAME + FRAME_HEAD), block + FRAME_HEAD + i * SENT_FRAME, part)
-            write_frame_head(block + i * (SENT_FRAME + FRAME_HEAD), part, CONTINUATION_FRAME,
-                             END_HEADERS if i == more else 0, id)
-        write_frame_head(block, min(n, <Py_ssize_t> SENT_FRAME), HEADERS_FRAME,
-                         (END_STREAM if end else 0) | (0 if more else END_HEADERS), id)
-        return 0
-
-    cdef int send_head(self, H2Stream stream, FieldList head, bint end) except -1:
-        cdef int i
-        cdef Field* f
-        if stream.session is not self or not may_send(stream.state) or stream._marks & END_WAITS or self._dead:
-            return 0
-        if stream.pending:
-            stream._trailers = FieldList.__new__(FieldList)
-            for i in range(head.count):
-                f = &head.at[i]
-                stream._trailers.add_copy(f.name, f.name_len, f.value, f.value_len, f.token, f.flags)
-            stream._marks |= END_WAITS
-            return 0
-        self.out.reserve(FRAME_HEAD)
-        self._head_at = self.out.length
-        self.out.length += FRAME_HEAD
-        self.encoder.encode(self.out, head)
-        self._frame_block(stream.id, end)
-        f = head.find(T_STATUS)
-        if f == NULL or f.value_len != 3 or f.value[0] != 0x31:
-            stream._marks |= HEAD_OUT
-        return self._we_ended(stream) if end else 0
-
-    cdef int send_status(self, H2Stream stream, int status, bint end) except -1:
-        if self.begin_head(stream):
-            self.encoder.status(self.out, status)
-            self.end_head(stream, end)
-        return 0
-
-    cdef int send_data(self, H2Stream stream, const uint8_t* p, Py_ssize_t n, bint end) except -1:
-        cdef Py_ssize_t part
-        if stream.session is not self or not may_send(stream.state) or stream._marks & END_WAITS or self._dead:
-            return 0
-        if stream.pending == 0:
-            if n == 0:
-                return self._send_frame(stream, NULL, 0, True) if end else 0
-            if not self.blocked and self._ready == NULL and not self._serving:
-                while True:
-                    part = min(min(n, <Py_ssize_t> SENT_FRAME), min(stream.send_window, self._send_window))
-                    if part <= 0:
-                        break
-                    n -= part
-                    self._send_frame(stream, p, part, end and n == 0)
-                    if n == 0:
-                        return 0
-                    p += part
-        if backlog_add(&stream._backlog, p, n) < 0:
-            raise MemoryError()
-        stream.pending += n
-        if end:
-            stream._marks |= END_WAITS
-        if stream.send_window > 0:
-            self._enter(stream)
-        return 0
-
-    # One DATA frame of n bytes from p, or from the backlog when p is NULL. Credit has been looked at.
-    cdef int _send_frame(self, H2Stream stream, const uint8_t* p, Py_ssize_t n, bint end) except -1:
-        cdef uint8_t* to = self.out.reserve(FRAME_HEAD + n)
-        write_frame_head(to, n, DATA_FRAME, END_STREAM if end else 0, stream.id)
-        if p != NULL:
-            memcpy(to + FRAME_HEAD, p, n)
-        elif n:
-            backlog_take(&stream._backlog, to + FRAME_HEAD, n)
-            stream.pending -= n
-        self.out.length += FRAME_HEAD + n
-        stream.send_window -= n
-        self._send_window -= n
-        if n >= USEFUL_DATA and self._control < CONTROL_BUDGET:
-            self._control += CONTROL_PER_DATA_SENT + <int> (n // BYTES_PER_CONTROL)
-        return self._we_ended(stream) if end else 0
-
-    # Our side of the stream ends.
-    cdef int _we_ended(self, H2Stream stream) except -1:
-        stream.state = after(stream.state, SEND_END)
-        return self._ended(stream) if stream.state == CLOSED else 0
-
-    # Serves the ring: one frame for the stream whose turn it is, then the next. 1 when the budget (bytes; -1: none)
-    # ended before the work did.
-    cdef int _serve(self, Py_ssize_t budget) except -1:
-        cdef H2Stream stream
-        cdef Py_ssize_t n
-        cdef uint8_t was
-        if self._serving:
-            return 0
-        self._serving = True
-        try:
-            while self._ready != NULL and self._send_window > 0 and not self.blocked and not self._dead:
-                if budget == 0:
-                    return 1
-                stream = <H2Stream> self._ready
-                n = min(min(stream.pending, <Py_ssize_t> SENT_FRAME), min(stream.send_window, self._send_window))
-                if 0 <= budget < n:
-                    n = budget
-                if budget > 0:
-                    budget -= n
-                self._ready = stream._after
-                was = stream._marks & BUSY
-                stream._marks |= BUSY
-                self._send_frame(stream, NULL, n, stream.pending == n and stream._marks & END_WAITS
-                                 and stream._trailers is None)
-                if stream.pending == 0:
-                    self._leave(stream)
-                    self._drained(stream)
-                elif stream.send_window <= 0:
-                    self._leave(stream)
-                if not was:
-                    stream._marks &= ~BUSY
-                    if is_over(stream.state):
-                        self._over(stream)
-        finally:
-            self._serving = False
-        return 0
-
-    # The stream's last pending byte is out: trailers that waited follow, then the owner hears of it.
-    cdef int _drained(self, H2Stream stream) except -1:
-        cdef FieldList trailers = stream._trailers
-        if trailers is not None:
-            stream._trailers = None
-            stream._marks &= ~END_WAITS
-            self.send_head(stream, trailers, True)
-        return self.events.on_drained(stream)
-
-    cdef void _enter(self, H2Stream stream) noexcept:
-        cdef H2Stream first, last
-        if stream._after != NULL:
-            return
-        if self._ready == NULL:
-            stream._after = stream._before = <void*> stream
-            self._ready = <void*> stream
-            return
-        first = <H2Stream> self._ready
-        last = <H2Stream> first._before
-        stream._before = <void*> last
-        stream._after = <void*> first
-        last._after = <void*> stream
-        first._before = <void*> stream
-
-    cdef void _leave(self, H2Stream stream) noexcept:
-        if stream._after == NULL:
-            return
-        if stream._after == <void*> stream:
-            self._ready = NULL
-        else:
-            (<H2Stream> stream._after)._before = stream._before
-            (<H2Stream> stream._before)._after = stream._after
-            if self._ready == <void*> stream:
-                self._ready = stream._after
-        stream._after = stream._before = NULL
-
-    cdef void block(self) noexcept:
-        self.blocked = True
-
-    cdef int unblock(self, Py_ssize_t budget) except -1:
-        cdef int more
-        self.blocked = False
-        self._replies = 0
-        try:
-            more = self._serve(max(budget, 1))
-        except BaseException:
-            self.fail(INTERNAL_ERROR, "an event raised")
-            raise
-        if more and not self._dead:
-            self.blocked = True
-            return 1
-        return 0
-
-    # Ends -------------------------------------------------------------------------------------------------------------
-
-    cdef int reset(self, H2Stream stream, uint32_t code) except -1:
-        cdef uint8_t state = after(stream.state, SEND_RESET)
-        cdef uint8_t* to
-        if stream.session is not self or self._dead or state == NOTHING:
-            return 0
-        stream.state = state
-        if state == RESET:
-            self._remember_reset(stream.id)
-        to = self.out.reserve(FRAME_HEAD + 4)
-        write_frame_head(to, 4, RST_STREAM_FRAME, 0, stream.id)
-        write_u32(to + FRAME_HEAD, code)
-        self.out.length += FRAME_HEAD + 4
-        self._leave(stream)
-        backlog_drop(&stream._backlog)
-        stream.pending = 0
-        return self._over(stream)
-
-    cdef int begin_shutdown(self) except -1:
-        if self._dead or self.going_away:
-            return 0
-        self.going_away = True
-        return self._write_goaway(MAX_STREAM_ID, NO_ERROR, b"")
-
-    cdef int finish_shutdown(self) except -1:
-        if self._dead or self._last_accepted >= 0:
-            return 0
-        self.going_away = True
-        self._last_accepted = self.last_peer_id
-        return self._write_goaway(self.last_peer_id, NO_ERROR, b"")
-
-    cdef int fail(self, uint32_t code, str reason) except -1:
-        if self._dead:
-            return 0
-        self._dead = True
-        self.failed = True
-        self.error = code
-        self.error_reason = reason
-        # A GOAWAY never takes back what an earlier one refused (RFC 9113 6.8).
-        return self._write_goaway(self.last_peer_id if self._last_accepted < 0 else <uint32_t> self._last_accepted,
-                                  code, reason.encode())
-
-    cdef int lost(self) except -1:
-        cdef H2Stream stream
-        cdef BaseException first = None
-        cdef bint on_stack = self._busy or self._serving
-        if self._lost:
-            return 0
-        self._lost = True
-        self._dead = True
-        for stream in self.streams():
-            # An event that raised has left its mark behind.
-            if not on_stack:
-                stream._marks &= ~BUSY
-            if is_over(stream.state):
-                self._over(stream)
-                continue
-            stream.state = CLOSED
-            try:
-                self._tell_reset(stream, CANCEL, True, False)
-            except BaseException as error:
-                first = first or error
-                if not on_stack:
-                    stream._marks &= ~BUSY
-                    self._over(stream)
-        if first is not None:
-            raise first
-        return 0

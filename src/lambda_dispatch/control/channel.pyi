@@ -2,7 +2,7 @@ from lambda_dispatch.control.roster import Control
 from lambda_dispatch.dispatch.exchange import Slot
 from lambda_dispatch.dispatch.matcher import Instance, Matcher
 from lambda_dispatch.wire import Hub, Wire
-from lambda_dispatch_core.h2_session import H2Events, H2Stream
+from lambda_dispatch_core.h2_ledger import H2Events, H2Stream
 
 class Channel(Slot): ...
 class ControlEvents(H2Events): ...

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lambda_dispatch.control.channel import ControlWire
     from lambda_dispatch.wire import Hub
     from lambda_dispatch_core.fields import FieldList
-    from lambda_dispatch_core.h2_session import H2Stream
+    from lambda_dispatch_core.h2_ledger import H2Stream
 
 NOWHERE, CHANNEL, PING, CLOSE = range(4)
 

@@ -4,7 +4,7 @@ from typing import Any
 from lambda_dispatch.dispatch.exchange import Exchange, Slot
 from lambda_dispatch.dispatch.matcher import Lender, Matcher
 from lambda_dispatch.wire import Hub, Wire
-from lambda_dispatch_core.h2_session import H2Events
+from lambda_dispatch_core.h2_ledger import H2Events
 
 class Peers(Lender):
     addresses: tuple[str, ...]

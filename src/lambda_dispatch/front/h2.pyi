@@ -1,6 +1,6 @@
 from lambda_dispatch.dispatch.exchange import Exchange
 from lambda_dispatch.front.door import ClientWire
-from lambda_dispatch_core.h2_session import H2Events
+from lambda_dispatch_core.h2_ledger import H2Events
 
 class H2Exchange(Exchange): ...
 class H2ClientEvents(H2Events): ...
