@@ -39,7 +39,7 @@ cdef class ControlWire(Wire):
     cdef readonly str lost_because  # the reason its exchanges fail with when it is lost
 
     cdef int park(self, H2Stream stream, Instance instance, const uint8_t* id, Py_ssize_t id_len) except -1
-    cdef uint64_t acknowledged(self) except? 0
+    cdef uint64_t reached(self, bint silent) except? 0
     cdef int goaway(self, Channel channel) except -1
     cdef int refuse(self, H2Stream stream, int status, bytes text) except -1
 

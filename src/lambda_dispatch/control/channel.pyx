@@ -20,7 +20,10 @@ cdef int IPPROTO_TCP = socket.IPPROTO_TCP
 cdef int TCP_INFO = getattr(socket, "TCP_INFO", -1)
 
 cdef enum:
-    BYTES_ACKED = 120           # offset of tcpi_bytes_acked in struct tcp_info (linux/tcp.h), 64 bits
+    # Offsets in struct tcp_info (linux/tcp.h), 64 bits each.
+    BYTES_ACKED = 120
+    BYTES_SENT = 200            # retransmissions included
+    BYTES_RETRANS = 208
     # Channels an extension may hold on one connection, with room for its ping and close calls. ChannelCount is at most
     # 100 per instance; streams that are ending overlap with those that are parking.
     MAX_STREAMS = 512
@@ -200,26 +203,31 @@ cdef class ControlWire(Wire):
         if self.lost_because is None:
             self.lost_because = "instance_connection_lost"
         if self.session is not None:
-            self.arrived_upto = self.acknowledged()
+            self.arrived_upto = self.reached(self.lost_because == "instance_silent")
             self.session.lost()
             self.control.closed(self)
             if self.matcher.board.me != NULL:
                 self.matcher.board.me.instance_connections -= 1
         return 0
 
-    # How far what was written has been acknowledged by the other host's kernel. Where that cannot be known (TLS, not
-    # Linux), as far as it was given to ours.
-    cdef uint64_t acknowledged(self) except? 0:
+    # How far what was written may have come. Whoever lived a moment ago may have read whatever left this host, acknowledged
+    # or not (delayed ACK). Who was silent for so long that we gave it up has not got what it has not acknowledged.
+    # Where that cannot be known (TLS, not Linux), as far as it was given to our kernel.
+    cdef uint64_t reached(self, bint silent) except? 0:
         cdef bytes info
+        cdef const char* at
         if TCP_INFO < 0 or self.transport.get_extra_info("ssl_object") is not None:
             return self.handed
         try:
-            info = self.transport.get_extra_info("socket").getsockopt(IPPROTO_TCP, TCP_INFO, BYTES_ACKED + 8)
+            info = self.transport.get_extra_info("socket").getsockopt(IPPROTO_TCP, TCP_INFO, BYTES_RETRANS + 8)
         except (OSError, AttributeError):
             return self.handed
-        if len(info) < BYTES_ACKED + 8:
+        if len(info) < BYTES_RETRANS + 8:
             return self.handed
-        return (<const uint64_t*> (PyBytes_AS_STRING(info) + BYTES_ACKED))[0]
+        at = PyBytes_AS_STRING(info)
+        if silent:
+            return (<const uint64_t*> (at + BYTES_ACKED))[0]
+        return (<const uint64_t*> (at + BYTES_SENT))[0] - (<const uint64_t*> (at + BYTES_RETRANS))[0]
 
     cdef int park(self, H2Stream stream, Instance instance, const uint8_t* id, Py_ssize_t id_len) except -1:
         cdef Channel channel = Channel()
