@@ -232,7 +232,11 @@ class InstancePeer(asyncio.Protocol):
         sock.setblocking(False)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await loop.sock_connect(sock, (host, port))
+        try:
+            await loop.sock_connect(sock, (host, port))
+        except BaseException:
+            sock.close()
+            raise
         await loop.create_connection(lambda: peer, sock=sock, ssl=tls, server_hostname="localhost" if tls else None)
         if park:
             for channel in range(peer.channels):
