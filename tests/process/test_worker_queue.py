@@ -157,7 +157,7 @@ async def test_a_client_that_goes_while_it_waits_leaves_the_queue(worker: Worker
     peer = await worker.instance()
     assert (await ask(speaks, worker.ports["http"], "/stays")).status == 200
     assert [call.target for call in peer.calls] == ["/stays"]
-    assert worker.numbers()["clients_gone"] == gone + 1
+    assert worker.numbers()["clients_gone"] >= gone + 1
 
 
 @both
