@@ -54,8 +54,11 @@ cdef class Hub:
         self._touched = []
         self._block = bytearray(READ_BLOCK)
         self._at = <uint8_t*> PyByteArray_AS_STRING(self._block)
-        self._epoll = -1
         self._log = log
+        self._epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self._epoll < 0:
+            raise OSError(errno, "epoll_create1")
+        loop.add_reader(self._epoll, self.read_ready)
         self.tick()
 
     def __dealloc__(self):
@@ -78,11 +81,6 @@ cdef class Hub:
 
     cdef int watch(self, Wire wire, int operation) except -1:
         cdef epoll_event event
-        if self._epoll < 0:
-            self._epoll = epoll_create1(EPOLL_CLOEXEC)
-            if self._epoll < 0:
-                raise OSError(errno, "epoll_create1")
-            self.loop.add_reader(self._epoll, self.read_ready)
         event.events = EPOLLIN
         event.data.ptr = <void*> wire
         if operation == EPOLL_CTL_DEL and self._left is not None:
