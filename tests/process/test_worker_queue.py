@@ -141,6 +141,7 @@ async def test_a_hundred_clients_on_few_slots_are_all_answered_once(worker: Work
 @both
 @scenario
 async def test_a_client_that_goes_while_it_waits_leaves_the_queue(worker: WorkerProcess, speaks: str) -> None:
+    await worker.quiet()  # who left before this test is counted by now
     gone = worker.numbers()["clients_gone"]
     if speaks == "h1":
         client = await worker.client()
