@@ -251,7 +251,9 @@ cdef class Matcher:
         cdef Slot slot
         cdef Exchange exchange
         while pool.queue.length:
-            if self.lender is not None and self._give_way(pool, now):
+            # Between an answer's end and the channel's return nothing is free: then there is no way to give.
+            if (self.lender is not None and self.board.pick(pool.mask, <int> self.board.header.instances_high, -1) >= 0
+                    and self._give_way(pool, now)):
                 break
             slot = self._acquire(pool, now)
             if slot is None and self.lender is not None:
@@ -291,6 +293,7 @@ cdef class Matcher:
             return False
         if self.board.me != NULL:
             self.board.me.served_siblings += 1
+        pool.gave_way = 0       # it came for the slot that was left to it; the next may be left to it, too
         self._start(exchange, slot, now)
         self.publish(pool)
         return True
