@@ -42,6 +42,7 @@ cdef class Encoder:
     cdef readonly uint32_t table_size           # bytes; the table in use now
     cdef Table table
     cdef uint32_t lowest_size                   # bytes; the smallest size since the last block
+    cdef uint32_t most                          # bytes; what we never go beyond, whatever the peer allows
     cdef bint size_changed                      # the next block begins with a size update
     cdef uint32_t seen[SEEN_SETS][SEEN_WAYS]    # see "What is indexed" in hpack.pyx
     cdef uint32_t dice                          # pseudo-random state: which hash in `seen` is replaced
@@ -50,6 +51,8 @@ cdef class Encoder:
     # The peer's SETTINGS_HEADER_TABLE_SIZE. We never use more than OUR_TABLE (limits.pxd); a change is announced at the
     # start of the next block, lowest and last value where it went down and up again.
     cdef int set_peer_table_size(self, uint32_t size) except -1
+    # A smaller table than OUR_TABLE, to save memory; before the first block.
+    cdef int keep_within(self, uint32_t size) except -1
     # Call once at the start of each block, before its first field().
     cdef int begin(self, OutBuffer out) except -1
     # Appends one field. The name must be lower case already when `lower` is False; otherwise it is lowered on the way.

@@ -364,6 +364,7 @@ cdef class Encoder:
     def __cinit__(self):
         table_init(&self.table, OUR_TABLE, FIRST_TABLE)
         self.table_size = FIRST_TABLE
+        self.most = OUR_TABLE
         self.lowest_size = FIRST_TABLE
         self.size_changed = False
         self.dice = 0
@@ -375,8 +376,8 @@ cdef class Encoder:
         table_free(&self.table)
 
     cdef int set_peer_table_size(self, uint32_t size) except -1:
-        if size > OUR_TABLE:
-            size = OUR_TABLE
+        if size > self.most:
+            size = self.most
         if size != self.table.limit:
             if not self.size_changed:
                 self.lowest_size = size
@@ -385,6 +386,12 @@ cdef class Encoder:
             self.table_size = size
             table_resize(&self.table, size)
         return 0
+
+    cdef int keep_within(self, uint32_t size) except -1:
+        self.most = size
+        if self.table.store == NULL:
+            self.table.capacity = size
+        return self.set_peer_table_size(min(size, self.table.limit))
 
     cdef int begin(self, OutBuffer out) except -1:
         cdef uint8_t* start

@@ -58,7 +58,7 @@ cdef inline void table_free(Table* t) noexcept nogil:
 
 cdef inline int table_allocate(Table* t) except -1:
     cdef uint32_t entries = 1
-    while entries < t.capacity // ENTRY_OVERHEAD + 1:
+    while entries < t.capacity // ENTRY_OVERHEAD:       # room is made before an entry is added
         entries *= 2
     t.ring = <Entry*> calloc(entries, sizeof(Entry))
     t.store = <uint8_t*> malloc(2 * <size_t> t.capacity)

@@ -64,6 +64,9 @@ cdef enum:
     HEADER_TABLE = 4096
     # Encoder table: we index what repeats; more than the peer's default is never used.
     OUR_TABLE = 4096
+    # The same towards clients: there are thousands of them, most of them idle, and 12 KiB for an idle one is promised.
+    # Half a dozen fields that answers repeat fit.
+    CLIENT_TABLE = 512
 
     # HTTP/1.1 ---------------------------------------------------------------------------------------------------------
     # Empty lines before a request: RFC 9112 2.2 asks for one, old clients send it after a POST. More are idle talk.

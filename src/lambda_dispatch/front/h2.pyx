@@ -16,6 +16,7 @@ from lambda_dispatch_core.fields cimport (
 from lambda_dispatch_core.h2_session cimport (
     INTERNAL_ERROR, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
 )
+from lambda_dispatch_core.limits cimport CLIENT_TABLE
 from lambda_dispatch_core.http1 cimport (
     ResponseHead, check_host, check_target, named_by_connection, reason_phrase,
 )
@@ -230,6 +231,7 @@ cdef class H2ClientWire(ClientWire):
         limits.max_header_block = self.door.limits.head
         limits.max_fields = self.door.limits.fields
         self.session = new_session(False, &limits)
+        self.session.encoder.keep_within(CLIENT_TABLE)
         events.wire = self
         self.session.events = events
         self.out = self.session.out
