@@ -211,8 +211,8 @@ cdef class ControlWire(Wire):
         return 0
 
     # How far what was written may have come. Whoever lived a moment ago may have read whatever left this host,
-    # acknowledged or not (delayed ACK). Who was silent for so long that we gave it up has not got what it has not acknowledged.
-    # Where that cannot be known (TLS, not Linux), as far as it was given to our kernel.
+    # acknowledged or not (delayed ACK). Who was silent for so long that we gave it up has not got what it has not
+    # acknowledged. Where that cannot be known (TLS, not Linux), as far as it was given to our kernel.
     cdef uint64_t reached(self, bint silent) except? 0:
         cdef bytes info
         cdef const char* at
