@@ -17,6 +17,8 @@ WIDER = {
     "Expected space after method": "likewise, where a method begins as one that llhttp knows",
     "Invalid char in url path": "a target is delivered byte for byte, also bytes above 127",
     "Invalid char in url query": "likewise",
+    "Invalid char in url fragment start": "likewise",
+    "Invalid char in url fragment": "likewise",
 }
 # Our reasons for refusing what llhttp takes.
 STRICTER = {
