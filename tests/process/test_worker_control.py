@@ -289,7 +289,7 @@ async def test_channels_may_be_spread_over_several_connections(worker: WorkerPro
     await asyncio.gather(*(ask("h1", worker.ports["http"]) for _ in range(20)))
     assert len(first.calls) + len(second.calls) == 20
     first.drop()
-    await first.lost.wait()
+    await until(lambda: sum(place.idle > 0 for place in worker.board.list_instances()) == 1, "the drop to be noticed")
     assert (await ask("h1", worker.ports["http"])).status == 200
     assert len(second.calls) > 0
 

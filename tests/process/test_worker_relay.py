@@ -527,7 +527,7 @@ async def test_a_connection_that_drops_while_its_channels_are_parked_takes_nothi
 ) -> None:
     peer = await worker.instance(channels=5)
     peer.drop()
-    await peer.lost.wait()
+    await until(lambda: not any(place.idle for place in worker.board.list_instances()), "the drop to be noticed")
     asked = asyncio.create_task(ask(speaks, worker.ports["http"], "/later"))
     await worker.waits(1)
     await worker.instance()

@@ -43,6 +43,14 @@ def until(condition: Callable[[], Any], what: str) -> Any:
         time.sleep(0.005)
 
 
+def target(link: Path) -> str:
+    """Where a link of /proc points; nowhere once its descriptor is closed, which may be at any moment."""
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
+
+
 class Router:
     """`with Router(workers=2) as router:` — started and ready; ended or killed, with all it started, at the end."""
 
@@ -123,8 +131,7 @@ class Router:
 
     def board(self, write: bool = False) -> Board:
         """The board from outside; the caller closes it."""
-        fds = Path(f"/proc/{self.process.pid}/fd")
-        link = next(fd for fd in fds.iterdir() if b.NAME in os.readlink(fd))
+        link = next(fd for fd in Path(f"/proc/{self.process.pid}/fd").iterdir() if b.NAME in target(fd))
         return Board.attach(os.open(link, os.O_RDWR if write else os.O_RDONLY), readonly=not write)
 
     def pids(self, state: int = b.WORKER_READY) -> dict[int, int]:
