@@ -71,6 +71,7 @@ class Invoke:
         self._accepted = 0.0  # when the router took the first channel
         self._deadline = NEVER
         self._margin = 0.0
+        self._grace = max(options.grace, invocation.idle_grace)  # s idle after which we ask to be closed
         self._closing = False  # the router was asked to close
         self._closing_until = NEVER  # ... and has this long to answer
         self._refuse_at = NEVER  # when channels without a request are given back
@@ -170,9 +171,7 @@ class Invoke:
             return
         if self._deadline - now < self._margin:
             self._ask_close(exits.SELF_DEADLINE)
-        elif (
-            not self.ledger.in_flight and now - max(self._accepted, self.ledger.last_active / 1e9) > self.options.grace
-        ):
+        elif not self.ledger.in_flight and now - max(self._accepted, self.ledger.last_active / 1e9) > self._grace:
             self._ask_close(exits.SELF_LAST_ACTIVE)
         elif now >= self._next_ping:
             self._next_ping = now + PING_EVERY

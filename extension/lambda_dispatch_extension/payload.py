@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeGuard
 MAX_CHANNELS = 255
 # More connections than a router has workers are of no use, and no router has more workers than this.
 MAX_CONNECTIONS = 64
+MAX_IDLE_GRACE_MS = 24 * 3600 * 1000  # no invocation lasts nearly as long
 DEFAULT_POOL = "default"
 
 URL = re.compile(r"(https?)://(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?(?:[/?#].*)?\Z")
@@ -32,6 +33,7 @@ class Invocation(NamedTuple):
     connections: int
     sent: float  # seconds since the epoch
     init_only: bool
+    idle_grace: float  # s for which the router wants us although nothing is to do; 0 when it does not say
 
     @property
     def authority(self) -> str:
@@ -59,6 +61,9 @@ def parse(payload: object) -> Invocation:
     connections = payload.get("NumberOfConnections", 1)
     if not whole(connections):
         connections = 1
+    idle_grace = payload.get("IdleGraceMs", 0)
+    if not whole(idle_grace):
+        idle_grace = 0
     url = text(payload.get("DispatcherUrl"))
     found = URL.match(url)
     port = int(found[4] or {"http": 80, "https": 443}[found[1]]) if found else 0
@@ -76,6 +81,7 @@ def parse(payload: object) -> Invocation:
         max(1, min(connections, MAX_CONNECTIONS, channels)),
         sent,
         payload.get("InitOnly") is True,
+        max(0, min(idle_grace, MAX_IDLE_GRACE_MS)) / 1000,
     )
 
 

@@ -240,6 +240,30 @@ def test_without_traffic_it_asks_to_close_and_returns_within_a_second() -> None:
     run(body, grace=250)
 
 
+def test_an_instance_that_is_to_stay_when_idle_stays_until_it_is_told_to_go() -> None:
+    async def body(r: Rig) -> None:
+        await r.ready()
+        staying = r.invoke(2, IdleGraceMs=900_000)
+        # It pings after 5 s; with a grace of 20 ms it would have asked to be closed long before.
+        await r.router.until(lambda: bool(r.router.pings))
+        assert not r.router.closes and not staying.done.is_set()
+        await r.router.go_away()
+        assert await reason(staying) == "RouterGoAway"
+        # It is a matter of the invoke, not of the environment.
+        assert await reason(r.invoke(2)) == "SelfLastActive"
+
+    run(body, grace=20)
+
+
+def test_an_instance_that_is_to_stay_when_idle_ends_at_its_deadline() -> None:
+    async def body(r: Rig) -> None:
+        await r.ready()
+        assert await reason(r.invoke(2, 16.0, IdleGraceMs=900_000)) == "SelfDeadline"
+        assert len(r.router.closes) == 1
+
+    run(body, grace=20)
+
+
 def test_a_request_in_flight_keeps_the_instance_from_idling() -> None:
     async def body(r: Rig) -> None:
         invocation = r.invoke(1)

@@ -114,6 +114,53 @@ def test_the_last_instance_is_let_go_when_nobody_needs_it() -> None:
     play(scenario)
 
 
+def test_the_floor_is_asked_to_stay_when_idle_and_nothing_else_is() -> None:
+    async def scenario(held: HeldBoard, service: StandIn) -> None:
+        floor = await service.invokes(2)
+        assert [invoke.payload["IdleGraceMs"] for invoke in floor] == [900_000, 900_000]
+        places = [held.opens(invoke.id) for invoke in floor]
+        ticks = held.board.scaler_view().ticks
+        await held.until(lambda: held.board.scaler_view().ticks > ticks + 10)
+        assert [held.state(place) for place in places] == [b.INSTANCE_OPEN] * 2
+        assert len(service.arrived) == 2
+
+        held.demand(queued=100)
+        more = (await service.invokes(5))[2:]
+        assert not any("IdleGraceMs" in invoke.payload for invoke in more)
+        # One that is idle and would end by itself goes before those that would not.
+        places += [held.opens(invoke.id) for invoke in more]
+        for place in places[2:4]:
+            assert held.worker.reserve(*place)
+        held.demand(queued=0, running=2)
+        await held.until(lambda: held.state(places[4]) == b.INSTANCE_DRAINING)
+        # And when the others are at work and no longer wanted, those of the floor are let go, the least busy first.
+        await held.until(lambda: held.board.instance(places[0][0]).goaway_at > 0)
+        assert held.state(places[2]) == held.state(places[3]) == b.INSTANCE_OPEN
+
+    play(scenario, "--min-instances=2")
+
+
+def test_an_extension_that_does_not_stay_when_idle_is_not_invoked_again_and_again() -> None:
+    async def scenario(held: HeldBoard, service: StandIn) -> None:
+        (invoke,) = await service.invokes(1)
+        place = held.opens(invoke.id)
+        held.asks_to_end(invoke.id, wait=0.0)
+        invoke.ended("SelfLastActive")
+        held.worker.unpark(place[0])
+        await held.until(lambda: held.state(place) in (b.INSTANCE_CLOSED, b.INSTANCE_FREE))
+        # Past the pause after which a floor of another kind would be topped up.
+        ticks = held.board.scaler_view().ticks
+        await held.until(lambda: held.board.scaler_view().ticks > ticks + 55)
+        assert len(service.arrived) == 1
+        # A request is no matter of the floor.
+        held.demand(queued=1)
+        assert "IdleGraceMs" in (await service.invokes(2))[1].payload
+        said = held.kill()
+        assert said.count("they are asked to stay") == 1
+
+    play(scenario, "--min-instances=1")
+
+
 def test_scale_in_drains_the_least_busy() -> None:
     async def scenario(held: HeldBoard, service: StandIn) -> None:
         places = await opened(held, service, count=2, running=10)

@@ -22,6 +22,7 @@ def test_every_field_is_read() -> None:
     assert invocation.authority == "10.0.0.7:5003"
     assert (invocation.channels, invocation.connections, invocation.init_only) == (20, 1, False)
     assert invocation.sent == pytest.approx(1714550400.123456)
+    assert invocation.idle_grace == 0
 
 
 @pytest.mark.parametrize("pool", [None, "", 7])
@@ -36,6 +37,14 @@ def test_unknown_fields_are_ignored() -> None:
 @pytest.mark.parametrize(("hint", "used"), [(4, 4), (0, 1), (-1, 1), (1000, 20), ("4", 1), (True, 1), (None, 1)])
 def test_the_hint_of_connections_is_used_within_reason(hint: object, used: int) -> None:
     assert parse({**GOOD, "NumberOfConnections": hint}).connections == used
+
+
+@pytest.mark.parametrize(
+    ("hint", "seconds"),
+    [(900_000, 900.0), (0, 0.0), (-5, 0.0), (10**400, 86400.0), ("9", 0.0), (True, 0.0), (None, 0.0), (1.5, 0.0)],
+)
+def test_the_hint_to_stay_when_idle_is_used_within_reason(hint: object, seconds: float) -> None:
+    assert parse({**GOOD, "IdleGraceMs": hint}).idle_grace == seconds
 
 
 @pytest.mark.parametrize(

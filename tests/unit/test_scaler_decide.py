@@ -20,6 +20,7 @@ class Logbook:
     instances: dict[int, Instance] = field(default_factory=dict)
     next_slot: int = 0
     active_at: float = -math.inf
+    heedless: bool = False
 
     def at(
         self,
@@ -33,10 +34,13 @@ class Logbook:
         if pending or running:
             self.active_at = now
         instances = tuple(self.instances.values())
-        seen = Observation(now, pending, running, recent, now - self.active_at, per_second, mean_ms, instances)
+        seen = Observation(
+            now, pending, running, recent, now - self.active_at, per_second, mean_ms, instances, self.heedless
+        )
         decision, self.memory = decide(seen, self.memory, self.policy)
-        for _ in range(decision.start):
-            self.instances[self.next_slot] = Instance(self.next_slot, State.STARTING, now)
+        for number in range(decision.start):
+            stays = number < decision.stay
+            self.instances[self.next_slot] = Instance(self.next_slot, State.STARTING, now, stays=stays)
             self.next_slot += 1
         for slot in (*decision.close, *decision.release):
             self.instances[slot] = replace(self.instances[slot], state=State.DRAINING, goaway_at=now)
@@ -269,7 +273,7 @@ def test_the_floor_is_started_without_any_request_but_not_again_and_again() -> N
     log = Logbook(replace(POLICY, min_instances=2))
     assert log.at(0.0).start == 2
     log.open(0.1)
-    log.gone(0, 1)  # idle instances end by themselves
+    log.gone(0, 1)
     assert log.at(0.6).start == 0
     assert log.at(4.9).start == 0
     assert log.at(5.0).start == 2
@@ -281,6 +285,49 @@ def test_the_floor_does_not_slow_down_a_request() -> None:
     log.open(0.1)
     log.gone(0)
     assert log.at(0.6, pending=1).start == 1
+
+
+def test_as_many_as_the_floor_are_asked_to_stay_when_idle_and_no_more() -> None:
+    log = Logbook(replace(POLICY, min_instances=2))
+    assert (log.at(0.0).start, log.memory.desired) == (2, 2)
+    log.open(0.1)
+    decision = log.at(3.0, pending=100)
+    assert (decision.start, decision.stay) == (4, 0)
+    log.open(3.1)
+    log.gone(0)  # at its deadline
+    decision = log.at(3.2, running=25)
+    assert (decision.start, decision.stay) == (1, 1)
+
+
+def test_without_a_floor_nothing_is_asked_to_stay_and_the_last_one_is_let_go() -> None:
+    log = Logbook()
+    assert log.at(0.0, pending=100).stay == 0
+    log.open(0.1)
+    for second in range(10):
+        log.at(10.0 + second)
+        log.at(10.4 + second)
+    assert all(instance.state is State.DRAINING for instance in log.instances.values())
+
+
+def test_what_stays_when_idle_is_closed_when_the_desired_count_falls() -> None:
+    log = Logbook(replace(POLICY, min_instances=1), Memory(desired=3))
+    for slot in range(3):
+        log.instances[slot] = Instance(slot, State.OPEN, float(slot), stays=slot != 1)
+    log.at(10.0)
+    # Equally idle: first the one that would end by itself, then the oldest.
+    assert log.at(10.3).close == (1, 0)
+    assert log.at(10.4).close == ()
+
+
+def test_where_idle_instances_end_all_the_same_their_environments_are_kept_warm_by_an_invoke_a_minute() -> None:
+    log = Logbook(replace(POLICY, min_instances=2))
+    assert log.at(0.0).start == 2
+    log.open(0.1)
+    log.gone(0, 1)
+    log.heedless = True
+    assert log.at(5.0).start == 0
+    assert log.at(59.9).start == 0
+    assert log.at(60.0).start == 2
 
 
 def test_scale_in_stops_at_the_floor() -> None:

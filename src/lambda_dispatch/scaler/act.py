@@ -18,6 +18,8 @@ from lambda_dispatch.telemetry import log
 from lambda_dispatch_core import board as b
 
 BUDDY_DELAY = 0.1  # s after the invoke whose place it prepares
+# What an instance is told that is to stay when idle: longer than any lives, so until its deadline or our go-away.
+STAY_MS = int(LIFETIME * 1000)
 
 
 class Api(Protocol):
@@ -48,7 +50,7 @@ class Actor:
         self._clock = clock
         self._news = news
 
-    def start(self, fleet: Fleet, buddy: bool) -> bool:
+    def start(self, fleet: Fleet, buddy: bool, stays: bool = False) -> bool:
         """One more instance; its slot is on the board before anything is sent. False: the board is full."""
         assert fleet.function is not None
         now = self._clock()
@@ -56,7 +58,7 @@ class Actor:
         place = self._board.allocate_instance(fleet.pool, id.bytes, self._limit, now, now + int(LIFETIME * NS))
         if place is None:
             return False
-        run = Run(*place, id.bytes, fleet.guard.began(now / NS))
+        run = Run(*place, id.bytes, fleet.guard.began(now / NS), stays=stays)
         fleet.runs[run.slot] = run
         fleet.starts += 1
         self._spawn(self._follow(fleet, run, fleet.function, str(id)))
@@ -75,6 +77,12 @@ class Actor:
         lived = (self._clock() - (seen.opened or seen.created)) / NS
         if ended is not None:
             fleet.last_exit = ended.number
+            if opened and fleet.heed(run, ended.name == "SelfLastActive"):
+                log.warning(
+                    "instances end when idle although they are asked to stay: their extension does not know how; "
+                    "MinInstances keeps their environments warm, by an invoke a minute",
+                    pool=fleet.label,
+                )
             outcome = self._judge(fleet, run, ended, opened, seen.requests)
             level = log.WARNING if outcome.failed else log.INFO
             particulars = {"reason": ended.name, "detail": ended.detail, "verdict": outcome.value}
@@ -112,7 +120,7 @@ class Actor:
         return outcome
 
     async def _follow(self, fleet: Fleet, run: Run, function: FunctionName, id: str) -> None:
-        ended = await self._invoke(fleet, function, id, init_only=False)
+        ended = await self._invoke(fleet, function, id, stays=run.stays)
         if ended.name == "Lost" and self._board.instance(run.slot).opened:
             # The function goes on without us; what it does shows in its channels.
             run.held = False
@@ -127,10 +135,14 @@ class Actor:
         ended = await self._invoke(fleet, function, id, init_only=True)
         log.debug("init-only invoke ended", pool=fleet.label, id=id, reason=ended.name)
 
-    async def _invoke(self, fleet: Fleet, function: FunctionName, id: str, init_only: bool) -> Exit:
+    async def _invoke(
+        self, fleet: Fleet, function: FunctionName, id: str, init_only: bool = False, stays: bool = False
+    ) -> Exit:
         payload = {"PoolId": fleet.label, "Id": id, **self._call, "SentTime": _now(), "InitOnly": init_only}
         if init_only:
             payload["NumberOfChannels"] = 0
+        if stays:
+            payload["IdleGraceMs"] = STAY_MS
         self.invokes += 1
         try:
             ended = exit_of(await self._api.invoke(function, json.dumps(payload).encode()))

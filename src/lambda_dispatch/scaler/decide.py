@@ -9,6 +9,7 @@ follows from the desired count and the instances there are:
 - nothing is started beyond what the demand of this very moment asks for, so that a demand that is going away never
   starts anything, although the desired count follows it down slowly;
 - the least busy instances are closed first;
+- as many as the floor asks for are started with the request to stay when idle; the others end by themselves;
 - an instance that asked to end is let go as soon as enough others are open.
 
 Times are seconds of one monotonic clock.
@@ -35,8 +36,11 @@ GAP = 0.2
 # Lambda gives an environment 10 s to initialise and the extension may wait as long again for the app. Later than this
 # an instance is not expected any more; it may come all the same.
 START_TIMEOUT = 30.0
-# The floor is topped up this often: with no traffic an instance ends by itself after a quarter of a second.
+# The floor is topped up this often at most, whatever its instances die of.
 FLOOR_PAUSE = 5.0
+# The same where instances that are to stay end for want of work all the same, because their extension does not know
+# the request: what can be kept then is not an instance but the warmth of its environment, which lasts for minutes.
+WARM_PAUSE = 60.0
 
 
 class State(StrEnum):
@@ -52,6 +56,7 @@ class Instance:
     since: float  # start, as long as it is starting; else when it opened
     in_flight: int = 0
     goaway_at: float | None = None  # draining: when its idle channels are let go
+    stays: bool = False  # it was asked to stay when idle
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Observation:
     per_second: float | None  # requests; None while not known
     mean_ms: float | None  # from dispatch to the last byte; None while not known
     instances: tuple[Instance, ...] = ()
+    heedless: bool = False  # the last instance that was to stay when idle did not
 
     def count(self, state: State) -> int:
         return sum(instance.state is state for instance in self.instances)
@@ -101,6 +107,7 @@ class Decision:
     desired: int
     proposed: int
     start: int = 0  # instances wanted; the guard says how many of them now
+    stay: int = 0  # of those, the first ones are to stay when idle
     close: tuple[int, ...] = ()  # slots to drain, least busy first
     release: tuple[int, ...] = ()  # draining slots that need not wait any longer
     reason: str = ""  # why desired changed; empty when it did not
@@ -132,17 +139,20 @@ def decide(seen: Observation, memory: Memory, policy: Policy) -> tuple[Decision,
     start = max(0, min(wanted - len(waiting) - len(opened), policy.max_instances - len(seen.instances)))
     if start and idle:
         # Only the floor asks: nobody waits, so it takes its time.
-        if memory.floor_at is not None and seen.now - memory.floor_at < FLOOR_PAUSE:
+        pause = WARM_PAUSE if seen.heedless else FLOOR_PAUSE
+        if memory.floor_at is not None and seen.now - memory.floor_at < pause:
             start = 0
         else:
             memory = replace(memory, floor_at=seen.now)
 
+    staying = sum(instance.stays for instance in (*waiting, *opened))
     surplus = len(waiting) + len(opened) - memory.desired
     close = least_busy(opened)[: max(0, surplus)] if seen.pending == 0 else []
     decision = Decision(
         memory.desired,
         proposed,
         start,
+        min(start, max(0, policy.min_instances - staying)),
         tuple(instance.slot for instance in close),
         _released(seen, len(opened), wanted),
         reason,
@@ -151,8 +161,8 @@ def decide(seen: Observation, memory: Memory, policy: Policy) -> tuple[Decision,
 
 
 def least_busy(instances: list[Instance]) -> list[Instance]:
-    """Among equals the one that has lived longest: its deadline is nearest."""
-    return sorted(instances, key=lambda i: (i.in_flight, i.since))
+    """Among equals one that would end when idle, then the one that has lived longest: its deadline is nearest."""
+    return sorted(instances, key=lambda i: (i.in_flight, i.stays, i.since))
 
 
 def _released(seen: Observation, opened: int, wanted: int) -> tuple[int, ...]:

@@ -28,6 +28,7 @@ class Run:
     start: Start | None  # None: adopted, or its verdict no longer matters
     held: bool = True  # the invoke's connection is ours and open
     asked: bool = False  # we wanted it to end
+    stays: bool = False  # it was asked to stay when idle; False, too, when it is not known
     silent_since: float | None = None
 
     def overlooked(self, seen: b.Instance, now: float) -> bool:
@@ -70,6 +71,7 @@ class Fleet:
         self.last_exit = pool.last_exit
         self.last_decision = pool.last_decision
         self.denied = ""
+        self.heedless = False  # the last instance that was to stay when idle did not
         if tokens is not None:
             self.guard.bucket.spend_down_to(tokens)
         if pool.breaker:
@@ -78,6 +80,13 @@ class Fleet:
     def adopt(self, seen: b.Instance) -> None:
         """An instance of a scaler before us: it counts, and its end shows only in its silence."""
         self.runs[seen.slot] = Run(seen.slot, seen.generation, seen.id, None, held=False)
+
+    def heed(self, run: Run, idle: bool) -> bool:
+        """Tells how an instance that had opened ended; True when it is news that its extension will not stay."""
+        if not run.stays or idle == self.heedless:
+            return False
+        self.heedless = idle
+        return idle
 
     def watch(self, seen: b.Instance, now: float) -> None:
         """Tells the guard what became of a start."""

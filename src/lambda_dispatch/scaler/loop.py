@@ -191,7 +191,8 @@ class Scaler:
             for seen in living:
                 changed |= self._let_go(fleet, seen, now)
         else:
-            observation = observe(now, totals, fleet.rates, living)
+            staying = {slot for slot, run in fleet.runs.items() if run.stays}
+            observation = observe(now, totals, fleet.rates, living, staying, fleet.heedless)
             decision, fleet.memory = decide(observation, fleet.memory, fleet.policy)
             changed = self._carry_out(fleet, observation, decision, {seen.slot: seen for seen in living})
         self._retire(fleet, pool, totals, living, now)
@@ -216,7 +217,10 @@ class Scaler:
         wanted = decision.start if seen.pending or not self._ending else 0
         granted = fleet.guard.grant(wanted, seen.now)
         buddies = self._config.init_only_buddies
-        while started < granted and self.actor.start(fleet, buddies and fleet.guard.grant_spare(seen.now)):
+        while started < granted:
+            buddy = buddies and fleet.guard.grant_spare(seen.now)
+            if not self.actor.start(fleet, buddy, stays=started < decision.stay):
+                break
             started += 1
         changed = False
         for slot in (*decision.close, *decision.release):

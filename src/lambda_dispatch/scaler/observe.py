@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from lambda_dispatch.scaler.decide import Instance, Observation, State
 from lambda_dispatch_core import board as b
@@ -74,7 +74,7 @@ class Rates:
         self.recent = max(math.ceil(at_work), totals.arrivals > arrivals)
 
 
-def instance_of(seen: b.Instance) -> Instance:
+def instance_of(seen: b.Instance, stays: bool = False) -> Instance:
     state = _STATES[seen.state]
     return Instance(
         slot=seen.slot,
@@ -82,11 +82,19 @@ def instance_of(seen: b.Instance) -> Instance:
         since=(seen.created if state is State.STARTING else seen.opened or seen.created) / NS,
         in_flight=max(0, seen.in_flight),
         goaway_at=seen.goaway_at / NS if state is State.DRAINING else None,
+        stays=stays,
     )
 
 
-def observe(now: float, totals: b.PoolTotals, rates: Rates, instances: Iterable[b.Instance]) -> Observation:
-    """Instances that are closed already are not among what there is."""
+def observe(
+    now: float,
+    totals: b.PoolTotals,
+    rates: Rates,
+    instances: Iterable[b.Instance],
+    staying: Container[int] = (),
+    heedless: bool = False,
+) -> Observation:
+    """Instances that are closed already are not among what there is. staying: slots that were asked to stay when idle."""
     return Observation(
         now=now,
         pending=max(0, totals.queued),
@@ -95,5 +103,6 @@ def observe(now: float, totals: b.PoolTotals, rates: Rates, instances: Iterable[
         idle_for=math.inf if rates.active_at is None else now - rates.active_at,
         per_second=rates.per_second,
         mean_ms=rates.mean_ms,
-        instances=tuple(instance_of(seen) for seen in instances if seen.state in _STATES),
+        instances=tuple(instance_of(seen, seen.slot in staying) for seen in instances if seen.state in _STATES),
+        heedless=heedless,
     )
