@@ -1,11 +1,16 @@
-"""Line charts as SVG, written by hand: a few lines, axes with round numbers, a legend."""
+"""Charts as SVG, written by hand: a few lines or bars, axes with round numbers, a legend.
+
+They stand on white paper of their own, so that they can be read on a dark page too.
+"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 860, 260  # of one chart
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 40, 40
+WIDTH, HEIGHT = 860, 270  # of one chart
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 56, 40
+BAR = 36
 STYLE = "font-family='system-ui, sans-serif' fill='#333'"
 
 
@@ -14,6 +19,7 @@ class Series:
     name: str
     color: str
     points: list[tuple[float, float]]
+    dashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +29,24 @@ class Chart:
     series: list[Series]
 
 
-def draw(title: str, charts: list[Chart]) -> str:
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Bars that stand together, one of each kind; None leaves a gap."""
+
+    name: str
+    bars: list[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Each group has a scale of its own, as what they show may differ by orders of magnitude."""
+
+    title: str
+    groups: list[Group]
+    kinds: list[tuple[str, str]]  # name and colour
+
+
+def draw(title: str, charts: Sequence[Chart | Bars]) -> str:
     height = 34 + HEIGHT * len(charts)
     parts = [
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' height='{height}' "
@@ -32,7 +55,8 @@ def draw(title: str, charts: list[Chart]) -> str:
         f"<text x='{LEFT}' y='22' {STYLE} font-weight='bold' font-size='14'>{escape(title)}</text>",
     ]
     for number, chart in enumerate(charts):
-        parts.append(f"<g transform='translate(0 {34 + HEIGHT * number})'>{_chart(chart)}</g>")
+        drawn = _chart(chart) if isinstance(chart, Chart) else _bars(chart)
+        parts.append(f"<g transform='translate(0 {34 + HEIGHT * number})'>{drawn}</g>")
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -55,13 +79,51 @@ def _chart(chart: Chart) -> str:
         at, _ = place(x, 0)
         parts.append(f"<text x='{at:.1f}' y='{HEIGHT - BOTTOM + 18}' {STYLE} text-anchor='middle'>{x:g}</text>")
     parts.append(f"<text x='{WIDTH - RIGHT}' y='{HEIGHT - 4}' {STYLE} text-anchor='end'>{escape(chart.x_title)}</text>")
-    for number, series in enumerate(chart.series):
+    for series in chart.series:
         line = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in series.points)
-        parts.append(f"<polyline points='{line}' fill='none' stroke='{series.color}' stroke-width='2'/>")
-        at = WIDTH - RIGHT - 190 * (len(chart.series) - number)
-        parts.append(f"<line x1='{at}' x2='{at + 22}' y1='12' y2='12' stroke='{series.color}' stroke-width='3'/>")
-        parts.append(f"<text x='{at + 28}' y='16' {STYLE}>{escape(series.name)}</text>")
+        parts.append(f"<polyline points='{line}' fill='none' stroke='{series.color}' {_stroke(series.dashed)}/>")
+    for series, at in zip(chart.series, _legend_places([series.name for series in chart.series]), strict=True):
+        parts.append(
+            f"<line x1='{at}' x2='{at + 22}' y1='32' y2='32' stroke='{series.color}' {_stroke(series.dashed)}/>"
+        )
+        parts.append(f"<text x='{at + 28}' y='36' {STYLE}>{escape(series.name)}</text>")
     return "\n".join(parts)
+
+
+def _bars(chart: Bars) -> str:
+    parts = [f"<text x='{LEFT}' y='16' {STYLE}>{escape(chart.title)}</text>"]
+    for (name, color), at in zip(chart.kinds, _legend_places([name for name, _ in chart.kinds]), strict=True):
+        parts.append(f"<rect x='{at}' y='26' width='22' height='11' fill='{color}'/>")
+        parts.append(f"<text x='{at + 28}' y='36' {STYLE}>{escape(name)}</text>")
+    floor = HEIGHT - BOTTOM
+    for number, group in enumerate(chart.groups):
+        middle = LEFT + (WIDTH - LEFT - RIGHT) * (number + 0.5) / len(chart.groups)
+        start = middle - BAR * len(group.bars) / 2
+        highest = max((bar for bar in group.bars if bar is not None), default=0) or 1
+        for place, (bar, (_, color)) in enumerate(zip(group.bars, chart.kinds, strict=True)):
+            if bar is None:
+                continue
+            x, tall = start + BAR * place, (floor - TOP - 16) * bar / highest
+            parts.append(
+                f"<rect x='{x + 2:.1f}' y='{floor - tall:.1f}' width='{BAR - 4}' height='{tall:.1f}' fill='{color}'/>"
+            )
+            parts.append(
+                f"<text x='{x + BAR / 2:.1f}' y='{floor - tall - 5:.1f}' {STYLE} text-anchor='middle' font-size='11'>"
+                f"{bar:.3g}</text>"
+            )
+        parts.append(
+            f"<text x='{middle:.1f}' y='{floor + 18}' {STYLE} text-anchor='middle'>{escape(group.name)}</text>"
+        )
+    parts.append(f"<line x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{floor}' y2='{floor}' stroke='#999'/>")
+    return "\n".join(parts)
+
+
+def _legend_places(names: list[str]) -> list[int]:
+    return [LEFT + sum(50 + 7 * len(name) for name in names[:number]) for number in range(len(names))]
+
+
+def _stroke(dashed: bool) -> str:
+    return "stroke-width='2'" + (" stroke-dasharray='6 4'" if dashed else "")
 
 
 def ticks(highest: float, wanted: int = 5) -> list[float]:

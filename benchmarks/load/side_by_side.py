@@ -18,6 +18,7 @@ import sys
 import time
 import urllib.request
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,13 +79,27 @@ class Result:
 class Stack:
     """The embedded Lambda and, for dispatch, the router before it; ends both."""
 
-    def __init__(self, mode: str, options: Options) -> None:
+    def __init__(
+        self,
+        mode: str,
+        environments: int,
+        app: Sequence[str] = (sys.executable, str(DEMO)),
+        hold: str = "/delay?delay=500",
+        router_flags: Sequence[str] = (),
+    ) -> None:
+        """`hold`: what to ask the application so that an environment stays busy until all have been asked for."""
         self.mode = mode
+        self._app = app
+        self._hold = hold
         self._stack = contextlib.ExitStack()
-        self._stack.enter_context(self._lambda(options))
-        self.lambda_url, self.base = self._addresses(options)
-        if mode == "dispatch":
-            self._stack.enter_context(self._router())
+        try:
+            self._stack.enter_context(self._lambda(environments))
+            self.lambda_url, self.base = self._addresses()
+            if mode == "dispatch":
+                self._stack.enter_context(self._router(router_flags))
+        except BaseException:
+            self._stack.close()
+            raise
 
     def __enter__(self) -> "Stack":
         return self
@@ -92,8 +107,12 @@ class Stack:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    @property
+    def port(self) -> int:
+        return int(self.base.rpartition(":")[2])
+
     @contextlib.contextmanager
-    def _lambda(self, options: Options) -> Any:
+    def _lambda(self, environments: int) -> Any:
         argv = [
             "lambda",
             "--port",
@@ -106,18 +125,18 @@ class Stack:
             "--init-timeout",
             "120",
         ]
-        argv += ["--max-environments", str(options.clients + 20), "--idle-timeout", "600"]
+        argv += ["--max-environments", str(environments), "--idle-timeout", "600"]
         argv += ["--direct-port", "0"] if self.mode == "direct" else []
-        with _process([*argv, "--", sys.executable, str(DEMO)], {}) as process:
+        with _process([*argv, "--", *self._app], {}) as process:
             self._said = [process.stdout.readline() for _ in range(3 if self.mode == "direct" else 2)]
             yield
 
-    def _addresses(self, options: Options) -> tuple[str, str]:
+    def _addresses(self) -> tuple[str, str]:
         urls = [word for line in self._said for word in line.split() if word.startswith("http://")]
         return urls[0], urls[-1].rstrip(":")
 
     @contextlib.contextmanager
-    def _router(self) -> Any:
+    def _router(self, flags: Sequence[str]) -> Any:
         port, control = _free_ports(2)
         read_end, write_end = os.pipe()
         argv = ["router", "--function-name", "app", "--bind-host", "127.0.0.1", "--http-port", str(port)]
@@ -128,7 +147,8 @@ class Stack:
             "--preferred-control-scheme",
             "http",
         ]
-        argv += ["--callback-host", "127.0.0.1", "--log-level", "warning", "--ready-fd", str(write_end)]
+        argv += ["--callback-host", "127.0.0.1", "--log-level", "warning", "--lame-duck", "0"]
+        argv += ["--ready-fd", str(write_end), *flags]
         variables = {"AWS_ENDPOINT_URL_LAMBDA": self.lambda_url, "AWS_REGION": "us-east-1"}
         variables |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
         try:
@@ -154,12 +174,12 @@ class Stack:
 
     async def warm(self, count: int) -> None:
         """Brings up `count` environments, all at once because one that is free would be used again."""
-        path, bodies = "/delay?delay=500", [b""] * count
+        path, bodies = self._hold, [b""] * count
         url = self.base
         if self.mode == "dispatch":
             url, path = self.lambda_url, "/2015-03-31/functions/app/invocations"
             bodies = [_init_only() for _ in range(count)]
-            self.turn(init_at_least=2)  # so that none is ready before all have been asked for
+            self.turn(init_at_least=0.5 + count / 50)  # so that none is ready before all have been asked for
         await asyncio.gather(*(Client(url).request(path, body) for body in bodies))
         warm = len(self.status()["environments"])
         if warm != count:
@@ -344,7 +364,7 @@ def main() -> int:
     )
     results = []
     for mode in ("direct", "dispatch"):
-        with Stack(mode, options) as stack:
+        with Stack(mode, options.clients + 20) as stack:
             results.append(asyncio.run(measure(stack, options)))
     figures = [result.figures(options) for result in results]
     print(table(figures))

@@ -20,7 +20,7 @@ def test_every_micro_benchmark_still_runs() -> None:
 @pytest.mark.timeout(60)
 def test_the_programs_of_the_race_compile(tmp_path: Path) -> None:
     compiler = (os.environ.get("CC") or "cc").split()
-    for name in ("backend", "instances", "pace"):
+    for name in ("backend", "instances", "pace", "worker"):
         source = ROOT / "benchmarks" / "load" / "c" / f"{name}.c"
         flags = ["-std=gnu11", "-O0", "-Wall", "-Wextra", "-Wno-unused-function", "-Werror"]
         run = subprocess.run(
@@ -35,3 +35,15 @@ def test_the_race_names_its_cases() -> None:
     )
     assert run.returncode == 2
     assert "no such case: no-such-case" in run.stderr
+
+
+@pytest.mark.timeout(60)
+def test_the_published_table_is_run_again_in_small(tmp_path: Path) -> None:
+    svg = tmp_path / "plot.svg"
+    command = [sys.executable, "-m", "benchmarks.load.published", "--quick", "--cold-start", "0.2", "--svg", str(svg)]
+    run = subprocess.run([*command, "--only", "scale-up"], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    rows = [line.split("|") for line in run.stdout.splitlines()[2:]]
+    assert [row[1].strip() for row in rows] == ["scale-up, image from S3", ""]
+    assert all(" / " in cell for row in rows for cell in row[3:8])
+    assert svg.read_text().count("<polyline") == 4
