@@ -4,6 +4,9 @@ A Wire is an asyncio BufferedProtocol. All wires of a process share their Hub's 
 before the next read, and whoever cannot use all of it keeps a copy. What a wire has to say collects in `out` and leaves
 in one write when the loop turn ends: touch() puts the wire on the Hub's list.
 
+What nobody waits for is said by mention(): while the process is busy it leaves with whatever the connection has to say
+next, within PATIENCE, and so saves a write of its own.
+
 What is in `out` goes to the socket directly, by one send(); only what the socket does not take is given to the
 transport, which waits for room. Over TLS everything goes through the transport.
 
@@ -32,6 +35,9 @@ cdef class Hub:
     cdef object _call_soon          # loop.call_soon
     cdef object _flush              # self.flush, bound once
     cdef list _touched              # wires with something to send or to finish, in the order they were touched
+    cdef list _mentioned            # wires with something to send that may wait
+    cdef int64_t _waited            # ns: since when the first of them waits
+    cdef bint _busy                 # the last pass of this turn found many sockets ready
     cdef bint _scheduled            # flush() is on the loop's list
     cdef bytearray _block           # the shared read block
     cdef uint8_t* _at               # its first byte; the bytearray is never resized
@@ -45,8 +51,10 @@ cdef class Hub:
 
     cdef int64_t tick(self) noexcept    # reads the clock into `now`
     cdef int schedule(self, Wire wire) except -1
+    cdef int schedule_later(self, Wire wire) except -1
     # Changes the wire's entry in the epoll set (EPOLL_CTL_*).
     cdef int watch(self, Wire wire, int operation) except -1
+    cdef int _hurry(self, list touched) except -1
 
 
 cdef class Wire:
@@ -55,6 +63,7 @@ cdef class Wire:
     cdef OutBuffer out              # what goes out at the end of this turn
     cdef readonly uint64_t handed   # bytes given to the transport since the connection began
     cdef bint touched               # on the Hub's list
+    cdef bint mentioned             # on the Hub's list of those that may wait
     cdef int _socket                # its descriptor, while sending to it directly is allowed; -1 otherwise
     cdef uint8_t _reader            # a Reader
     cdef readonly bint paused       # the transport holds back something (TLS: more than WRITE_HIGH): do not add
@@ -65,6 +74,12 @@ cdef class Wire:
     cdef inline int touch(self) except -1:
         if not self.touched:
             self.hub.schedule(self)
+        return 0
+
+    # Something is in `out` that nobody waits for.
+    cdef inline int mention(self) except -1:
+        if not self.touched and not self.mentioned:
+            self.hub.schedule_later(self)
         return 0
 
     cdef int stop_reading(self) except -1

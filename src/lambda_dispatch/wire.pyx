@@ -40,6 +40,10 @@ cdef enum:
     READ_BLOCK = 128 * 1024
     # Sockets read in one pass; the rest are next, before the loop sleeps again.
     PASS = 256
+    # Sockets ready in one pass from which on the process is busy: what may wait will soon have company.
+    BUSY = 4
+    # ns after which what was mentioned leaves by itself.
+    PATIENCE = 5000000
 
 
 # SO_LINGER of no time: the connection ends with a reset, not with a FIN.
@@ -52,6 +56,7 @@ cdef class Hub:
         self._call_soon = loop.call_soon
         self._flush = self.flush
         self._touched = []
+        self._mentioned = []
         self._block = bytearray(READ_BLOCK)
         self._at = <uint8_t*> PyByteArray_AS_STRING(self._block)
         self._log = log
@@ -89,6 +94,18 @@ cdef class Hub:
             raise OSError(errno, "epoll_ctl")
         return 0
 
+    cdef int schedule_later(self, Wire wire) except -1:
+        if not self._busy:
+            return self.schedule(wire)
+        if not self._mentioned:
+            self._waited = self.now
+        wire.mentioned = True
+        self._mentioned.append(wire)
+        if not self._scheduled:
+            self._scheduled = True
+            self._call_soon(self._flush)
+        return 0
+
     def read_ready(self):
         """Reads every socket of the set that has something."""
         cdef epoll_event[PASS] ready
@@ -96,6 +113,7 @@ cdef class Hub:
         cdef int i
         cdef int n = epoll_wait(self._epoll, ready, PASS, 0)
         self.tick()
+        self._busy = n >= BUSY
         self._left = []
         for i in range(n):
             wire = <Wire> ready[i].data.ptr
@@ -112,6 +130,13 @@ cdef class Hub:
         cdef list touched = self._touched
         self._touched = []
         self._scheduled = False
+        if self._mentioned:
+            if self._busy and self.now - self._waited < PATIENCE:
+                self._scheduled = True
+                self._call_soon(self._flush)
+            else:
+                self._hurry(touched)
+        self._busy = False
         for item in touched:
             wire = <Wire> item
             wire.touched = False
@@ -119,6 +144,18 @@ cdef class Hub:
                 wire.flush()
             except Exception:
                 self.failed(wire)
+
+    # What was mentioned has waited long enough.
+    cdef int _hurry(self, list touched) except -1:
+        cdef Wire wire
+        for item in self._mentioned:
+            wire = <Wire> item
+            wire.mentioned = False
+            if wire.out.length and not wire.touched:
+                wire.touched = True
+                touched.append(wire)
+        self._mentioned = []
+        return 0
 
     def failed(self, Wire wire not None):
         """An on_ method raised: a bug of ours. The connection is cut, the process lives."""

@@ -1,6 +1,7 @@
 """The control port: who may park, what ping and close are answered, and how an instance goes."""
 
 import asyncio
+import signal
 import uuid
 
 import pytest
@@ -36,6 +37,24 @@ async def test_the_first_channel_opens_the_instance_and_gets_its_200_at_once(
     assert state(worker, given) == INSTANCE_OPEN
     assert worker.board.instance(given.slot).idle == 3
     assert (await ask("h1", worker.ports["http"])).status == 200
+
+
+@scenario
+async def test_many_that_park_at_once_get_their_200_though_no_request_comes() -> None:
+    # A worker that finds many sockets ready lets the 200s wait for company; here none comes, not even a PING.
+    async with WorkerProcess.running("--ping-interval", "3600") as worker:
+        assert worker.process is not None
+        peers = [await worker.dial(worker.start(), channels=2, park=False) for _ in range(8)]
+        for peer in peers:
+            await peer.ping()
+            peer.park(0)
+            await soon(peer.parked(1), "the first 200")
+        worker.process.send_signal(signal.SIGSTOP)
+        for peer in peers:
+            peer.park(1)
+        worker.process.send_signal(signal.SIGCONT)
+        for peer in peers:
+            await soon(peer.parked(2), "the second 200")
 
 
 @pytest.mark.parametrize("pool", ["default", "", None], ids=["default", "blank", "missing"])

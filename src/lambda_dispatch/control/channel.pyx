@@ -174,13 +174,15 @@ cdef class ControlWire(Wire):
         return self.touch()
 
     cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1:
+        cdef Py_ssize_t said = self.out.length
         self.heard = self.hub.now
+        self.greetings = 0
         if self.matcher.board.me != NULL:
             self.matcher.board.me.instance_bytes_in += n
         if self.session.receive(p, n) < 0:
             self.control.violated(self, self.session.error_reason)
             self.close()
-        if self.out.length:
+        if self.out.length > said + self.greetings:
             return self.touch()
         return 0
 
@@ -230,6 +232,7 @@ cdef class ControlWire(Wire):
         return (<const uint64_t*> (at + BYTES_SENT))[0] - (<const uint64_t*> (at + BYTES_RETRANS))[0]
 
     cdef int park(self, H2Stream stream, Instance instance, const uint8_t* id, Py_ssize_t id_len) except -1:
+        cdef Py_ssize_t said = self.out.length
         cdef Channel channel = Channel()
         channel.id_len = <uint8_t> (id_len if id_len < CHANNEL_ID else CHANNEL_ID)
         memcpy(channel.id, id, channel.id_len)
@@ -238,7 +241,8 @@ cdef class ControlWire(Wire):
         stream.owner = channel
         self.channels.add(channel)
         self.session.send_status(stream, 200, False)
-        self.touch()
+        self.greetings += self.out.length - said
+        self.mention()
         return self.matcher.park(instance, channel, self.hub.now)
 
     # Tells the extension, on a parked channel, to park no more.
