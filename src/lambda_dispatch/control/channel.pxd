@@ -32,7 +32,6 @@ cdef class ControlWire(Wire):
     cdef object control         # control.routes.Control: the calls that are not per request
     cdef Matcher matcher
     cdef Instance instance      # whose channels it carries; None before the first
-    cdef set channels           # its channels, parked and busy
     cdef Py_ssize_t greetings   # bytes of `out` the current read put there that nobody waits for: heads of channels
     cdef int64_t heard          # ns: when the last byte came
     cdef int64_t pinged         # ns: when the unanswered PING went out; 0 when none is out

@@ -70,7 +70,6 @@ cdef class Channel(Slot):
         return 0
 
     cdef int _forget(self) except -1:
-        self.wire.channels.discard(self)
         self.stream.owner = None
         self.wire = None
         self.stream = None
@@ -154,7 +153,6 @@ cdef class ControlWire(Wire):
         Wire.__init__(self, hub)
         self.matcher = matcher
         self.control = control
-        self.channels = set()
 
     cdef int on_open(self) except -1:
         cdef H2Limits limits
@@ -239,7 +237,6 @@ cdef class ControlWire(Wire):
         channel.wire = self
         channel.stream = stream
         stream.owner = channel
-        self.channels.add(channel)
         self.session.send_status(stream, 200, False)
         self.greetings += self.out.length - said
         self.mention()
@@ -282,8 +279,11 @@ cdef class ControlWire(Wire):
     def send_goaways(self):
         """Go-away on every parked channel."""
         cdef Channel channel
-        for channel in list(self.channels):
-            if channel.idle:
+        cdef Slot slot = None if self.instance is None else self.instance._idle
+        while slot is not None:
+            channel = <Channel> slot
+            slot = slot._next
+            if channel.wire is self:
                 self.goaway(channel)
 
     def cut(self, str reason not None):

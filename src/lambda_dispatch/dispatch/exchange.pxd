@@ -40,6 +40,7 @@ cdef class Slot:
     cdef Slot _next             # the instance's list of idle slots
     cdef Slot _before
     cdef bint idle              # it stands in that list
+    cdef bint held              # a place among its instance's in-flight is held for it
     cdef bint unsure            # it may yet refuse the exchange (a sibling's): the whole request is kept until then
 
     # Request bytes for the instance; takes all of them.

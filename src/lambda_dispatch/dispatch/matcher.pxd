@@ -43,7 +43,6 @@ cdef class Instance:
     cdef readonly int idle_count
     cdef readonly int busy_count        # slots here that serve an exchange
     cdef readonly uint8_t standing      # a Standing
-    cdef set busy                       # the slots that serve an exchange now
     cdef set wires                      # the control connections it has here
 
 

@@ -23,7 +23,6 @@ cdef class Instance:
         self.generation = generation
         self.pool = pool
         memcpy(self.id, <const uint8_t*> <char*> id, 16)
-        self.busy = set()
         self.wires = set()
 
     @property
@@ -238,7 +237,7 @@ cdef class Matcher:
                 self.board.me.dispatched_sibling += 1
             return exchange.dispatch(slot, now)
         instance = <Instance> slot.instance
-        instance.busy.add(slot)
+        slot.held = True
         instance.busy_count += 1
         instance.pool.running += 1
         self.running += 1
@@ -311,13 +310,13 @@ cdef class Matcher:
         cdef Exchange exchange = slot.exchange
         cdef WorkerPool* mine
         slot.exchange = None
-        if slot not in instance.busy:
+        if not slot.held:
             return 0
+        slot.held = False
         if exchange is not None and exchange.stage != WAITING and self.board.my_pools != NULL:
             mine = &self.board.my_pools[instance.pool.index]
             mine.completions += 1
             mine.duration_ns += now - exchange.sent
-        instance.busy.discard(slot)
         instance.busy_count -= 1
         instance.pool.running -= 1
         self.running -= 1
