@@ -96,13 +96,16 @@ http {{
     return Contestant(label, port, tls_port, descendants(process.pid), [])
 
 
-def haproxy(stage: Stage, h1: int, h2: int, upstream: str) -> Contestant:
+def haproxy(stage: Stage, h1: int, h2: int, upstream: str, servers: int = 1) -> Contestant:
+    """servers: how many it believes it has, each with a connection of its own over h2; the least busy is next."""
     port, tls_port = free_port(), free_port()
     cert, key = certificate(stage)
     both = stage.scratch / "both.pem"
     both.write_text(cert.read_text() + key.read_text())
-    server = f"127.0.0.1:{h2} proto h2" if upstream == "h2" else f"127.0.0.1:{h1}"
-    config = stage.scratch / f"haproxy-{upstream}.cfg"
+    address = f"127.0.0.1:{h2} proto h2" if upstream == "h2" else f"127.0.0.1:{h1}"
+    name = f"haproxy-{upstream}-{servers}"
+    config = stage.scratch / f"{name}.cfg"
+    lines = "\n    ".join(f"server app{number} {address}" for number in range(servers))
     config.write_text(f"""
 global
     nbthread 1
@@ -121,12 +124,13 @@ frontend front
     http-request set-header X-Forwarded-Port {port}
     default_backend app
 backend app
-    server app {server}
+    balance leastconn
+    {lines}
 """)
-    name = f"haproxy-{upstream}"
     process = stage.start([find("haproxy"), "-db", "-f", str(config)], stage.contestant_core, name)
     until(lambda: reachable(port), lambda: f"{name}: {stage.log(name)}")
-    return Contestant(f"haproxy h1-{upstream}", port, tls_port, [process.pid, *descendants(process.pid)], [])
+    label = f"haproxy h1-{upstream}" + ("" if servers == 1 else f", {servers:,} servers")
+    return Contestant(label, port, tls_port, [process.pid, *descendants(process.pid)], [])
 
 
 def nghttpx(stage: Stage, h1: int, h2: int) -> Contestant:
@@ -151,8 +155,9 @@ def nghttpx(stage: Stage, h1: int, h2: int) -> Contestant:
     return Contestant("nghttpx h1-h2", port, tls_port, [process.pid], [])
 
 
-def ours(stage: Stage, instances: int = INSTANCES, channels: int = 20, access_log: str = "off") -> Contestant:
+def ours(stage: Stage, instances: int = INSTANCES, access_log: str = "off") -> Contestant:
     """The router as shipped, one worker; its instances and their Lambda are played by c/instances.c."""
+    channels = 20 if instances > 3 else 100  # enough for 64 requests at once, as few others hold connections upstream
     _, lambda_port = stage.own("instances")
     cert, key = certificate(stage)
     read_end, write_end = os.pipe()
@@ -195,5 +200,7 @@ PEERS: dict[str, Callable[[Stage, int, int], Contestant]] = {
     "nginx": nginx,
     "haproxy-h1": lambda stage, h1, h2: haproxy(stage, h1, h2, "h1"),
     "haproxy-h2": lambda stage, h1, h2: haproxy(stage, h1, h2, "h2"),
+    # What the router's job is: to choose among as many as it has instances, each with a connection of its own.
+    "haproxy-h2-many": lambda stage, h1, h2: haproxy(stage, h1, h2, "h2", INSTANCES),
     "nghttpx": nghttpx,
 }

@@ -43,7 +43,7 @@ CASES = {
     "http2": Case(
         "HTTP/2 over TLS, 4 B, 8 connections of 16 streams", Load(connections=8, streams=16, http2=True, tls=True), 4
     ),
-    "instances": Case("4 B, 64 connections, more instances", Load(), 4, ("nginx",), instances=(10, 100, 1000)),
+    "instances": Case("4 B, 64 connections, more instances", Load(), 4, tuple(PEERS), instances=(1, 10, 100, 1000)),
     "access-log": Case("4 B, 64 connections, access log", Load(), 4, ("nginx",), access_log=True),
 }
 # Those that are not a round of requests and a figure: called with rounds and seconds.
