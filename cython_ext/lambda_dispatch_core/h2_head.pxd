@@ -41,8 +41,8 @@ cdef struct HeadFacts:
     bint is_head                # the method is HEAD
 
 
-# Each returns a HeadFault, and fills in `facts` when that is HEAD_FINE.
-cdef int check_request(FieldList head, HeadFacts* facts) noexcept
+# Each returns a HeadFault, and fills in `facts` when that is HEAD_FINE. any_host: a Host may differ from :authority.
+cdef int check_request(FieldList head, HeadFacts* facts, bint any_host) noexcept
 cdef int check_response(FieldList head, HeadFacts* facts) noexcept
 cdef int check_trailers(FieldList trailers) noexcept
 

@@ -161,7 +161,7 @@ cdef int check_target(const Field* method, const Field* scheme, const Field* pat
     return HEAD_FINE
 
 
-cdef int check_request(FieldList head, HeadFacts* facts) noexcept:
+cdef int check_request(FieldList head, HeadFacts* facts, bint any_host) noexcept:
     cdef const Field* f
     cdef const Field* host = NULL
     cdef const Field* found[LAST_PSEUDO + 1]
@@ -187,9 +187,11 @@ cdef int check_request(FieldList head, HeadFacts* facts) noexcept:
         if fault:
             return fault
         if f.token == T_HOST:
-            if host != NULL or (found[<int> T_AUTHORITY] != NULL and not same_host(f, found[<int> T_AUTHORITY])):
+            if host != NULL:
                 return HOST_DIFFERS
             host = f
+            if found[<int> T_AUTHORITY] != NULL and not any_host and not same_host(f, found[<int> T_AUTHORITY]):
+                return HOST_DIFFERS
     fault = check_target(found[<int> T_METHOD], found[<int> T_SCHEME], found[<int> T_PATH], found[<int> T_AUTHORITY])
     if fault:
         return fault
@@ -272,7 +274,7 @@ def faults():
     return list(WORDS)
 
 
-def check(str kind not None, list pairs not None):
+def check(str kind not None, list pairs not None, bint any_host=False):
     """(fault in words or None, content-length, status) of a block given as (name, value) pairs (tests)."""
     cdef FieldList fields = FieldList()
     cdef HeadFacts facts
@@ -283,7 +285,7 @@ def check(str kind not None, list pairs not None):
     for name, value in pairs:
         fields.append(name, value)
     if kind == "request":
-        fault = check_request(fields, &facts)
+        fault = check_request(fields, &facts, any_host)
     elif kind == "response":
         fault = check_response(fields, &facts)
     elif kind == "trailers":

@@ -34,6 +34,8 @@ from lambda_dispatch_core.hpack cimport Decoder
 # Its fields and commands are those of H2Ledger (h2_ledger.pxd) and H2Sender (h2_sender.pxd), and receive().
 cdef class H2Session(H2Sender):
     cdef Decoder decoder
+    # Server: a Host that names another place than :authority is no fault (8.3.1 only says SHOULD).
+    cdef bint any_host
     # private from here on
     cdef uint8_t _mode              # a Reading: what the next byte belongs to
     cdef bint _settings_seen        # the peer's first SETTINGS has come

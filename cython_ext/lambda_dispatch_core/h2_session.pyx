@@ -483,7 +483,7 @@ cdef class H2Session(H2Sender):
         self._control = min(self._control + CONTROL_PER_REQUEST, CONTROL_BUDGET)
         facts.content_length = UNDECLARED
         if result == HPACK_OK:
-            fault = check_request(self._fields, &facts)
+            fault = check_request(self._fields, &facts, self.any_host)
             if fault or (end and facts.content_length > 0):
                 self.stream_fault = head_fault(fault) if fault else "content-length without a body"
                 self._charge_reset()

@@ -55,6 +55,12 @@ def test_each_fault_has_its_name(fault: str, kind: str, pairs: Pairs) -> None:
     assert check(kind, pairs)[0] == fault
 
 
+def test_a_host_may_differ_from_the_authority_where_that_is_allowed_but_not_stand_twice() -> None:
+    elsewhere = (b"host", b"there")
+    assert check("request", [*REQUEST, elsewhere], any_host=True)[0] is None
+    assert check("request", [*REQUEST, elsewhere, elsewhere], any_host=True)[0] == "host and authority differ"
+
+
 def test_every_byte_of_a_value_is_looked_at() -> None:
     for at in range(20):
         for byte in range(256):

@@ -161,6 +161,8 @@ cdef class ControlWire(Wire):
         limits.max_concurrent_streams = MAX_STREAMS
         limits.max_header_list = MAX_CONTROL_HEAD
         self.session = new_session(False, &limits)
+        # Extensions are known whose Host lacks the port of :authority; nothing here depends on either.
+        self.session.any_host = True
         events.wire = self
         self.session.events = events
         self.out = self.session.out
