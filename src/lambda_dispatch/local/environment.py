@@ -208,7 +208,7 @@ class Environment:
         await asyncio.sleep(self._knobs.cold_start.draw(self._knobs.random))
         try:
             self._address = await self._api.start()
-            self.port = self.function.port or free_port(self._ports, self._knobs.random)
+            self.port = self.function.port or free_port(self._ports)
         except OSError as error:
             self._fail("failure", "Runtime.ExitError", f"no address for the environment: {error.strerror or error}")
             return

@@ -239,10 +239,13 @@ def memory(pids: list[int]) -> int:
     return total
 
 
-def free_port(taken: set[int], source: random.Random) -> int:
-    """A loopback port nobody listens on and this process has not given away; the caller adds it to `taken`."""
+def free_port(taken: set[int]) -> int:
+    """A loopback port nobody listens on and this process has not given away; the caller adds it to `taken`.
+
+    Never by the seed of the faults: two local Lambdas with one seed would give the same ports at the same time.
+    """
     for _ in range(200):
-        port = source.choice(PORTS)
+        port = random.choice(PORTS)
         if port in taken:
             continue
         with socket.socket() as probe:
