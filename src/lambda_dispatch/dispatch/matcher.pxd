@@ -7,6 +7,11 @@ An instance offers min(free slots, limit - in flight): its free slots stand in i
 in flight at it in all workers. `mask` tells the board's scan which instances this worker can use: 0 where it can, and
 MASKED where it cannot. Invariant: mask[i] == 0 exactly when instance i of the pool has an idle slot here and stands at
 OPEN.
+
+Over all workers, requests reach instances in the order in which they came, except those that came less than
+ORDER_WITHIN apart. A request is given a slot, one here or one of a sibling's, only when no sibling says on the board
+that one of its own has waited longer by more than GIVE_WAY: then the slot is left to that one, and the sibling is rung.
+A sibling that does not come within LEFT_FREE is stuck: for a while nothing is left to it.
 """
 
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -20,11 +25,13 @@ cdef enum:
     INSTANCES = 4096            # instance slots of the board
     HINTS = 64                  # of them remembered; a power of two
     MASKED = 0x7FFF             # the board's NOT_USABLE
-    # ns by which a sibling's head must have waited longer than ours for a slot of ours to be left to it: waking it
-    # costs some 30 us, and order across workers is promised within 50 ms.
+    ORDER = 50000000            # ns: ORDER_WITHIN of Python, the promise
+    # ns by which a sibling's request must have waited longer than ours for a slot to be left to it. Waking it costs some
+    # 30 us, so less would do for the order and cost more; what is left of the promise is the sibling's time to come.
     GIVE_WAY = 10000000
-    # ns a sibling gets to come for the slots that are left to it; some thirty times what waking it takes.
-    LEFT_FREE = 2000000
+    LEFT_FREE = ORDER - GIVE_WAY
+    # ns for which nothing is left to siblings once one has not come: what a stuck one may cost is 4 % of the slots.
+    UNHEEDED = 1000000000
 
 
 cdef enum Standing:
@@ -58,14 +65,30 @@ cdef class Pool:
     # They break ties between equally busy instances: such a connection has an answer to the parking to send anyway.
     cdef int16_t[HINTS] parked
     cdef uint32_t parked_top
-    cdef int64_t gave_way               # ns: when a slot was last left to a sibling's request
+    # A slot is left to a sibling: to which, for its request that has waited since when, and when that began (ns).
+    cdef int left_to
+    cdef int64_t left_for
+    cdef int64_t left_at
+    cdef int64_t left_last              # ns: when it was last seen to be left; it is looked at every few milliseconds
+    cdef int64_t unheeded_until         # ns: before then nothing is left to siblings
+    cdef int asking                     # requests sent to siblings that have not said whether they have a slot
+    cdef int64_t heard                  # ns: when a sibling last answered, or was asked while no other was
+    cdef object asked                   # deque of the siblings' slots asked for, the oldest request's first
     cdef readonly int running           # exchanges of this pool that a slot serves now
+
+
+    # Since when the request has waited that has waited longest, in the queue or for a sibling's word; 0 when none does.
+    cdef int64_t oldest(self) except -1
+    # How many requests siblings are being asked to take, and will answer: one that is stuck is not waited for.
+    cdef inline int expects(self, int64_t now) noexcept:
+        return self.asking if now - self.heard < LEFT_FREE else 0
 
 
 # Who may have a slot when this worker has none (dispatch.peers).
 cdef class Lender:
-    # A slot of a sibling's, not bound to an instance here; None when none has one.
-    cdef Slot borrow(self, Pool pool)
+    # A slot of a sibling's, not bound to an instance here, for a request that has waited since `since`; None when none
+    # has one, or it is left to another sibling.
+    cdef Slot borrow(self, Pool pool, int64_t since, int64_t now)
 
 
 cdef class Matcher:
@@ -99,8 +122,10 @@ cdef class Matcher:
     cdef Slot take_idle(self, Instance instance)
 
     cdef int hint(self, Pool pool) noexcept
-    cdef Slot _acquire(self, Pool pool, int64_t now)
+    cdef Slot _acquire(self, Pool pool, int64_t since, int64_t now)
     cdef Slot _acquire_resort(self, Pool pool, int64_t now)
-    cdef bint _give_way(self, Pool pool, int64_t now) except -1
+    cdef bint _is_left(self, Instance instance, int64_t since, int64_t now) except -1
+    # Whether a sibling's request has waited so much longer than since `since` that a free slot is to be left to it.
+    cdef bint give_way(self, Pool pool, int64_t since, int64_t now) except -1
     cdef int _offer(self, Pool pool) except -1
     cdef int _start(self, Exchange exchange, Slot slot, int64_t now) except -1

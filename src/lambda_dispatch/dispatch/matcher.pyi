@@ -5,6 +5,8 @@ from lambda_dispatch.control.channel import ControlWire
 from lambda_dispatch_core.board import Board
 from lambda_dispatch_core.queue import WaitQueue
 
+ORDER_WITHIN: int
+
 class Instance:
     slot: int
     generation: int

@@ -1,5 +1,6 @@
 """Queue and slots, paired; the theory stands in matcher.pxd."""
 
+from collections import deque
 from uuid import UUID
 
 cimport cython
@@ -8,8 +9,12 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from lambda_dispatch.dispatch.exchange cimport WAITING, Exchange, Slot
+from lambda_dispatch_core.atomics cimport get16, get64
 from lambda_dispatch_core.board cimport INSTANCE_OPEN, Board, WorkerPool
 from lambda_dispatch_core.queue cimport WaitQueue
+
+# ns by which requests may overtake each other on their way to instances through different workers.
+ORDER_WITHIN = ORDER
 
 cdef int64_t FOREVER = 0x7FFFFFFFFFFFFFFF
 
@@ -66,15 +71,28 @@ cdef class Pool:
             self.mask[i] = MASKED
         self.at = [None] * INSTANCES
         self.resorts = []
+        self.asked = deque()
         for i in range(HINTS):
             self.parked[i] = -1
+
+    cdef int64_t oldest(self) except -1:
+        cdef int64_t since = self.queue.oldest()
+        cdef Slot slot
+        if self.asking == 0:
+            return since
+        while self.asked:
+            slot = <Slot> self.asked[0]
+            if slot.unsure and slot.exchange is not None:
+                return min(since, slot.exchange.since) if since else slot.exchange.since
+            self.asked.popleft()    # answered, or its client is gone
+        return since
 
     def __dealloc__(self):
         free(self.mask)
 
 
 cdef class Lender:
-    cdef Slot borrow(self, Pool pool):
+    cdef Slot borrow(self, Pool pool, int64_t since, int64_t now):
         return None
 
 
@@ -131,9 +149,9 @@ cdef class Matcher:
         exchange.since = now
         exchange.deadline = now + self.queue_timeout
         if pool.queue.length == 0:
-            slot = self._acquire(pool, now)
+            slot = self._acquire(pool, now, now)
             if slot is None and self.lender is not None:
-                slot = self.lender.borrow(pool)
+                slot = self.lender.borrow(pool, now, now)
             if slot is not None:
                 self._start(exchange, slot, now)
                 return self.publish(pool)
@@ -207,8 +225,9 @@ cdef class Matcher:
             place = top[0]
         return place
 
-    # A free slot of the least busy instance, reserved; None when this worker has none it may use.
-    cdef Slot _acquire(self, Pool pool, int64_t now):
+    # A free slot of the least busy instance, reserved, for a request that has waited since `since`; None when this worker
+    # has none it may use, or leaves it to a sibling. 0: for a sibling's, which has seen to it that it is its turn.
+    cdef Slot _acquire(self, Pool pool, int64_t since, int64_t now):
         cdef int place
         cdef Instance instance
         while True:
@@ -216,11 +235,25 @@ cdef class Matcher:
             if place < 0:
                 return None if not pool.resorts else self._acquire_resort(pool, now)
             instance = <Instance> pool.at[place]
+            if self.lender is not None and since and self._is_left(instance, since, now):
+                return None
             if self.board.reserve(place, instance.generation):
                 return self.take_idle(instance)
             if self.board.state_of(place, instance.generation) != INSTANCE_OPEN:
                 # It began to close since we looked; the bell that says so is on its way.
                 pool.mask[place] = MASKED
+
+    # Whether a slot of the instance is for somebody else: a request from here that is on its way to it through a
+    # sibling, or a sibling's that has waited longer.
+    cdef bint _is_left(self, Instance instance, int64_t since, int64_t now) except -1:
+        cdef int room = self.board.limits[instance.slot] - get16(&self.board.in_flight[instance.slot])
+        if room <= instance.pool.expects(now):
+            return True
+        # For one that has just come it is enough to look when there is one slot left: with two there is one for the
+        # sibling, too.
+        if since == now and room > 1 and instance.idle_count > 1:
+            return False
+        return self.give_way(instance.pool, since, now)
 
     cdef Slot _acquire_resort(self, Pool pool, int64_t now):
         cdef Instance instance
@@ -250,31 +283,27 @@ cdef class Matcher:
         cdef Slot slot
         cdef Exchange exchange
         while pool.queue.length:
-            # Between an answer's end and the channel's return nothing is free: then there is no way to give.
-            if (self.lender is not None and self.board.pick(pool.mask, <int> self.board.header.instances_high, -1) >= 0
-                    and self._give_way(pool, now)):
-                break
-            slot = self._acquire(pool, now)
+            slot = self._acquire(pool, pool.queue.oldest(), now)
             if slot is None and self.lender is not None:
-                slot = self.lender.borrow(pool)
+                slot = self.lender.borrow(pool, pool.queue.oldest(), now)
             if slot is None:
                 break
             exchange = <Exchange> pool.queue.pop()
             self._start(exchange, slot, now)
         return self.publish(pool)
 
-    # Whether a sibling's head has waited so much longer than ours that a free slot here is to be left to it.
-    # What becomes free while it comes is left to it too; then ours have their turn for a while: a sibling that does not
-    # take them must not keep ours waiting.
-    cdef bint _give_way(self, Pool pool, int64_t now) except -1:
-        cdef int sibling
-        if LEFT_FREE <= now - pool.gave_way < GIVE_WAY:
+    cdef bint give_way(self, Pool pool, int64_t since, int64_t now) except -1:
+        cdef int sibling = self.board.sibling_waiting(pool.index, since - GIVE_WAY)
+        cdef int64_t oldest
+        if sibling < 0 or now < pool.unheeded_until:
             return False
-        sibling = self.board.sibling_waiting(pool.index, pool.queue.oldest() - GIVE_WAY)
-        if sibling < 0:
+        oldest = get64(&self.board.worker_pools[sibling * self.board.pools + pool.index].oldest_queued)
+        if sibling != pool.left_to or oldest != pool.left_for or now - pool.left_last > GIVE_WAY:
+            pool.left_to, pool.left_for, pool.left_at = sibling, oldest, now
+        elif now - pool.left_at >= LEFT_FREE:
+            pool.unheeded_until = now + UNHEEDED
             return False
-        if now - pool.gave_way >= GIVE_WAY:
-            pool.gave_way = now
+        pool.left_last = now
         self.on_sibling(sibling)
         return True
 
@@ -287,14 +316,19 @@ cdef class Matcher:
 
     cdef bint submit_guest(self, Exchange exchange, int64_t now) except -1:
         cdef Pool pool = <Pool> exchange.pool
-        cdef Slot slot = self._acquire(pool, now)
+        cdef Slot slot = self._acquire(pool, 0, now)
         if slot is None:
             return False
         if self.board.me != NULL:
             self.board.me.served_siblings += 1
-        pool.gave_way = 0       # it came for the slot that was left to it; the next may be left to it, too
         self._start(exchange, slot, now)
+        # It came for the slot that was left to it: whose turn is it now?
+        if pool.queue.length:
+            self.serve(pool, now)
+            return True
         self.publish(pool)
+        if (<Instance> slot.instance).idle_count:
+            self._offer(pool)
         return True
 
     cdef Pool pool_at(self, int64_t index):
@@ -325,7 +359,8 @@ cdef class Matcher:
         if instance.pool.queue.length:
             return self.serve(instance.pool, now)
         self.publish(instance.pool)
-        if self.lender is not None and instance.idle_count:
+        # Room at the instance, for whoever holds an idle channel of it.
+        if self.lender is not None:
             return self._offer(instance.pool)
         return 0
 
@@ -364,7 +399,7 @@ cdef class Matcher:
             mine = &self.board.my_pools[pool.index]
             mine.queued = <int> pool.queue.length
             mine.running = pool.running
-            mine.oldest_queued = pool.queue.oldest()
+            mine.oldest_queued = pool.oldest()
         return 0
 
     def publish_all(self):

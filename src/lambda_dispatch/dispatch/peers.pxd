@@ -8,6 +8,9 @@ What travels on a stream is what travels on a channel (protocol.md section 2), o
 tunnelled request as the request's body, the tunnelled answer as the response's. The lender answers 200 as soon as it
 has given the request to a slot, or refuses the stream (REFUSED_STREAM) when the slot was taken meanwhile; the request
 then goes back to the head of its queue. A guest is never queued and never passed on.
+
+A refusal is a request's way for nothing: no sibling is asked for more than the board says its instances have free, what
+it is being asked for counted off. Who has to wait because of that is seen to when the sibling has answered.
 """
 
 from libc.stdint cimport int64_t, uint8_t
@@ -15,6 +18,7 @@ from libc.stdint cimport int64_t, uint8_t
 from lambda_dispatch.dispatch.exchange cimport Exchange, Slot
 from lambda_dispatch.dispatch.matcher cimport Lender, Matcher, Pool
 from lambda_dispatch.wire cimport Hub, Wire
+from lambda_dispatch_core.board_layout cimport MAX_POOLS
 from lambda_dispatch_core.fields cimport FieldList
 from lambda_dispatch_core.h2_session cimport H2Events, H2Session, H2Stream
 from lambda_dispatch_core.http1 cimport ResponseHead
@@ -28,12 +32,19 @@ cdef class Peers(Lender):
     cdef readonly set dialling          # worker slots being connected to
     cdef object _dial                   # called (worker slot): starts connecting
 
+    # Whom to ask for one more slot: `first`, or who else the board says has more slots free than it is being asked for;
+    # -1: nobody.
+    cdef int _choose(self, Pool pool, int first, int64_t now) except -2
+    cdef int _asked(self, Pool pool, int worker) except -1
+
 
 cdef class PeerSlot(Slot):
     cdef PeerWire wire                  # None once the stream is gone
     cdef H2Stream stream
     cdef Pool pool
 
+    # The sibling has said whether it has the slot, or need not any more.
+    cdef int answered(self) except -1
     cdef int _forget(self) except -1
     cdef int lost(self, bint refused) except -1
 
@@ -42,7 +53,9 @@ cdef class PeerWire(Wire):
     cdef Peers peers
     cdef H2Session session
     cdef readonly int worker            # the sibling's slot
-    cdef readonly int unanswered        # requests sent of which the sibling has not said whether it has a slot
+    # By pool: requests sent of which the sibling has not said whether it has a slot. The board does not count them yet,
+    # or counts them already while the sibling's word is on its way: for that long too few are sent, never too many.
+    cdef int[MAX_POOLS] asked
 
 
 cdef class PeerEvents(H2Events):

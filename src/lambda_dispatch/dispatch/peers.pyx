@@ -7,6 +7,11 @@ from libc.string cimport memcmp
 from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, SENT, WAITING, Exchange, Slot
 from lambda_dispatch.dispatch.matcher cimport Lender, Matcher, Pool
 from lambda_dispatch.wire cimport Hub, Wire
+from lambda_dispatch_core.atomics cimport get16, get64, getu32, getu64
+from lambda_dispatch_core.board cimport Board
+from lambda_dispatch_core.board_layout cimport (
+    INSTANCE_DRAINING, INSTANCE_OPEN, MAX_WORKERS, NOT_USABLE, WORKER_DRAINING, WORKER_READY,
+)
 from lambda_dispatch_core.buffer cimport OutBuffer
 from lambda_dispatch_core.fields cimport LAST_PSEUDO, T_PATH, UNKNOWN, Field, FieldList
 from lambda_dispatch_core.h2_session cimport (
@@ -32,12 +37,14 @@ cdef class Peers(Lender):
         self.dialling = set()
         self._dial = dial
 
-    cdef Slot borrow(self, Pool pool):
-        cdef int worker = self.matcher.board.sibling_with_slot(pool.index, self.hub.now)
+    cdef Slot borrow(self, Pool pool, int64_t since, int64_t now):
+        cdef int worker = self.matcher.board.sibling_with_slot(pool.index, now)
         cdef PeerWire wire
         cdef PeerSlot slot
         cdef FieldList head
-        if worker < 0 or worker >= len(self.addresses):
+        if worker >= 0 and pool.asking > 0:
+            worker = self._choose(pool, worker, now)
+        if worker < 0 or worker >= len(self.addresses) or self.matcher.give_way(pool, since, now):
             return None
         wire = <PeerWire> self.wires.get(worker)
         if wire is None:
@@ -60,9 +67,62 @@ cdef class Peers(Lender):
         slot.pool = pool
         slot.unsure = True
         slot.stream.owner = slot
-        wire.unanswered += 1
+        wire.asked[pool.index] += 1
+        pool.asking += 1
+        if pool.asking == 1:
+            pool.heard = now
+        if pool.asking > 1 and since < pool.oldest():
+            pool.asked.appendleft(slot)
+        else:
+            pool.asked.append(slot)
         wire.touch()
         return slot
+
+    cdef int _choose(self, Pool pool, int first, int64_t now) except -2:
+        cdef Board board = self.matcher.board
+        cdef int free[MAX_WORKERS]
+        cdef int busy[MAX_WORKERS]      # of the least busy instance there; NOT_USABLE: the worker is none to ask
+        cdef int slot, worker, state, room, rank, idle, here, best, total = 0
+        cdef int asked_first = self._asked(pool, first)
+        cdef int expected = pool.expects(now)
+        for worker in range(board.workers):
+            state = <int> getu32(&board.worker_slots[worker].state)
+            free[worker] = -1 if worker == board.worker or state not in (WORKER_READY, WORKER_DRAINING) else 0
+            busy[worker] = NOT_USABLE
+        for slot in range(<int> getu32(&board.header.instances_high)):
+            if board.slots[slot].pool != <uint32_t> pool.index:
+                continue
+            state = <int> (getu64(&board.slots[slot].life) & 0xFF)
+            rank = get16(&board.in_flight[slot])
+            room = board.limits[slot] - rank
+            if room <= 0 or not (state == INSTANCE_OPEN
+                                 or (state == INSTANCE_DRAINING and now < get64(&board.slots[slot].goaway_at))):
+                continue
+            if state == INSTANCE_DRAINING:
+                rank = NOT_USABLE - 1   # the last resort
+            here = 0
+            for worker in range(board.workers):
+                idle = get16(&board.idle[worker * board.instances + slot])
+                if idle <= 0 or free[worker] < 0:
+                    continue
+                free[worker] += min(idle, room)
+                busy[worker] = min(busy[worker], rank)
+                here += idle
+            total += min(here, room)
+            if total > expected and free[first] > asked_first:
+                return first
+        if total <= expected:
+            return -1
+        best = -1
+        for worker in range(board.workers):
+            if free[worker] > 0 and (best < 0 or busy[worker] < busy[best]):
+                if free[worker] > self._asked(pool, worker):
+                    best = worker
+        return best
+
+    cdef int _asked(self, Pool pool, int worker) except -1:
+        cdef PeerWire wire = <PeerWire> self.wires.get(worker)
+        return wire.asked[pool.index] if wire is not None else 0
 
     def connected(self, PeerWire wire not None):
         """A sibling is reached: what waits may go there."""
@@ -110,11 +170,22 @@ cdef class PeerSlot(Slot):
     cdef int finished(self) except -1:
         return self._forget()
 
+    cdef int answered(self) except -1:
+        self.unsure = False
+        self.wire.asked[self.pool.index] -= 1
+        self.pool.asking -= 1
+        self.pool.heard = self.wire.hub.now
+        if self.pool.asking == 0:
+            self.pool.asked.clear()
+        return 0
+
     cdef int _forget(self) except -1:
         if self.wire is not None:
             if self.unsure:
-                self.unsure = False
-                self.wire.unanswered -= 1
+                self.answered()
+                if self.pool.queue.length:
+                    # Who was not sent because of this one.
+                    self.wire.peers.matcher.on_sibling(self.wire.worker)
             self.stream.owner = None
             self.wire = None
             self.stream = None
@@ -124,9 +195,11 @@ cdef class PeerSlot(Slot):
     cdef int lost(self, bint refused) except -1:
         cdef Exchange exchange = self.exchange
         cdef Matcher matcher
+        cdef int worker
         if self.wire is None:
             return 0
         matcher = self.wire.peers.matcher
+        worker = self.wire.worker
         self._forget()
         if exchange is None or exchange.stage == OVER:
             return 0
@@ -135,7 +208,9 @@ cdef class PeerSlot(Slot):
             exchange.stage = WAITING
             self.pool.queue.push_front(exchange)
             matcher.publish(self.pool)
-            return 0                # who frees a slot there rings us
+            # Who frees a slot there rings us. One that became free while this one was on its way has rung already.
+            matcher.on_sibling(worker)
+            return 0
         return exchange.fail(502, "sibling_lost")
 
 
@@ -148,11 +223,12 @@ cdef class PeerEvents(H2Events):
             return 0
         slot = <PeerSlot> stream.owner
         if slot.unsure:
-            slot.unsure = False
-            self.wire.unanswered -= 1
+            slot.answered()
             exchange = slot.exchange
             if exchange is not None:
                 exchange.on_flowing()
+            # serve() publishes, too: nobody need give way to this one any longer.
+            self.wire.peers.matcher.serve(slot.pool, self.wire.hub.now)
         return 0
 
     cdef int on_data(self, H2Stream stream, const uint8_t* p, Py_ssize_t n, bint end) except -1:

@@ -94,7 +94,7 @@ def observe(
     staying: Container[int] = (),
     heedless: bool = False,
 ) -> Observation:
-    """Instances that are closed already are not among what there is. staying: slots that were asked to stay when idle."""
+    """Instances that are closed already are not among what there is. staying: slots of those asked to stay."""
     return Observation(
         now=now,
         pending=max(0, totals.queued),
