@@ -48,7 +48,7 @@ cdef class Channel(StreamUser):
     cdef bint head_request
     cdef bint repeatable            # the method is idempotent
     cdef bint retried
-    cdef uint8_t framing            # of the request's body towards the application: a BodyFraming
+    cdef uint8_t framing            # of the request's body towards the application: a BodyFraming of heads.pxd
     cdef int64_t body_left          # bytes still to come by content-length
     cdef Py_ssize_t owed            # request bytes written to the link, not yet credited to the router
     cdef OutBuffer kept             # the request as written so far: waits for the connection, or for its one retry
@@ -64,8 +64,6 @@ cdef class Channel(StreamUser):
     cdef int take_head(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
     cdef int begin_counting(self) except -1
     cdef int begin(self, RequestHead* head, FieldList fields, const uint8_t* rest, Py_ssize_t n, bint end) except -1
-    cdef int write_head(self, RequestHead* head, FieldList fields, bint end) except -1
-    cdef int settle_framing(self, bint body) except -1
     cdef int take_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
     cdef int put(self, const uint8_t* p, Py_ssize_t n, bint chunk) except -1
     cdef int ask_link(self, bint fresh) except -1

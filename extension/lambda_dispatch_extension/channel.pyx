@@ -6,17 +6,18 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
 
 from lambda_dispatch_core.buffer cimport OutBuffer
-from lambda_dispatch_core.fields cimport (
-    LAST_HOP, LAST_PSEUDO, T_CONTENT_LENGTH, T_ETAG, T_EXPECT, T_TRANSFER_ENCODING, T_X_CHANNEL_ID, T_X_LAMBDA_ID,
-    T_X_POOL_ID, Field, FieldList, token_of,
-)
+from lambda_dispatch_core.fields cimport Field, FieldList, token_of
 from lambda_dispatch_core.h2_session cimport CANCEL, INTERNAL_ERROR, REFUSED_STREAM
 from lambda_dispatch_core.http1 cimport (
-    HeadLimits, RequestHead, ResponseHead, head_error_reason, head_error_status, named_by_connection, parse_size,
-    parse_tunnel_request, scan_head, write_chunk, write_field, write_last_chunk, write_status_line,
+    HeadLimits, RequestHead, ResponseHead, head_error_reason, head_error_status, parse_tunnel_request, scan_head,
+    write_chunk, write_last_chunk, write_status_line,
 )
 from lambda_dispatch_extension.app_link cimport APP_BAD_BODY, APP_BAD_HEAD, APP_RESET, APP_UNTOUCHED, AppLink, AppPool
 from lambda_dispatch_extension.compression cimport accepts_gzip, compressible, varies
+from lambda_dispatch_extension.heads cimport (
+    CHUNKED, LENGTH, NO_BODY, UNSETTLED, end_request_head, idempotent, write_answer_head, write_lines,
+    write_request_head,
+)
 from lambda_dispatch_extension.router_link cimport RouterLink, StreamUser
 
 cdef enum ChannelState:
@@ -25,13 +26,6 @@ cdef enum ChannelState:
     PARKED = 2              # the router took it; nothing of a request has come
     HEAD = 3                # a request's head is coming
     BUSY = 4                # a request is being relayed
-
-# How the application is told where the request's body ends.
-cdef enum BodyFraming:
-    NO_BODY = 0
-    LENGTH = 1              # content-length, as the tunnelled head says
-    CHUNKED = 2
-    UNSETTLED = 3           # a method that seldom has a body, no length, stream not ended: the next event decides
 
 cdef enum:
     # Four headers of 31 KB and one of 64 KB must pass; below the stream's window, so that a head can always come whole.
@@ -66,32 +60,6 @@ cdef OutBuffer scratch = OutBuffer()
 cdef FieldList request_fields = FieldList()
 
 cdef object zlib = None         # imported when the first answer is compressed
-
-
-cdef inline int text(OutBuffer out, const char* p, Py_ssize_t n) except -1:
-    return out.write(<const uint8_t*> p, n)
-
-
-cdef inline int lines(OutBuffer out, bytes lines) except -1:
-    return out.write(<const uint8_t*> PyBytes_AS_STRING(lines), PyBytes_GET_SIZE(lines))
-
-
-# RFC 9110 section 9.2.2, by length and first byte: these may be sent again when nothing came back.
-cdef bint idempotent(const uint8_t* p, Py_ssize_t n) noexcept nogil:
-    if n == 3:
-        return memcmp(p, "GET", 3) == 0 or memcmp(p, "PUT", 3) == 0
-    if n == 4:
-        return memcmp(p, "HEAD", 4) == 0
-    if n == 5:
-        return memcmp(p, "TRACE", 5) == 0
-    if n == 6:
-        return memcmp(p, "DELETE", 6) == 0
-    return n == 7 and memcmp(p, "OPTIONS", 7) == 0
-
-
-# Methods whose requests have no body unless they say so.
-cdef bint bodiless(const uint8_t* p, Py_ssize_t n) noexcept nogil:
-    return idempotent(p, n) and not (n == 3 and p[0] == 0x50)
 
 
 @cython.final
@@ -302,9 +270,9 @@ cdef class Channel(StreamUser):
         self.carry.length = 0
         scratch.length = 0
         write_status_line(scratch, head_error_status(error) if error else 400, NULL, 0)
-        lines(scratch, self.answer_lines)
-        lines(scratch, b"content-type: text/plain\r\ncontent-length: %d\r\n\r\n" % len(body))
-        lines(scratch, body)
+        write_lines(scratch, self.answer_lines)
+        write_lines(scratch, b"content-type: text/plain\r\ncontent-length: %d\r\n\r\n" % len(body))
+        write_lines(scratch, body)
         self.router.session.send_data(self.stream, scratch.data, scratch.length, True)
         scratch.length = 0
         self.router.spoken()
@@ -346,61 +314,11 @@ cdef class Channel(StreamUser):
         self.repeatable = idempotent(head.method, head.method_len)
         self.gzip_wanted = self.compression and not head.is_head and accepts_gzip(fields)
         self.keeping = True
-        self.write_head(head, fields, end and n == 0)
+        self.framing = write_request_head(self.kept, head, fields, self.app_lines, end and n == 0, &self.body_left)
         if n or end:
             self.take_body(rest, n, end)
         elif self.framing != UNSETTLED:
             self.ask_link(False)
-        return 0
-
-    # The head for the application, in `kept`. `end`: the stream has ended with it.
-    cdef int write_head(self, RequestHead* head, FieldList fields, bint end) except -1:
-        cdef OutBuffer out = self.kept
-        cdef Field* f
-        cdef Field* length = NULL
-        cdef bint chunked = False
-        cdef int i
-        out.write(head.method, head.method_len)
-        text(out, " ", 1)
-        out.write(head.target, head.target_len)
-        text(out, " HTTP/1.1\r\n", 11)
-        for i in range(fields.count):
-            f = &fields.at[i]
-            if f.token:
-                if LAST_PSEUDO < f.token <= LAST_HOP:
-                    chunked = chunked or f.token == T_TRANSFER_ENCODING
-                    continue
-                if f.token == T_EXPECT or T_X_POOL_ID <= f.token <= T_X_CHANNEL_ID:
-                    continue
-                if f.token == T_CONTENT_LENGTH:
-                    length = f
-                    continue
-            if head.connection_options and named_by_connection(fields, f.name, f.name_len):
-                continue
-            write_field(out, f.name, f.name_len, f.value, f.value_len)
-        lines(out, self.app_lines)
-        self.body_left = parse_size(length.value, length.value_len) if length != NULL and not chunked else -1
-        if self.body_left >= 0:
-            self.framing = LENGTH
-            write_field(out, length.name, length.name_len, length.value, length.value_len)
-            text(out, "\r\n", 2)
-        elif chunked:
-            self.settle_framing(True)
-        elif end:
-            self.settle_framing(False)
-        elif bodiless(head.method, head.method_len):
-            self.framing = UNSETTLED
-        else:
-            self.settle_framing(True)
-        return 0
-
-    cdef int settle_framing(self, bint body) except -1:
-        if body:
-            self.framing = CHUNKED
-            text(self.kept, "transfer-encoding: chunked\r\n\r\n", 30)
-        else:
-            self.framing = NO_BODY
-            text(self.kept, "\r\n", 2)
         return 0
 
     cdef int take_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
@@ -412,7 +330,7 @@ cdef class Channel(StreamUser):
                 self.router.spoken()
             return self.check_done()
         if self.framing == UNSETTLED:
-            self.settle_framing(n > 0)
+            self.framing = end_request_head(self.kept, n > 0)
         self.owed += n
         if self.framing == CHUNKED:
             if n:
@@ -513,44 +431,19 @@ cdef class Channel(StreamUser):
     # The answer ---------------------------------------------------------------------------------------------------
 
     cdef int on_answer(self, const ResponseHead* head, FieldList fields, bint end) except -1:
-        cdef OutBuffer out = scratch
-        cdef Field* f
         cdef bint squeeze = False
         cdef bint vary = False
-        cdef int i
         self.keeping = False
         self.kept.length = 0
         self.answer_begun = True
         if self.compression and compressible(head, fields, self.head_request):
             vary = not varies(fields)
             squeeze = self.gzip_wanted
-        out.length = 0
-        write_status_line(out, head.status, head.reason, head.reason_len)
-        lines(out, self.answer_lines)
-        for i in range(fields.count):
-            f = &fields.at[i]
-            if f.token:
-                if LAST_PSEUDO < f.token <= LAST_HOP or f.token == T_X_LAMBDA_ID or f.token == T_X_CHANNEL_ID:
-                    continue
-                if squeeze:
-                    if f.token == T_CONTENT_LENGTH:
-                        continue
-                    if f.token == T_ETAG and f.value_len and f.value[0] == 0x22:
-                        # Other bytes, same meaning: a strong validator becomes a weak one (RFC 9110 section 8.8.1).
-                        text(out, "etag: W/", 8)
-                        out.write(f.value, f.value_len)
-                        text(out, "\r\n", 2)
-                        continue
-            if head.connection_options and named_by_connection(fields, f.name, f.name_len):
-                continue
-            write_field(out, f.name, f.name_len, f.value, f.value_len)
-        if vary:
-            text(out, "vary: accept-encoding\r\n", 23)
+        scratch.length = 0
+        write_answer_head(scratch, head, fields, self.answer_lines, squeeze, vary)
         if squeeze:
-            text(out, "content-encoding: gzip\r\n", 24)
             self.gzip = new_gzip()
             self.gzip_unflushed = False
-        text(out, "\r\n", 2)
         self.head_waits = True
         if end:
             self.emit(NULL, 0, True)

@@ -1,0 +1,118 @@
+"""Heads in both directions; what each function promises stands in heads.pxd."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t
+from libc.string cimport memcmp
+
+from lambda_dispatch_core.buffer cimport OutBuffer
+from lambda_dispatch_core.fields cimport (
+    LAST_HOP, LAST_PSEUDO, T_CONTENT_LENGTH, T_ETAG, T_EXPECT, T_TRANSFER_ENCODING, T_X_CHANNEL_ID, T_X_LAMBDA_ID,
+    T_X_POOL_ID, Field, FieldList,
+)
+from lambda_dispatch_core.http1 cimport (
+    RequestHead, ResponseHead, named_by_connection, parse_size, write_field, write_status_line,
+)
+
+
+cdef inline int text(OutBuffer out, const char* p, Py_ssize_t n) except -1:
+    return out.write(<const uint8_t*> p, n)
+
+
+cdef int write_lines(OutBuffer out, bytes lines) except -1:
+    return text(out, PyBytes_AS_STRING(lines), PyBytes_GET_SIZE(lines))
+
+
+# By length and first byte.
+cdef bint idempotent(const uint8_t* p, Py_ssize_t n) noexcept nogil:
+    if n == 3:
+        return memcmp(p, "GET", 3) == 0 or memcmp(p, "PUT", 3) == 0
+    if n == 4:
+        return memcmp(p, "HEAD", 4) == 0
+    if n == 5:
+        return memcmp(p, "TRACE", 5) == 0
+    if n == 6:
+        return memcmp(p, "DELETE", 6) == 0
+    return n == 7 and memcmp(p, "OPTIONS", 7) == 0
+
+
+# Methods whose requests have no body unless they say so.
+cdef bint bodiless(const uint8_t* p, Py_ssize_t n) noexcept nogil:
+    return idempotent(p, n) and not (n == 3 and p[0] == 0x50)
+
+
+cdef int write_request_head(OutBuffer out, const RequestHead* head, FieldList fields, bytes ids, bint ended,
+                            int64_t* length) except -1:
+    cdef Field* f
+    cdef Field* announced = NULL
+    cdef bint chunked = False
+    cdef int i
+    out.write(head.method, head.method_len)
+    text(out, " ", 1)
+    out.write(head.target, head.target_len)
+    text(out, " HTTP/1.1\r\n", 11)
+    for i in range(fields.count):
+        f = &fields.at[i]
+        if f.token:
+            if LAST_PSEUDO < f.token <= LAST_HOP:
+                chunked = chunked or f.token == T_TRANSFER_ENCODING
+                continue
+            if f.token == T_EXPECT or T_X_POOL_ID <= f.token <= T_X_CHANNEL_ID:
+                continue
+            if f.token == T_CONTENT_LENGTH:
+                announced = f
+                continue
+        if head.connection_options and named_by_connection(fields, f.name, f.name_len):
+            continue
+        write_field(out, f.name, f.name_len, f.value, f.value_len)
+    write_lines(out, ids)
+    length[0] = parse_size(announced.value, announced.value_len) if announced != NULL and not chunked else -1
+    if length[0] >= 0:
+        write_field(out, announced.name, announced.name_len, announced.value, announced.value_len)
+        text(out, "\r\n", 2)
+        return LENGTH
+    if chunked:
+        return end_request_head(out, True)
+    if ended:
+        return end_request_head(out, False)
+    if bodiless(head.method, head.method_len):
+        return UNSETTLED
+    return end_request_head(out, True)
+
+
+cdef int end_request_head(OutBuffer out, bint body) except -1:
+    if body:
+        text(out, "transfer-encoding: chunked\r\n\r\n", 30)
+        return CHUNKED
+    text(out, "\r\n", 2)
+    return NO_BODY
+
+
+cdef int write_answer_head(OutBuffer out, const ResponseHead* head, FieldList fields, bytes ids, bint squeeze,
+                           bint vary) except -1:
+    cdef Field* f
+    cdef int i
+    write_status_line(out, head.status, head.reason, head.reason_len)
+    write_lines(out, ids)
+    for i in range(fields.count):
+        f = &fields.at[i]
+        if f.token:
+            if LAST_PSEUDO < f.token <= LAST_HOP or f.token == T_X_LAMBDA_ID or f.token == T_X_CHANNEL_ID:
+                continue
+            if squeeze:
+                if f.token == T_CONTENT_LENGTH:
+                    continue
+                if f.token == T_ETAG and f.value_len and f.value[0] == 0x22:
+                    # Other bytes, same meaning: a strong validator becomes a weak one (RFC 9110 section 8.8.1).
+                    text(out, "etag: W/", 8)
+                    out.write(f.value, f.value_len)
+                    text(out, "\r\n", 2)
+                    continue
+        if head.connection_options and named_by_connection(fields, f.name, f.name_len):
+            continue
+        write_field(out, f.name, f.name_len, f.value, f.value_len)
+    if vary:
+        text(out, "vary: accept-encoding\r\n", 23)
+    if squeeze:
+        text(out, "content-encoding: gzip\r\n", 24)
+    text(out, "\r\n", 2)
+    return 0
