@@ -1,10 +1,11 @@
 """The router is replaced under load, again and again, by clients that ask nothing twice.
 
-    python -m benchmarks.load.restarts [--rolling 100] [--full 20] [--workers 2] [--seed 1]
+    python -m benchmarks.load.restarts [--rolling 100] [--full 20] [--workers 2] [--seed 1] [--fresh]
 
 Rolling (SIGHUP): every worker gets a successor on the same sockets before it drains. No request may fail, and none may
 wait longer than a cold start. Full (SIGTERM, then a new router on the same ports): everything that was accepted is
-answered and the exit code is 0; while nobody listens, clients wait until somebody does again.
+answered and the exit code is 0. A connection may be refused between the signal and the new router's being ready, and at
+no other time: such refusals are counted apart, and the client tries again. Nothing else is ever tried again.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.load.rig import Rig
@@ -41,9 +43,9 @@ async def replaced(rig: Rig, old: dict[int, int]) -> None:
     raise RuntimeError(f"workers {sorted(gone)} were not replaced within {PATIENCE} s")
 
 
-async def rolling(rig: Rig, times: int, seed: int, clients: int, per_second: float) -> list[Outcome]:
+async def rolling(rig: Rig, times: int, seed: int, clients: int, per_second: float, keep: bool = True) -> list[Outcome]:
     """Outcomes of a load during so many rolling restarts."""
-    async with SteadyLoad(rig.port, clients, per_second, seed) as load:
+    async with SteadyLoad(rig.port, clients, per_second, seed, keep=keep) as load:
         await warm(load)
         for _ in range(times):
             old = rig.workers()
@@ -55,18 +57,36 @@ async def rolling(rig: Rig, times: int, seed: int, clients: int, per_second: flo
     return load.outcomes
 
 
-async def full(rig: Rig, times: int, seed: int, clients: int, per_second: float) -> tuple[list[Outcome], list[int]]:
-    """Outcomes of a load during so many ends and new beginnings, and the exit codes."""
-    codes = []
-    async with SteadyLoad(rig.port, clients, per_second, seed, patient=True) as load:
+@dataclass(slots=True)
+class Cycles:
+    """What ends and new beginnings did to a load."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    codes: list[int] = field(default_factory=list)  # the routers' exit codes
+    refused: int = 0  # connections, while nobody had to listen
+    wrongly_refused: list[float] = field(default_factory=list)  # seconds after the nearest readiness before
+
+
+async def full(rig: Rig, times: int, seed: int, clients: int, per_second: float, keep: bool = True) -> Cycles:
+    found = Cycles()
+    gaps = []
+    async with SteadyLoad(rig.port, clients, per_second, seed, patient=True, keep=keep) as load:
         await warm(load)
         for _ in range(times):
-            codes.append(await asyncio.to_thread(rig.stop_router))
+            told = time.monotonic()
+            found.codes.append(await asyncio.to_thread(rig.stop_router))
             await asyncio.to_thread(rig.start_router)
+            gaps.append((told, time.monotonic()))
             before = load.answered
             while load.answered < before + clients:  # noqa: ASYNC110 - the load tells nobody
                 await asyncio.sleep(0.02)
-    return load.outcomes, codes
+    found.outcomes = load.outcomes
+    for at in load.refusals:
+        if any(told <= at <= ready for told, ready in gaps):
+            found.refused += 1
+        else:
+            found.wrongly_refused.append(at - max((ready for _, ready in gaps if ready < at), default=at))
+    return found
 
 
 async def warm(load: SteadyLoad) -> None:
@@ -87,6 +107,17 @@ def report(what: str, times: int, outcomes: list[Outcome], seconds: float) -> No
         print(f"    {outcome.problem} after {outcome.took:.3f} s{' on a new connection' if outcome.fresh else ''}")
 
 
+def report_full(times: int, found: Cycles, seconds: float) -> None:
+    report("full restarts", times, found.outcomes, seconds)
+    patient = sum(outcome.fresh and outcome.took > 0.9 for outcome in found.outcomes)
+    print(
+        f"    refused while nobody listened, and tried again: {found.refused}; refused at another time: "
+        f"{len(found.wrongly_refused)}; answered by the successor after the client's kernel asked twice: {patient}"
+    )
+    for after in found.wrongly_refused[:20]:
+        print(f"    refused {after:.3f} s after a router was ready")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rolling", type=int, default=100)
@@ -95,23 +126,24 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--per-second", type=float, default=10.0, help="requests of each client")
+    parser.add_argument("--fresh", action="store_true", help="a connection of its own for each request")
     parser.add_argument("--log", type=Path, help="keep the log of router and Lambda here")
     options = parser.parse_args()
+    load = (options.seed, options.clients, options.per_second, not options.fresh)
     wrong = 0
     with Rig(options.workers, flags=FLAGS) as rig:
         try:
             if options.rolling:
                 began = time.monotonic()
-                outcomes = asyncio.run(rolling(rig, options.rolling, options.seed, options.clients, options.per_second))
+                outcomes = asyncio.run(rolling(rig, options.rolling, *load))
                 report("rolling restarts", options.rolling, outcomes, time.monotonic() - began)
                 wrong += sum(bool(outcome.problem) or outcome.took > COLD_START for outcome in outcomes)
             if options.full:
                 began = time.monotonic()
-                outcomes, codes = asyncio.run(
-                    full(rig, options.full, options.seed, options.clients, options.per_second)
-                )
-                report("full restarts", options.full, outcomes, time.monotonic() - began)
-                wrong += sum(bool(outcome.problem) for outcome in outcomes) + sum(code != 0 for code in codes)
+                found = asyncio.run(full(rig, options.full, *load))
+                report_full(options.full, found, time.monotonic() - began)
+                wrong += sum(bool(outcome.problem) for outcome in found.outcomes) + len(found.wrongly_refused)
+                wrong += sum(code != 0 for code in found.codes)
             wrong += len(left := rig.close())
             if left:
                 print(f"processes left: {left}")

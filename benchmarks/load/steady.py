@@ -37,14 +37,25 @@ class SteadyLoad:
     """`async with SteadyLoad(port, clients=20, per_second=10) as load:`; outcomes in load.outcomes."""
 
     def __init__(
-        self, port: int, clients: int = 20, per_second: float = 10.0, seed: int = 0, patient: bool = False
+        self,
+        port: int,
+        clients: int = 20,
+        per_second: float = 10.0,
+        seed: int = 0,
+        patient: bool = False,
+        keep: bool = True,
     ) -> None:
-        """`patient`: while nobody listens, nothing is asked; that is no failure then."""
+        """`patient`: a connection that is refused is tried again; `refusals` says when that was.
+
+        Without `keep` every request has a connection of its own.
+        """
         self.port = port
         self.clients = range(clients)
         self.pause = 1 / per_second
         self.patient = patient
+        self.keep = keep
         self.outcomes: list[Outcome] = []
+        self.refusals: list[float] = []  # monotonic seconds
         self.in_hand: dict[int, float] = {}  # client, and since when it waits
         self.stopped = asyncio.Event()
         self._sources = [random.Random(f"{seed}-{number}") for number in range(clients)]
@@ -73,33 +84,30 @@ class SteadyLoad:
                 link.close()
                 link = None
             fresh, status, problem = link is None, 0, ""
-            if link is None and self.patient and (link := await self._dial_patiently()) is None:
-                return
             began = self.in_hand[number] = time.monotonic()
             try:
                 async with asyncio.timeout(PATIENCE):
                     link = link or await Link.dial(self.port)
                     status = await self._ask(link, source)
+            except ConnectionRefusedError as error:
+                if link is None and self.patient:
+                    del self.in_hand[number]
+                    self.refusals.append(time.monotonic())
+                    await self._sleep(0.02)
+                    continue
+                problem = repr(error)
             except Wrong as error:
                 problem, status = error.args
             except (OSError, EOFError, TimeoutError, ValueError) as error:
                 problem = repr(error)
             del self.in_hand[number]
             self.outcomes.append(Outcome(began, time.monotonic(), status, problem, fresh))
-            if link is not None and (problem or link.last):
+            if link is not None and (problem or link.last or not self.keep):
                 link.close()
                 link = None
             await self._sleep(self.pause * source.uniform(0.5, 1.5))
         if link is not None:
             link.close()
-
-    async def _dial_patiently(self) -> "Link | None":
-        while not self.stopped.is_set():
-            try:
-                return await Link.dial(self.port)
-            except ConnectionRefusedError:
-                await self._sleep(0.02)
-        return None
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

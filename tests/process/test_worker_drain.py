@@ -2,17 +2,25 @@
 
 import asyncio
 import signal
+import socket
+from pathlib import Path
 
 import pytest
 from h2.errors import ErrorCodes
 
-from tests.support.clients import Broken, ask
+from tests.support import certs
+from tests.support.clients import Broken, RawClient, ask
 from tests.support.instance_peer import Call, says_hello
 from tests.support.loop import scenario, soon, until
 from tests.support.worker_process import WorkerProcess
 
 LONG = ("--lame-duck", "30")
 SHORT = ("--lame-duck", "0.2")
+TCP_CLOSE_WAIT = 8  # linux/tcp_states.h
+
+
+def state(sock: socket.socket) -> int:
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
 
 
 @scenario
@@ -99,6 +107,54 @@ async def test_idle_connections_and_parked_channels_do_not_hold_it_up() -> None:
         await soon(h2.lost.wait(), "the end of the idle HTTP/2 connection")
         await soon(peer.told_to_go.wait(), "go-away")
         assert peer.idle() == 0
+        assert await worker.exit_code() == 0
+
+
+@scenario
+async def test_an_idle_connection_is_ended_without_a_reset_for_what_crosses_its_end() -> None:
+    async with WorkerProcess.running(*SHORT) as worker:
+        client = await worker.client()
+        await client.get("/health")
+        h2 = await worker.h2()
+        await h2.get("/health")
+        worker.terminate()
+        assert await soon(client.reader.read(), "our end of the idle connection") == b""
+        await client.send(b"GET /crossed HTTP/1.1\r\nHost: example.test\r\n\r\n")
+        # A reset would have come back by the time that these have been there and back.
+        await until(lambda: len(h2.goaways) == 2, "the last GOAWAY")
+        sock = client.writer.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        assert state(sock) == TCP_CLOSE_WAIT
+        await client.close()
+        await soon(h2.lost.wait(), "the end of the idle HTTP/2 connection")
+        assert await worker.exit_code() == 0
+
+
+@scenario
+async def test_a_client_that_does_not_end_its_side_of_an_idle_connection_does_not_hold_it_up() -> None:
+    async with WorkerProcess.running(*SHORT) as worker:
+        with socket.create_connection(("127.0.0.1", worker.ports["http"])) as silent:
+            await until(lambda: worker.numbers()["connections"] == 1, "the connection")
+            worker.terminate()
+            assert await worker.exit_code() == 0
+            assert silent.recv(1) == b""
+
+
+@scenario
+async def test_a_connection_in_a_tls_handshake_when_listening_ends_is_waited_for(tmp_path: Path) -> None:
+    pair = certs.make(tmp_path)
+    async with WorkerProcess.running(*SHORT, certs=pair) as worker:
+        sock = socket.create_connection(("127.0.0.1", worker.ports["https"]))
+        sock.setblocking(False)
+        worker.terminate()
+        with pytest.raises(ConnectionRefusedError):
+            while True:
+                await (await worker.client()).close()
+        reader, writer = await asyncio.open_connection(
+            sock=sock, ssl=pair.client_context(), server_hostname="localhost"
+        )
+        async with RawClient(reader, writer) as client:
+            assert (await client.get("/health")).body == b"draining"
         assert await worker.exit_code() == 0
 
 

@@ -87,11 +87,19 @@ cdef class ClientWire(Wire):
     cdef bytes proto            # b"http" or b"https"
     cdef int64_t deadline       # ns: when the connection is given up as it stands; 0: no limit now
     cdef Pace pace              # of what is waited for: the client's reading, or in HTTP/1.1 its body
+    cdef bint lingering         # ended for writing: what still comes is thrown away
 
     # Once a second: time-outs and rates.
     cdef int sweep(self, int64_t now) except -1
     # The worker drains. idle: end now if nothing is in hand.
     cdef int drain(self, bint idle) except -1
+    # Ends our side, throws away what still comes, and closes when the client does or after so many ns: a close() that
+    # meets bytes of the client's would be a reset, which may overtake our last words (RFC 9112 9.6).
+    cdef int part(self, int64_t patience) except -1
+    # An idle connection, while the worker drains: parted from, and closed when the time for that is over.
+    cdef int dismiss(self) except -1
+    # True when the kernel has bytes of the client's that were not read yet.
+    cdef bint has_come(self) except -1
     # True when what was written waits for a client that does not read it at the least rate.
     cdef bint stuck(self, int64_t now) except -1
     # True when the client has closed its side: what a connection that is not being read cannot be told otherwise.

@@ -1,6 +1,9 @@
 """Routing, fields and counters at the front door; what it is stands in door.pxd."""
 
+import fcntl
 import socket
+import struct
+import termios
 from email.utils import formatdate
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -20,6 +23,8 @@ from lambda_dispatch_core.http1 cimport named_by_connection
 
 cdef enum:
     SECOND = 1000000000
+    # What an idle connection's client gets to close its side, too, when the worker drains: the way to it and back.
+    FAREWELL = SECOND // 2
     TCP_CLOSE = 7               # linux/tcp_states.h
     TCP_CLOSE_WAIT = 8
 
@@ -319,6 +324,35 @@ cdef class ClientWire(Wire):
         return 0
 
     cdef int drain(self, bint idle) except -1:
+        return 0
+
+    cdef int part(self, int64_t patience) except -1:
+        if not self.lingering and not self.closing:
+            self.lingering = True
+            self.deadline = self.hub.now + patience
+            self.start_reading()
+            self.touch()
+        return 0
+
+    cdef int dismiss(self) except -1:
+        if self.lingering:
+            return self.close() if self.hub.now >= self.deadline else 0
+        return self.part(FAREWELL)
+
+    cdef bint has_come(self) except -1:
+        if self.transport is None:
+            return False
+        sock = self.transport.get_extra_info("socket")
+        return struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, b"\0\0\0\0"))[0] > 0
+
+    cdef int flush(self) except -1:
+        Wire.flush(self)
+        if self.lingering and not self.closing and self.transport is not None:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            else:
+                self.closing = True
+                self.transport.close()
         return 0
 
     cdef bint stuck(self, int64_t now) except -1:

@@ -33,7 +33,6 @@ cdef class H1Wire(ClientWire):
     cdef uint64_t body_seen     # bytes of body read on this connection
     cdef bint working           # inside work(): what is next is its business
     cdef bint keep_alive        # by the request in hand
-    cdef bint lingering         # answered, ended for writing: what still comes is thrown away
     cdef uint8_t minor          # HTTP/1.minor of the request in hand
     cdef int64_t owed           # answer bytes written while paused: credit held back
 

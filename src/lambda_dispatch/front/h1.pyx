@@ -453,28 +453,14 @@ cdef class H1Wire(ClientWire):
             self.out.write(<const uint8_t*> PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
         return self.touch()
 
-    # Ends the connection so that the client can read our last answer even while it still sends: we end our side, throw
-    # away what comes, and close when it closes (RFC 9112 9.6).
+    # Ends the connection so that the client can read our last answer even while it still sends.
     cdef int linger(self) except -1:
         if not self.lingering and not self.closing:
-            self.lingering = True
             self.body_open = False
-            self.deadline = self.hub.now + LINGER
             free(self.kept)
             self.kept = NULL
             self.kept_len = self.kept_room = 0
-            self.start_reading()
-            self.touch()
-        return 0
-
-    cdef int flush(self) except -1:
-        ClientWire.flush(self)
-        if self.lingering and not self.closing and self.transport is not None:
-            if self.transport.can_write_eof():
-                self.transport.write_eof()
-            else:
-                self.closing = True
-                self.transport.close()
+            self.part(LINGER)
         return 0
 
     cdef int on_eof(self) except -1:
@@ -532,10 +518,12 @@ cdef class H1Wire(ClientWire):
         return 0
 
     cdef int drain(self, bint idle) except -1:
-        if idle and self.exchange is None and not self.kept_len and not self.lingering:
+        if idle and self.exchange is None and not self.kept_len:
             if not self.spoken and self.deadline > self.hub.now + self.door.head_timeout - FIRST_REQUEST:
                 return 0        # it has only just come: its first request is on the way
-            return self.close()
+            if not self.lingering and self.has_come():
+                return 0        # a request
+            return self.dismiss()
         return 0
 
 

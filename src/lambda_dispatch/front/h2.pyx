@@ -247,6 +247,8 @@ cdef class H2ClientWire(ClientWire):
         return self.touch()
 
     cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1:
+        if self.lingering:
+            return 0
         if self.session.receive(p, n) < 0:
             self.close()
         if self.out.length:
@@ -333,9 +335,9 @@ cdef class H2ClientWire(ClientWire):
 
     cdef int maybe_end(self) except -1:
         if self.session.open_streams == 0:
-            self.deadline = self.hub.now + self.door.idle_timeout
             if self.ending:
-                return self.close()
+                return self.dismiss()
+            self.deadline = self.hub.now + self.door.idle_timeout
         return 0
 
     cdef int on_eof(self) except -1:

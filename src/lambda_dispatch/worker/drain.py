@@ -1,9 +1,10 @@
 """How a worker ends.
 
     terminated (SIGTERM)    /health says 503 and answers ask for no more on their connection, but everything that comes
-                            is served for `lame_duck`: load balancers need that long to look elsewhere. Then nothing new
-                            is accepted and idle connections close; what is in hand finishes, within `drain_deadline`
-                            of the signal.
+                            is served for `lame_duck`: load balancers need that long to look elsewhere. Then no
+                            connection is begun, and after HANDSHAKES, when those that had begun are through, clients
+                            are refused. Idle connections close; what is in hand finishes, within `drain_deadline` of
+                            the signal.
     replaced (SIGUSR2)      a successor accepts from the same sockets already: this one stops at once, and gives kept
                             connections the same time to come to an end of their own. Its instances are marked as
                             draining: the scaler replaces them first, and meanwhile all workers use them as a last
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 SECOND = 1_000_000_000
 SERVING = (WORKER_READY, WORKER_DRAINING)
 HURRY = 1 * SECOND
+# What a connection gets that the client's kernel was already making when listening ended: the way to it and back.
+HANDSHAKES = 3 * SECOND // 10
 # What instances get to read their go-away and close.
 LEAVE = 2 * SECOND
 # What the scaler gets to replace the instances of a worker that is replaced: a slow cold start. Never more than half of
@@ -41,6 +44,7 @@ class Drain:
         self._lame_until = 0
         self._deadline = 0
         self._listening = True
+        self._shut_until = 0  # clients' connections are not begun any more, and are refused from then on
         self._leaving_since = 0
         self._hand_over_until = 0
 
@@ -57,7 +61,9 @@ class Drain:
     def replaced(self) -> None:
         if not self.began:
             self._begin(self.worker.hub.clock())
-            self._stop_listening(succeeded=True)
+            self._listening = False
+            for listener in (*self.worker.fronts, *self.worker.controls):
+                listener.leave()
             allowed = int(self.worker.config.drain_deadline * SECOND) // 2
             self._hand_over_until = self.worker.hub.clock() + min(HAND_OVER, allowed)
             self.worker.control.hand_over(self._hand_over_until)
@@ -69,10 +75,17 @@ class Drain:
         self._deadline = now + int(self.worker.config.drain_deadline * SECOND)
         self.worker.begin_drain()
 
-    def _stop_listening(self, succeeded: bool = False) -> None:
-        if self._listening:
+    def _end_listening(self, now: int) -> None:
+        """Instances may come to the end: what still waits may have nobody else to go to."""
+        if not self._listening:
+            return
+        if not self._shut_until:
+            shut = [listener.shut() for listener in self.worker.fronts]
+            self._shut_until = now + (HANDSHAKES if any(shut) else 0)
+        if now >= self._shut_until:
             self._listening = False
-            self.worker.stop_listening(succeeded)
+            for listener in self.worker.fronts:
+                listener.close()
 
     def step(self, now: int) -> None:
         """Called on every tick."""
@@ -84,7 +97,7 @@ class Drain:
                 worker.done.set()
             return
         if now >= self._lame_until:
-            self._stop_listening()
+            self._end_listening(now)
             worker.door.close_idle()
         if now >= self._deadline and worker.door.wires:
             log.warning("drain deadline passed", connections=len(worker.door.wires))
@@ -92,7 +105,7 @@ class Drain:
         if self._hand_over_until:
             # Also those that have opened since.
             worker.control.hand_over(self._hand_over_until)
-        if now >= self._deadline or not (self._listening or worker.door.wires or self._lends()):
+        if now >= self._deadline or not (self._listening or worker.clients_remain() or self._lends()):
             self._leaving_since = now
             worker.control.retire_all()
 

@@ -9,7 +9,6 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import uvloop
@@ -32,6 +31,7 @@ from lambda_dispatch.telemetry.access import AccessLog
 from lambda_dispatch.wire import Hub
 from lambda_dispatch.worker.drain import Drain
 from lambda_dispatch.worker.health import Health
+from lambda_dispatch.worker.listener import Listener
 from lambda_dispatch.worker.tls import server_context
 from lambda_dispatch_core.board import WORKER_DRAINING, WORKER_READY, Board, ring, silence
 
@@ -40,18 +40,8 @@ from lambda_dispatch_core.board import WORKER_DRAINING, WORKER_READY, Board, rin
 TICK = 0.1
 # How often everything slower is: rates and time-outs of client connections, PINGs, heartbeat, title.
 SLOW_TICKS = 10
-BACKLOG = 4096
 # What a sibling gets to come for a slot that was left to it; some thirty times what waking it takes.
 AFTER_GIVING_WAY = 0.002
-
-
-@dataclass(slots=True)
-class Listener:
-    server: asyncio.Server
-    sock: socket.socket
-    factory: Callable[[], asyncio.BaseProtocol]
-    context: ssl.SSLContext | None
-    front: bool
 
 
 class Worker:
@@ -81,7 +71,8 @@ class Worker:
         if config.access_log != "off":
             self.door.access = AccessLog(1, config.access_log == "json")
         self.drain = Drain(self)
-        self.servers: list[Listener] = []
+        self.fronts: list[Listener] = []
+        self.controls: list[Listener] = []
         self.peer_server: asyncio.Server | None = None
         self.done = asyncio.Event()
         self._ticks = 0
@@ -129,50 +120,39 @@ class Worker:
             front_tls = server_context(config.cert_file, config.key_file, ["h2", "http/1.1"])
             control_tls = server_context(config.cert_file, config.key_file, ["h2"])
         for fd in self.boot.front_fds:
-            await self._serve(fd, lambda: H1Wire(door, b"http"), None)
+            await self._serve(self.fronts, socket.socket(fileno=fd), lambda: H1Wire(door, b"http"), None)
         for fd in self.boot.front_tls_fds:
-            await self._serve(fd, lambda: H1Wire(door, b"https"), front_tls)
+            await self._serve(self.fronts, socket.socket(fileno=fd), lambda: H1Wire(door, b"https"), front_tls)
         for fd in self.boot.control_fds:
-            await self._serve(fd, self._control_wire, None, control=True)
+            await self._serve_control(fd, None)
         for fd in self.boot.control_tls_fds:
-            await self._serve(fd, self._control_wire, control_tls, control=True)
+            await self._serve_control(fd, control_tls)
         if self.boot.peer_fd >= 0:
-            # Not among `servers`: what has a slot here lends it to siblings until the end.
+            # What has a slot here lends it to siblings until the end.
             self.peer_server = await self.loop.create_unix_server(
                 cast("Callable[[], asyncio.BaseProtocol]", lambda: GuestWire(self.hub, self.matcher)),
                 sock=socket.socket(fileno=self.boot.peer_fd),
             )
 
-    def _control_wire(self) -> ControlWire:
-        return ControlWire(self.hub, self.matcher, self.control)
+    async def _serve_control(self, fd: int, context: ssl.SSLContext | None) -> None:
+        sock = socket.socket(fileno=fd)
+        # Inherited by the connections accepted from it.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (
+            ("TCP_KEEPIDLE", self.config.tcp_keepalive_idle),
+            ("TCP_KEEPINTVL", self.config.tcp_keepalive_interval),
+            ("TCP_KEEPCNT", self.config.tcp_keepalive_count),
+        ):
+            if hasattr(socket, option):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        await self._serve(self.controls, sock, lambda: ControlWire(self.hub, self.matcher, self.control), context)
 
     async def _serve(
-        self, fd: int, make: Callable[[], object], context: ssl.SSLContext | None, control: bool = False
+        self, among: list[Listener], sock: socket.socket, make: Callable[[], object], context: ssl.SSLContext | None
     ) -> None:
-        sock = socket.socket(fileno=fd)
-        sock.setblocking(False)
-        if control:
-            # Inherited by the connections accepted from it.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in (
-                ("TCP_KEEPIDLE", self.config.tcp_keepalive_idle),
-                ("TCP_KEEPINTVL", self.config.tcp_keepalive_interval),
-                ("TCP_KEEPCNT", self.config.tcp_keepalive_count),
-            ):
-                if hasattr(socket, option):
-                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-        factory = cast("Callable[[], asyncio.BaseProtocol]", make)
-        server = await self.loop.create_server(
-            factory,
-            sock=sock,
-            ssl=context,
-            backlog=BACKLOG,
-            ssl_handshake_timeout=self._handshake(context),
-        )
-        self.servers.append(Listener(server, sock, factory, context, front=not control))
-
-    def _handshake(self, context: ssl.SSLContext | None) -> float | None:
-        return self.config.head_timeout if context else None
+        listener = Listener(self.loop, sock, make, context, self.config.head_timeout)
+        await listener.serve()
+        among.append(listener)
 
     async def run(self) -> None:
         await self.listen()
@@ -226,38 +206,9 @@ class Worker:
 
     # end --------------------------------------------------------------------------------------------------------------
 
-    def stop_listening(self, succeeded: bool) -> None:
-        """No more clients. What the kernel has accepted for us is ours still, unless a successor has the same sockets.
-
-        Without a successor instances may come to the end: what still waits may have nobody else to go to.
-        """
-        for one in self.servers:
-            if not (one.front or succeeded):
-                continue
-            last = one.sock.dup()
-            one.server.close()
-            try:
-                while not succeeded:
-                    self._adopt(last.accept()[0], one)
-            except OSError:
-                pass  # none is left, or a descriptor for one
-            finally:
-                last.close()
-        self.servers = [one for one in self.servers if not (one.front or succeeded)]
-
-    def _adopt(self, sock: socket.socket, one: Listener) -> None:
-        sock.setblocking(False)
-        task = self.loop.create_task(self._welcome(sock, one))
-        self._dials.add(task)
-        task.add_done_callback(self._dials.discard)
-
-    async def _welcome(self, sock: socket.socket, one: Listener) -> None:
-        try:
-            await self.loop.connect_accepted_socket(
-                one.factory, sock, ssl=one.context, ssl_handshake_timeout=self._handshake(one.context)
-            )
-        except OSError:
-            sock.close()
+    def clients_remain(self) -> bool:
+        """Whether a client has a connection, or is in the middle of getting one."""
+        return bool(self.door.wires) or any(listener.busy for listener in self.fronts)
 
     def begin_drain(self) -> None:
         self.board.set_worker_state(self.boot.index, WORKER_DRAINING)
