@@ -91,6 +91,41 @@ def test_a_second_sigterm_hurries_the_workers() -> None:
         assert router.wait() == 0
 
 
+def test_who_waits_for_a_worker_that_is_coming_up_when_the_end_is_told_is_served() -> None:
+    with Router(workers=1, real=True) as router:
+        before = router.pids()[0]
+        os.kill(before, signal.SIGKILL)
+        coming = until(lambda: coming_up(router, before), "its successor is started")
+        os.kill(coming, signal.SIGSTOP)
+        assert router.pids() == {}
+        with socket.create_connection(("127.0.0.1", router.ports["http"]), 20) as client:
+            client.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            router.signal(signal.SIGTERM)
+            until(lambda: "stopping" in router.log(), "the end to be told")
+            os.kill(coming, signal.SIGCONT)
+            answer = client.makefile("rb").read()
+        # Whether it has been told to drain when it looks is left open.
+        assert answer.endswith((b"OK", b"draining"))
+        assert router.wait() == 0
+
+
+def test_a_worker_that_cannot_come_up_any_more_does_not_hold_up_the_end() -> None:
+    with Router(workers=1) as router:
+        before = router.pids()[0]
+        router.boot_file.write_text("worker stall")
+        os.kill(before, signal.SIGKILL)
+        coming = until(lambda: coming_up(router, before), "its successor is started")
+        router.signal(signal.SIGTERM)
+        until(lambda: "stopping" in router.log(), "the end to be told")
+        os.kill(coming, signal.SIGKILL)
+        assert router.wait() == 0
+
+
+def coming_up(router: Router, before: int) -> int:
+    """The pid of the one worker, once it is another."""
+    return next((w.pid for w in list_workers(router) if w.state == b.WORKER_BOOTING and w.pid not in (0, before)), 0)
+
+
 def test_a_third_sigterm_kills_who_does_not_listen() -> None:
     with Router(workers=1, drain_deadline=1000.0) as router, router.client() as client:
         client.say("hang")

@@ -62,11 +62,14 @@ class Listeners:
         sock = self.sets[index].get(kind)
         return () if sock is None else (sock.fileno(),)
 
+    def close_set(self, index: int) -> None:
+        for sock in self.sets[index].values():
+            sock.close()
+        self.sets[index].clear()
+
     def close(self) -> None:
-        for one in self.sets:
-            for sock in one.values():
-                sock.close()
-            one.clear()
+        for index in range(len(self.sets)):
+            self.close_set(index)
 
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[object, ...]]:

@@ -4,8 +4,9 @@
                 ends the router
     running     who dies is replaced; SIGHUP replaces the workers one after the other, each only when its
                 successor is ready
-    stopping    SIGTERM or SIGINT: the workers drain, then the scaler ends, then we do. A second one hurries them, a
-                third kills
+    stopping    SIGTERM or SIGINT: the workers drain, then the scaler ends, then we do. Where no worker is ready just
+                then, one comes up first: connections may wait on its sockets. A second signal hurries them, a third
+                kills
 
 Signals, deaths and news from the board all arrive as readable descriptors; every wait has a time at which it ends.
 """
@@ -71,6 +72,8 @@ class Supervisor:
         self.announced = False
         self.stopping = 0  # how often we were told to
         self.exit_code = 0
+        self.end_by = 0  # when workers that were told to end are killed
+        self.unserved: list[Seat] = []  # while stopping: whose sockets only we hold until a worker is ready there
         self.rolling: deque[Seat] = deque()  # workers still to be replaced
         self.rolling_since = 0  # who was started later needs no replacing
         self.unsettled: list[Child] = []  # dead workers whose reservations could not all be returned yet
@@ -147,7 +150,7 @@ class Supervisor:
             self._watch(now)
             self._end_scaler(now)
             self._measure(now)
-            if self.stopping and not self._children():
+            if self.stopping and not (self._children() or self.unserved):
                 return
             # Rounded up: waking a little early would only go round once more.
             self.poll.poll(-(-max(0, self._next_due(now) - now) // 1_000_000))
@@ -180,14 +183,14 @@ class Supervisor:
     # starting ---------------------------------------------------------------------------------------------------------
 
     def _fill(self, now: int) -> None:
-        if self.stopping:
-            return
-        for seat in (*self.seats, self.scaler_seat):
+        for seat in list(self.unserved) if self.stopping else (*self.seats, self.scaler_seat):
             if seat.child is None and seat.successor is not None:
                 # It was to take over, and now it has to; readiness will come.
                 seat.child, seat.successor = seat.successor, None
             elif seat.child is None and now >= seat.start_at:
                 seat.child = self._start(seat, now)
+                if self.stopping:
+                    self._hold_to_the_end(seat)
 
     def _start(self, seat: Seat, now: int) -> Child | None:
         """None when it failed; the seat says when to try again."""
@@ -265,6 +268,9 @@ class Supervisor:
                 seat.filled()
                 took = round((now - child.started) / SECOND, 3)
                 log.info("ready", process=child.name, pid=child.pid, took=took)
+                if seat in self.unserved:
+                    self._leave_unserved(seat)
+                    self._drain(child)
         if not self.announced and all(seat.child is not None and seat.child.ready for seat in self.seats):
             self._announce()
 
@@ -304,6 +310,8 @@ class Supervisor:
         was_successor = child is seat.successor
         seat.ended(child, now)
         ended = how_it_ended(code)
+        if seat in self.unserved and seat.child is None:
+            self._leave_unserved(seat)
         if self.stopping or (child.draining and code == 0):
             log.info("ended", process=child.name, pid=child.pid, by=ended)
             return
@@ -416,15 +424,23 @@ class Supervisor:
         if self.stopping == 1:
             self.exit_code = exit_code
             self.rolling.clear()
-            # The workers have their own: when the last of them stops listening, clients are refused instead of accepted
-            # by nobody.
-            self.listeners.close()
             log.info("stopping", exit_code=exit_code)
-            deadline = now + int(self.config.drain_deadline * SECOND) + DRAIN_MARGIN
-            for child in self._workers():
-                child.draining = True
-                child.kill_at = deadline
-                child.send(signal.SIGTERM)
+            self.end_by = now + int(self.config.drain_deadline * SECOND) + DRAIN_MARGIN
+            if exit_code == 0 and self.announced:
+                self.unserved = [seat for seat in self.seats if not any(child.ready for child in seat.children)]
+            for seat in self.seats:
+                if seat in self.unserved:
+                    seat.start_at = now
+                    for child in seat.children:
+                        child.kill_at = self.end_by
+                    continue
+                # The workers have their own: when the last of them stops listening, clients are refused instead of
+                # accepted by nobody.
+                self.listeners.close_set(seat.index)
+                for child in seat.children:
+                    # Who was replaced drains already; another signal would hurry it.
+                    if not child.draining:
+                        self._drain(child)
         elif self.stopping == 2:
             log.warning("told to stop again: hurrying")
             for child in self._children():
@@ -434,10 +450,26 @@ class Supervisor:
             for child in self._children():
                 child.send(signal.SIGKILL)
 
+    def _drain(self, child: Child) -> None:
+        child.draining = True
+        child.kill_at = self.end_by
+        child.send(signal.SIGTERM)
+
+    def _hold_to_the_end(self, seat: Seat) -> None:
+        if seat.child is None:
+            self._leave_unserved(seat)
+        else:
+            seat.child.kill_at = self.end_by
+
+    def _leave_unserved(self, seat: Seat) -> None:
+        """A worker is ready to serve what waits there, or there will be none."""
+        self.unserved.remove(seat)
+        self.listeners.close_set(seat.index)
+
     def _end_scaler(self, now: int) -> None:
         """The scaler goes last: until the workers have ended, instances still finish what they have."""
         scaler = self.scaler_seat.child
-        if self.stopping and scaler is not None and not scaler.draining and not self._workers():
+        if self.stopping and scaler is not None and not scaler.draining and not (self._workers() or self.unserved):
             scaler.draining = True
             scaler.kill_at = now + SCALER_DEADLINE
             scaler.send(signal.SIGTERM)
