@@ -47,3 +47,16 @@ def test_the_published_table_is_run_again_in_small(tmp_path: Path) -> None:
     assert [row[1].strip() for row in rows] == ["scale-up, image from S3", ""]
     assert all(" / " in cell for row in rows for cell in row[3:8])
     assert svg.read_text().count("<polyline") == 4
+
+
+@pytest.mark.timeout(60)
+def test_the_whole_local_path_is_measured_in_small() -> None:
+    command = [sys.executable, "-m", "benchmarks.load.local_path", "--rounds", "1", "--seconds", "0.1"]
+    run = subprocess.run(
+        [*command, "--workers", "1", "--only", "ping", "9mb"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in run.stdout.splitlines()[2:]]
+    assert [row[:2] for row in rows] == [["1", "ping, 4 B"], ["1", "echo of 9 MB"]]
+    figures = [[float(cell.replace(",", "")) for cell in row[2:]] for row in rows]
+    assert all(min(row[:6]) > 0 for row in figures)  # the rate, both times, and worker, extension and application
