@@ -6,7 +6,8 @@ Prints the table as Markdown; some four minutes. What is emulated and what is me
 
 - An environment is the embedded Lambda's with a real runtime in it, and an application with one worker, which gives its
   time to its requests in turns and sleeps instead of computing (benchmarks/load/c/worker.c). So a hundred environments
-  need hardly any CPU, and each is as fast as a published one was with its 512 MB, 0.29 of a vCPU.
+  need hardly any CPU, and each is as fast as a published one was with its 512 MB, 0.29 of a vCPU. How long a request
+  takes is drawn (seeded), from half to one and a half of the mean.
 - How fast that was is taken from the published run of the same case and way: environments / requests per second. So
   rates are given, up to what router, extension or Lambda lose of them; that loss and how long single requests take is
   what the steady cases measure. Requests of Lambda's own dispatch took as long as the client, too, needed (with 10
@@ -16,8 +17,9 @@ Prints the table as Markdown; some four minutes. What is emulated and what is me
 - The router may have as many instances as the published run had. Router and extension are the product, one worker, in
   real time. The embedded Lambda cannot carry what AWS does: steady cases of Lambda's own dispatch run in slow motion
   (`slow` in published_figures.py), and what is shown is converted back, the embedded Lambda's own overhead with it.
-- Clients as the published ones: all begin at once, each asks its share, one request after the other. They are in this
-  process and speak HTTP/1.1 without TLS; the published ones spoke HTTP/2 with TLS to a load balancer.
+- Clients as many as the published ones, each with one request at a time. In the scale-up they all begin at once and
+  each asks its share; of a steady case the time counts in which all are busy. They are in this process and speak
+  HTTP/1.1 without TLS; the published ones spoke HTTP/2 with TLS to a load balancer.
 """
 
 import argparse
@@ -37,7 +39,7 @@ from benchmarks.load.machine import compiled
 from benchmarks.load.plot import Bars, Chart, Group, Series, draw
 from benchmarks.load.published_figures import CASES, WAYS, Case
 from benchmarks.load.side_by_side import COLORS, NAMES, Stack, all_ended
-from benchmarks.load.volley import Shot, Volley, fire
+from benchmarks.load.volley import Shot, Volley, fire, keep_firing
 
 HOLD = "/work/500000/4"  # keeps an environment busy until all have been asked for
 SAMPLE = 0.05  # seconds between two looks at the open invokes
@@ -49,6 +51,7 @@ PALE = {"direct": "#e6b0aa", "dispatch": "#a9cce3"}
 @dataclass(slots=True)
 class Options:
     rounds: int
+    seconds: float
     cold_start: float
     fleet: float  # of the clients, environments and requests; 1 but for a quick look
 
@@ -68,20 +71,20 @@ class Round:
     times: list[float] = field(default_factory=list)  # s
 
 
-def told(volley: Volley, environments: int, billed_seconds: float, slow: int = 1) -> Round:
-    answered = max(1, len(volley.times))
+def told(volley: Volley, environments: int, billed: float, slow: int = 1) -> Round:
+    """`billed`: seconds of environments for one request."""
     return Round(
         volley.rate * slow,
         *(1e3 * volley.quantile(share) / slow for share in (0.5, 0.99, 1.0)),
         environments=environments,
-        billed=billed_seconds / slow / answered * 1e6,
+        billed=billed / slow * 1e6,
         failed=volley.failed,
-        times=sorted(time / slow for time in volley.times),
+        times=[took / slow for took in volley.times],
     )
 
 
 class Meter:
-    """The environments that work while a volley runs, and their time.
+    """The environments that work while a volley runs, and what they bill.
 
     Lambda bills an invoke when it ends. Those of its own dispatch are over with their request; the router's stay open,
     and are looked at again and again.
@@ -89,12 +92,11 @@ class Meter:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
+        self._busy: list[tuple[float, int]] = []  # when, environments with an open invoke
         self.environments = 0
-        self.seconds = 0.0
 
     async def __aenter__(self) -> "Meter":
         self._before = await asyncio.to_thread(self._counts)
-        self.environments = self._before["busy"]
         self._watch = asyncio.create_task(self._sample())
         return self
 
@@ -104,25 +106,28 @@ class Meter:
             await self._watch
         if self._stack.mode == "direct":
             self.environments = (await asyncio.to_thread(self._counts))["environments"]
-            await self.bill_what_ended()
+        else:
+            self.environments = max(busy for _, busy in self._busy)
 
-    async def bill_what_ended(self) -> None:
+    async def billed_until_all_ended(self) -> float:
+        """Seconds."""
         after = await asyncio.to_thread(all_ended, self._stack)
-        self.seconds = (after["billed_ms"] - self._before["billed_ms"]) / 1000
+        return float(after["billed_ms"] - self._before["billed_ms"]) / 1000
+
+    async def billed_for_one(self, volley: Volley) -> float:
+        """Seconds, while nothing but such requests was on its way."""
+        if self._stack.mode == "direct":
+            return await self.billed_until_all_ended() / max(1, len(volley.answers))
+        busy = [busy for at, busy in self._busy if volley.begin <= at <= volley.end]
+        return statistics.mean(busy) / volley.rate
 
     def _counts(self) -> dict[str, Any]:
         return dict(self._stack.status()["functions"]["app"])
 
     async def _sample(self) -> None:
-        if self._stack.mode == "direct":
-            return
-        seen, busy = time.monotonic(), self._before["busy"]
-        while True:
+        while self._stack.mode != "direct":
+            self._busy.append((time.perf_counter(), (await asyncio.to_thread(self._counts))["busy"]))
             await asyncio.sleep(SAMPLE)
-            counts, now = await asyncio.to_thread(self._counts), time.monotonic()
-            self.seconds += (busy + counts["busy"]) / 2 * (now - seen)
-            seen, busy = now, counts["busy"]
-            self.environments = max(self.environments, busy)
 
 
 def open_stack(way: str, environments: int, warm: int) -> Stack:
@@ -151,15 +156,15 @@ async def steady(stack: Stack, case: Case, options: Options) -> list[Round]:
     assert given is not None
     slow = case.slow if stack.mode == "direct" else 1
     clients = options.part(case.clients)
-    count = options.part(max(case.count // slow, 5 * case.clients))
     shot = case.shot(given.work * slow)
+    each = slow * case.clients / given.rps  # seconds a request takes
     rounds = []
     for _ in range(options.rounds):
         if stack.mode == "dispatch":
             await all_open(stack, options.part(given.environments), clients)
         async with Meter(stack) as meter:
-            volley = await fire(stack.port, shot, clients, count)
-        rounds.append(told(volley, meter.environments, meter.seconds, slow))
+            volley = await keep_firing(stack.port, shot, clients, 1.5 * each, max(options.seconds, 4 * each))
+        rounds.append(told(volley, meter.environments, await meter.billed_for_one(volley), slow))
     return rounds
 
 
@@ -172,8 +177,8 @@ async def scale_up(stack: Stack, case: Case, options: Options) -> Round:
         volley = await fire(
             stack.port, case.shot(given.work), options.part(case.clients), options.part(case.clients) * case.each
         )
-    await meter.bill_what_ended()
-    return told(volley, meter.environments, meter.seconds)
+    billed = await meter.billed_until_all_ended()
+    return told(volley, meter.environments, billed / max(1, len(volley.answers)))
 
 
 async def refused(stack: Stack, case: Case) -> str:
@@ -286,13 +291,19 @@ def plot(cases: list[Case], measured: Measured) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2, help="of a round of a steady case, at least; default 2")
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES), metavar="CASE")
     parser.add_argument("--cold-start", type=float, default=8.0, help="seconds, default 8")
     parser.add_argument("--quick", action="store_true", help="one round, with a tenth of clients and environments")
     parser.add_argument("--svg", type=Path, help="where to write the plot")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     given = parser.parse_args()
-    options = Options(1 if given.quick else given.rounds, given.cold_start, 0.1 if given.quick else 1.0)
+    options = Options(
+        1 if given.quick else given.rounds,
+        0.2 if given.quick else given.seconds,
+        given.cold_start,
+        0.1 if given.quick else 1.0,
+    )
     cases = [CASES[key] for key in given.only]
     measured = measure(cases, options, lambda line: print(line, file=sys.stderr, flush=True))
     print(table(cases, measured))

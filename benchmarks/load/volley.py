@@ -1,11 +1,11 @@
-"""Clients that ask for the same thing one after another, each over a connection of its own, and count every byte.
-
-What `hey -c CLIENTS -n COUNT` does: all begin at once, each asks COUNT / CLIENTS times, the run is over with the last.
-"""
+"""Clients that ask for the same thing one after another, each over a connection of its own, and count every byte."""
 
 import asyncio
 import math
+import random
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -18,39 +18,53 @@ PATIENCE = 120.0  # seconds a whole volley may take
 class Shot:
     """What every request of a volley is."""
 
-    target: str
+    target: str  # `{us}` in it: microseconds drawn for each request, evenly from half to one and a half of `us`
     body: int = 0  # bytes of a POST's body; 0: GET
     answer: int = 0  # bytes an answer has; -1: as many as come
+    us: int = 0
 
-    def bytes(self) -> bytes:
-        head = f"{'POST' if self.body else 'GET'} {self.target} HTTP/1.1\r\nHost: load.test\r\n"
-        if self.body:
-            head += f"Content-Type: image/jpeg\r\nContent-Length: {self.body}\r\n"
-        return f"{head}\r\n".encode() + b"x" * self.body
+    def messages(self, seed: int = 1) -> Iterator[bytes]:
+        source = random.Random(seed)
+        method = "POST" if self.body else "GET"
+        more = f"Content-Type: image/jpeg\r\nContent-Length: {self.body}\r\n" if self.body else ""
+        rest = f" HTTP/1.1\r\nHost: load.test\r\n{more}\r\n".encode() + b"x" * self.body
+        while True:
+            target = self.target.replace("{us}", str(round(self.us * (0.5 + source.random()))))
+            yield f"{method} {target}".encode() + rest
 
 
 @dataclass(slots=True)
 class Volley:
-    """What came back."""
+    """What came back, and the time that counts: all of it, or what is left of it once all have settled."""
 
-    seconds: float = 0.0
-    times: list[float] = field(default_factory=list)  # s, of the requests that were answered as they should be
+    begin: float = 0.0  # of what counts, perf_counter's seconds
+    end: float = 0.0
+    answers: list[tuple[float, float]] = field(default_factory=list)  # when, and s since it was asked for
     failed: dict[str, int] = field(default_factory=dict)  # what came instead, and how often
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.begin
+
+    @property
+    def times(self) -> list[float]:
+        return sorted(took for at, took in self.answers if self.begin <= at <= self.end)
 
     @property
     def rate(self) -> float:
         return len(self.times) / self.seconds
 
     def quantile(self, share: float) -> float:
-        ordered = sorted(self.times)
-        return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
+        times = self.times
+        return times[max(0, math.ceil(share * len(times)) - 1)] if times else math.nan
 
 
 class _Client(asyncio.Protocol):
-    def __init__(self, shot: Shot, message: bytes, times: int, result: Volley) -> None:
+    def __init__(self, shot: Shot, messages: Iterator[bytes], times: int, result: Volley) -> None:
         self._shot = shot
-        self._message = message
+        self._messages = messages
         self._left = times
+        self._until = math.inf
         self._result = result
         self._in_hand = False
         self.over = asyncio.get_running_loop().create_future()
@@ -58,16 +72,21 @@ class _Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def ask(self) -> None:
-        if not self._left:
+    def start(self, until: float) -> None:
+        self._until = until
+        self._ask()
+
+    def _ask(self) -> None:
+        self._began = time.perf_counter()
+        if not self._left or self._began >= self._until:
+            self._left = 0
             self._transport.close()
             return
         self._left -= 1
         self._parser = httptools.HttpResponseParser(self)
         self._received = 0
         self._in_hand = True
-        self._began = time.perf_counter()
-        self._transport.write(self._message)
+        self._transport.write(next(self._messages))
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -76,7 +95,7 @@ class _Client(asyncio.Protocol):
         self._received += len(body)
 
     def on_message_complete(self) -> None:
-        took = time.perf_counter() - self._began
+        now = time.perf_counter()
         status = self._parser.get_status_code()
         if status < 200:
             return
@@ -86,9 +105,9 @@ class _Client(asyncio.Protocol):
         elif self._shot.answer not in (-1, self._received):
             self._fail(f"{self._received} bytes instead of {self._shot.answer}")
         else:
-            self._result.times.append(took)
+            self._result.answers.append((now, now - self._began))
         if self._parser.should_keep_alive():
-            self.ask()
+            self._ask()
         else:
             self._transport.close()
 
@@ -96,28 +115,41 @@ class _Client(asyncio.Protocol):
         if self._in_hand:
             self._fail("connection lost")
         if self._left:
-            self._fail("connection closed", self._left)
+            self._fail("connection closed")
         if not self.over.done():
             self.over.set_result(None)
 
-    def _fail(self, why: str, count: int = 1) -> None:
-        self._result.failed[why] = self._result.failed.get(why, 0) + count
+    def _fail(self, why: str) -> None:
+        self._result.failed[why] = self._result.failed.get(why, 0) + 1
 
 
 async def fire(port: int, shot: Shot, clients: int, count: int) -> Volley:
-    """`count` requests in all, shared out evenly among `clients`."""
-    loop = asyncio.get_running_loop()
+    """What `hey -c CLIENTS -n COUNT` does: all begin at once, each asks its share, it is over with the last."""
     result = Volley()
-    message = shot.bytes()
-    each = max(1, count // clients)
+    result.begin = await _run(port, shot, clients, max(1, count // clients), math.inf, result)
+    result.end = time.perf_counter()
+    return result
+
+
+async def keep_firing(port: int, shot: Shot, clients: int, settle: float, seconds: float) -> Volley:
+    """All clients have a request on its way all the time; what is answered after `settle` counts, for `seconds`."""
+    result = Volley()
+    began = await _run(port, shot, clients, sys.maxsize, settle + seconds, result)
+    result.begin, result.end = began + settle, began + settle + seconds
+    return result
+
+
+async def _run(port: int, shot: Shot, clients: int, each: int, seconds: float, result: Volley) -> float:
+    """When the first requests were sent."""
+    loop = asyncio.get_running_loop()
+    messages = shot.messages()
     made = [
-        loop.create_connection(lambda: _Client(shot, message, each, result), "127.0.0.1", port) for _ in range(clients)
+        loop.create_connection(lambda: _Client(shot, messages, each, result), "127.0.0.1", port) for _ in range(clients)
     ]
     protocols = [protocol for _, protocol in await asyncio.gather(*made)]
     began = time.perf_counter()
     for protocol in protocols:
-        protocol.ask()
+        protocol.start(began + seconds)
     async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*(protocol.over for protocol in protocols))
-    result.seconds = time.perf_counter() - began
-    return result
+    return began
