@@ -2,7 +2,7 @@
 
     python -m benchmarks.load.published [--rounds 3] [--svg docs/published.svg] [--json figures.json]
 
-Prints the table as Markdown; some four minutes. What is emulated and what is measured:
+Prints the table as Markdown; some five minutes. What is emulated and what is measured:
 
 - An environment is the embedded Lambda's with a real runtime in it, and an application with one worker, which gives its
   time to its requests in turns and sleeps instead of computing (benchmarks/load/c/worker.c). So a hundred environments
@@ -25,6 +25,7 @@ Prints the table as Markdown; some four minutes. What is emulated and what is me
 import argparse
 import asyncio
 import json
+import math
 import statistics
 import sys
 import time
@@ -248,9 +249,11 @@ def table(cases: list[Case], measured: Measured) -> str:
     return "\n".join(lines)
 
 
-def quantiles(times: list[float]) -> list[tuple[float, float]]:
+def quantiles(times: list[float], points: int = 200) -> list[tuple[float, float]]:
+    """% of the requests, and within how many seconds they were answered."""
     ordered = sorted(times)
-    return [(100 * (at + 1) / len(ordered), took) for at, took in enumerate(ordered)]
+    shares = [(number + 1) / points for number in range(points)]
+    return [(100 * share, ordered[max(0, math.ceil(share * len(ordered)) - 1)]) for share in shares]
 
 
 def plot(cases: list[Case], measured: Measured) -> str:

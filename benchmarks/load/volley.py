@@ -23,14 +23,14 @@ class Shot:
     answer: int = 0  # bytes an answer has; -1: as many as come
     us: int = 0
 
-    def messages(self, seed: int = 1) -> Iterator[bytes]:
+    def heads(self, seed: int = 1) -> Iterator[bytes]:
         source = random.Random(seed)
         method = "POST" if self.body else "GET"
         more = f"Content-Type: image/jpeg\r\nContent-Length: {self.body}\r\n" if self.body else ""
-        rest = f" HTTP/1.1\r\nHost: load.test\r\n{more}\r\n".encode() + b"x" * self.body
+        rest = f" HTTP/1.1\r\nHost: load.test\r\n{more}\r\n"
         while True:
             target = self.target.replace("{us}", str(round(self.us * (0.5 + source.random()))))
-            yield f"{method} {target}".encode() + rest
+            yield f"{method} {target}{rest}".encode()
 
 
 @dataclass(slots=True)
@@ -60,9 +60,10 @@ class Volley:
 
 
 class _Client(asyncio.Protocol):
-    def __init__(self, shot: Shot, messages: Iterator[bytes], times: int, result: Volley) -> None:
+    def __init__(self, shot: Shot, heads: Iterator[bytes], body: bytes, times: int, result: Volley) -> None:
         self._shot = shot
-        self._messages = messages
+        self._heads = heads
+        self._body = body
         self._left = times
         self._until = math.inf
         self._result = result
@@ -86,7 +87,9 @@ class _Client(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._received = 0
         self._in_hand = True
-        self._transport.write(next(self._messages))
+        self._transport.write(next(self._heads))
+        if self._body:
+            self._transport.write(self._body)
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -142,9 +145,10 @@ async def keep_firing(port: int, shot: Shot, clients: int, settle: float, second
 async def _run(port: int, shot: Shot, clients: int, each: int, seconds: float, result: Volley) -> float:
     """When the first requests were sent."""
     loop = asyncio.get_running_loop()
-    messages = shot.messages()
+    heads, body = shot.heads(), b"x" * shot.body
     made = [
-        loop.create_connection(lambda: _Client(shot, messages, each, result), "127.0.0.1", port) for _ in range(clients)
+        loop.create_connection(lambda: _Client(shot, heads, body, each, result), "127.0.0.1", port)
+        for _ in range(clients)
     ]
     protocols = [protocol for _, protocol in await asyncio.gather(*made)]
     began = time.perf_counter()
