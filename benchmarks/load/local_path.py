@@ -45,7 +45,7 @@ class Case:
 CASES = {
     "ping": Case("ping, 4 B", Shot("/ping", answer=4), 64, 2000),
     "16k": Case("echo of 16 KiB", Shot("/echo", body=16384, answer=16384), 64, 1000),
-    "image": Case("picture of the demo", Shot("/public/image.png", answer=-1), 64, 1000),
+    "image": Case("picture of 147 kB", Shot("/public/image.png", answer=-1), 64, 1000),
     "9mb": Case("echo of 9 MB", Shot("/echo", body=9_000_000, answer=9_000_000), 4, 8),
     "stream": Case(f"stream of {EVENTS} events", Shot(f"/sse?count={EVENTS}&interval=0", answer=-1), 16, 64),
 }

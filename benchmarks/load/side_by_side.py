@@ -15,6 +15,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import uuid
@@ -188,18 +189,26 @@ class Stack:
 
 @contextlib.contextmanager
 def _process(argv: list[str], variables: dict[str, str], pass_fds: tuple[int, ...] = ()) -> Any:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lambda_dispatch.cli", *argv],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **variables},
-        pass_fds=pass_fds,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.communicate()
+    """What it and its environments log is shown only when something fails."""
+    with tempfile.TemporaryFile("w+", errors="replace") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lambda_dispatch.cli", *argv],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **variables},
+            pass_fds=pass_fds,
+            text=True,
+        )
+        failed = True
+        try:
+            yield process
+            failed = False
+        finally:
+            process.terminate()
+            process.communicate()
+            if failed:
+                log.seek(0)
+                sys.stderr.write(log.read())
 
 
 def _free_ports(count: int) -> list[int]:
