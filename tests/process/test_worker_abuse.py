@@ -254,6 +254,7 @@ async def test_aborts_at_every_stage_leave_no_descriptor_behind(worker: WorkerPr
 
     await worker.instance(handler, channels=10)
     assert (await ask("h1", worker.ports["http"])).status == 200
+    await until(lambda: worker.numbers()["connections"] == 0, "the first client is gone")
     before = worker.descriptors()
     for said in (
         b"",

@@ -278,6 +278,7 @@ async def test_an_instance_to_be_replaced_is_used_only_while_there_is_no_other(w
     other = await worker.instance(channels=1)
     for _ in range(3):
         assert (await ask("h1", worker.ports["http"])).status == 200
+        await until(lambda: worker.board.instance(worker.given[1].slot).idle == 1, "its one channel is back")
     assert (len(peer.calls), len(other.calls)) == (3, 3)
 
 

@@ -4,7 +4,7 @@ One HTTP/2 connection dialled by an extension. A channel is one of its streams, 
 parked when its 200 has gone out, then a Slot the matcher may use once.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from lambda_dispatch.dispatch.exchange cimport Slot
 from lambda_dispatch.dispatch.matcher cimport Instance, Matcher
@@ -24,6 +24,10 @@ cdef class Channel(Slot):
     cdef uint8_t id_len
     cdef uint64_t head_upto     # wire position behind the request's head; 0 before it was sent
 
+    cdef uint32_t surplus       # bytes that came behind an answer that was complete by its content-length
+
+    # What comes behind such an answer: nothing but the end of the stream should.
+    cdef int tail(self, Py_ssize_t n, bint end) except -1
     cdef int _forget(self) except -1
 
 

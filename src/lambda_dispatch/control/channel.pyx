@@ -27,6 +27,8 @@ cdef enum:
     # Channels an extension may hold on one connection, with room for its ping and close calls. ChannelCount is at most
     # 100 per instance; streams that are ending overlap with those that are parking.
     MAX_STREAMS = 512
+    # Bytes of body thrown away behind an answer that was complete; a stream that goes on beyond is reset.
+    SURPLUS = 64 * 1024
     MAX_CONTROL_HEAD = 32 * 1024    # bytes of header list: what a channel request is never near
 
 
@@ -69,6 +71,23 @@ cdef class Channel(Slot):
             wire.matcher.done(self, wire.hub.now)
         return 0
 
+    cdef int satisfied(self) except -1:
+        cdef ControlWire wire = self.wire
+        if wire is not None:
+            return wire.matcher.satisfied(self, wire.hub.now)
+        return 0
+
+    cdef int tail(self, Py_ssize_t n, bint end) except -1:
+        self.wire.session.consumed(self.stream, n)
+        self.surplus += <uint32_t> n
+        if end:
+            return self.finished()
+        if self.surplus > SURPLUS:
+            return self.cancel()
+        if self.wire.out.length:
+            return self.wire.touch()
+        return 0
+
     cdef int _forget(self) except -1:
         self.stream.owner = None
         self.wire = None
@@ -106,6 +125,8 @@ cdef class ControlEvents(H2Events):
             return wire.session.consumed(stream, n)
         channel = <Channel> stream.owner
         exchange = channel.exchange
+        if exchange is None and channel.held:
+            return channel.tail(n, end)
         if exchange is None:
             # It speaks before it was asked, or it stops parking.
             wire.matcher.unpark(channel)

@@ -53,6 +53,9 @@ cdef class Slot:
     cdef int cancel(self) except -1
     # Both directions have ended.
     cdef int finished(self) except -1
+    # The request has ended and the answer has all its content-length promised, only the stream's end has not come: the
+    # exchange is over for the client, who need not wait for that.
+    cdef int satisfied(self) except -1
 
 
 cdef class Exchange(Waiter):
@@ -105,7 +108,8 @@ cdef class Exchange(Waiter):
     cdef int fail(self, int status, str reason) except -1
 
     cdef int tell(self, str stage, int64_t now) except -1
-    cdef int _end(self) except -1
+    # early: all of the answer is here, the end of the stream is not.
+    cdef int _end(self, bint early) except -1
     cdef int _head_came(self, const uint8_t* p, Py_ssize_t n, bint end, Py_ssize_t* used) except -1
     cdef int _keep_partial(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef int _body_came(self, const uint8_t* p, Py_ssize_t n, bint end) except -1

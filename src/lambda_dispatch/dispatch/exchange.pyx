@@ -39,6 +39,9 @@ cdef class Slot:
     cdef int finished(self) except -1:
         raise NotImplementedError
 
+    cdef int satisfied(self) except -1:
+        return self.finished()
+
 
 cdef class Exchange(Waiter):
     def __cinit__(self):
@@ -91,7 +94,7 @@ cdef class Exchange(Waiter):
         if slot is not None:
             slot.send(p, n, end)
             if end and self.answer_ended and self.slot is slot:
-                return self._end()
+                return self._end(False)
         return 0
 
     cdef Py_ssize_t backlog(self) noexcept:
@@ -213,6 +216,7 @@ cdef class Exchange(Waiter):
 
     cdef int _body_came(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         cdef Slot slot = self.slot
+        cdef bint whole
         if self.answer_left >= 0:
             if n > self.answer_left:
                 if self.answer_bytes == 0 and self.answer_left == 0:
@@ -225,12 +229,14 @@ cdef class Exchange(Waiter):
             if end and self.answer_left > 0:
                 return self.fail(502, "answer_too_short")
         self.answer_bytes += n
-        if end:
+        # An instance may end its stream later than its answer: the client need not wait for that.
+        whole = end or (self.answer_left == 0 and self.request_ended)
+        if whole:
             self.answer_ended = True
-        if n or end:
-            self.on_body(p, n, end)
-            if end and self.request_ended and self.slot is slot:
-                return self._end()
+        if n or whole:
+            self.on_body(p, n, whole)
+            if whole and self.request_ended and self.slot is slot:
+                return self._end(not end)
         return 0
 
     cdef bint may_resend(self, bint unseen) noexcept:
@@ -262,11 +268,14 @@ cdef class Exchange(Waiter):
             self.on_refused(status, reason)
         return self.on_over()
 
-    cdef int _end(self) except -1:
+    cdef int _end(self, bint early) except -1:
         cdef Slot slot = self.slot
         self.stage = OVER
         self.slot = None
-        slot.finished()
+        if early:
+            slot.satisfied()
+        else:
+            slot.finished()
         return self.on_over()
 
     # Overridden by the client's side ----------------------------------------------------------------------------------

@@ -110,6 +110,9 @@ cdef class Matcher:
     cdef int unpark(self, Slot slot) except -1
     # The slot has served its exchange, well or badly; it is gone and its reservation returns.
     cdef int done(self, Slot slot, int64_t now) except -1
+    # The slot's exchange is over before the instance has ended: the slot stays held until done() or lost().
+    cdef int satisfied(self, Slot slot, int64_t now) except -1
+    cdef int _completed(self, Pool pool, Exchange exchange, int64_t now) except -1
     # The slot died under its exchange. unseen: the instance cannot have acted on it: another one may.
     cdef int lost(self, Slot slot, bint unseen, str reason, int64_t now) except -1
     # Gives waiting exchanges of the pool to slots while there are any.

@@ -338,19 +338,30 @@ cdef class Matcher:
                 return pool
         return None
 
+    # The slot's exchange is over; the slot is held until the instance has ended, too.
+    cdef int satisfied(self, Slot slot, int64_t now) except -1:
+        self._completed((<Instance> slot.instance).pool, slot.exchange, now)
+        slot.exchange = None
+        return 0
+
+    cdef int _completed(self, Pool pool, Exchange exchange, int64_t now) except -1:
+        cdef WorkerPool* mine
+        if self.board.my_pools != NULL:
+            mine = &self.board.my_pools[pool.index]
+            mine.completions += 1
+            mine.duration_ns += now - exchange.sent
+        return 0
+
     # The reservation of a slot that is no longer served from returns.
     cdef int done(self, Slot slot, int64_t now) except -1:
         cdef Instance instance = <Instance> slot.instance
         cdef Exchange exchange = slot.exchange
-        cdef WorkerPool* mine
         slot.exchange = None
         if not slot.held:
             return 0
         slot.held = False
-        if exchange is not None and exchange.stage != WAITING and self.board.my_pools != NULL:
-            mine = &self.board.my_pools[instance.pool.index]
-            mine.completions += 1
-            mine.duration_ns += now - exchange.sent
+        if exchange is not None and exchange.stage != WAITING:
+            self._completed(instance.pool, exchange, now)
         instance.busy_count -= 1
         instance.pool.running -= 1
         self.running -= 1
@@ -369,7 +380,7 @@ cdef class Matcher:
         if slot.idle:
             return self.unpark(slot)
         if exchange is None:
-            return 0
+            return self.done(slot, now)
         if exchange.may_resend(unseen):
             exchange.take_back()
             (<Pool> exchange.pool).queue.push_front(exchange)
