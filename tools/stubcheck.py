@@ -1,8 +1,5 @@
 """Compares each hand-written .pyi with the module that was compiled, by mypy's stubtest.
 
-    tools/stubcheck.py            the core
-    tools/stubcheck.py --all      the compiled modules of the other packages too
-
 A module that is compared must have its stub.
 """
 
@@ -11,8 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CORE = "cython_ext"
-ROOTS = (CORE, "src", "extension")
+ROOTS = ("cython_ext", "src", "extension")
 # What Cython adds to every module that exports C functions.
 OF_CYTHON = r".*\.__pyx_(capi|vtable)__"
 
@@ -20,7 +16,7 @@ OF_CYTHON = r".*\.__pyx_(capi|vtable)__"
 def main() -> int:
     modules = [
         ".".join(pyx.relative_to(ROOT / root).with_suffix("").parts)
-        for root in (ROOTS if "--all" in sys.argv[1:] else [CORE])
+        for root in ROOTS
         for pyx in sorted((ROOT / root).rglob("*.pyx"))
     ]
     allowed = ROOT / "build" / "stubcheck-allowed"

@@ -1,13 +1,17 @@
+from typing import final
+
 from lambda_dispatch.wire import Hub, Wire
 
 class AppUser: ...
 
+@final
 class AppLink(Wire):
     served: int
     answered: bool
     reusable: bool
     def __init__(self, pool: AppPool) -> None: ...
 
+@final
 class AppPool:
     hub: Hub
     host: str

@@ -1,7 +1,7 @@
 """Reading an application's answers, and the pool of connections; the theory stands in app_link.pxd."""
 
 import asyncio
-from socket import SO_ERROR, SOL_SOCKET
+import socket
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t
@@ -230,7 +230,7 @@ cdef class AppLink(Wire):
             self.pool.forget(self)
             return self.close()
         if self.state != UNTIL_CLOSE:
-            if not self.answered and self.transport.get_extra_info("socket").getsockopt(SOL_SOCKET, SO_ERROR):
+            if not self.answered and self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 return self.lose(APP_RESET)
             return self.lose(APP_CLOSED)
         self.state = DONE

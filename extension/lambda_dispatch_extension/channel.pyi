@@ -1,6 +1,9 @@
+from typing import final
+
 from lambda_dispatch_extension.app_link import AppPool
 from lambda_dispatch_extension.router_link import Ledger, RouterLink, StreamUser
 
+@final
 class Channel(StreamUser):
     router: RouterLink
     ledger: Ledger

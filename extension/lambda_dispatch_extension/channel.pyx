@@ -49,7 +49,7 @@ request_limits.head = REQUEST_HEAD
 request_limits.line = REQUEST_HEAD
 request_limits.fields = REQUEST_FIELDS
 
-GO_AWAY_PATH = b"/_lambda_dispatch/goaway"
+cdef bytes GO_AWAY_PATH = b"/_lambda_dispatch/goaway"
 cdef const uint8_t* go_away_path = <const uint8_t*> PyBytes_AS_STRING(GO_AWAY_PATH)
 cdef Py_ssize_t go_away_len = len(GO_AWAY_PATH)
 

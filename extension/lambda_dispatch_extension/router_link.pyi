@@ -1,11 +1,12 @@
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, final
 
 from lambda_dispatch.wire import Hub, Wire
+from lambda_dispatch_core.h2_ledger import H2Events
 from lambda_dispatch_extension.app_link import AppUser
 from lambda_dispatch_extension.channel import Channel
 
-class Owner(Protocol):
+class _Owner(Protocol):
     def on_parked(self, channel: Channel) -> None: ...
     def on_status(self, channel: Channel, status: int) -> None: ...
     def on_go_away(self) -> None: ...
@@ -16,18 +17,22 @@ class Owner(Protocol):
     def on_off(self) -> None: ...
     def on_link_lost(self, link: RouterLink, why: str) -> None: ...
 
+@final
 class Ledger:
-    owner: Owner
+    owner: _Owner
     channels: int
     in_flight: int
     requests: int
     aborted: int
     last_active: int
     parking: bool
-    def __init__(self, owner: Owner) -> None: ...
+    def __init__(self, owner: _Owner) -> None: ...
 
+@final
 class RouterLink(Wire):
     down: bool
+    authority: bytes
+    scheme: bytes
     ledger: Ledger
     worker: bytes | None
     def __init__(self, hub: Hub, ledger: Ledger, scheme: str, authority: str) -> None: ...
@@ -36,4 +41,9 @@ class RouterLink(Wire):
     def cut(self) -> None: ...
 
 class StreamUser(AppUser): ...
+
+@final
 class Call(StreamUser): ...
+
+@final
+class LinkEvents(H2Events): ...

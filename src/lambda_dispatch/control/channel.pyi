@@ -1,12 +1,18 @@
+from typing import final
+
 from lambda_dispatch.control.roster import Control
 from lambda_dispatch.dispatch.exchange import Slot
 from lambda_dispatch.dispatch.matcher import Instance, Matcher
 from lambda_dispatch.wire import Hub, Wire
 from lambda_dispatch_core.h2_ledger import H2Events, H2Stream
 
+@final
 class Channel(Slot): ...
+
+@final
 class ControlEvents(H2Events): ...
 
+@final
 class ControlWire(Wire):
     lost_because: str | None
     def __init__(self, hub: Hub, matcher: Matcher, control: Control) -> None: ...

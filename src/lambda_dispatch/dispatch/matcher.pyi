@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 from lambda_dispatch.control.channel import ControlWire
 from lambda_dispatch_core.board import Board
@@ -7,6 +7,7 @@ from lambda_dispatch_core.queue import WaitQueue
 
 ORDER_WITHIN: int
 
+@final
 class Instance:
     slot: int
     generation: int
@@ -24,16 +25,18 @@ class Instance:
     def leave(self, wire: ControlWire) -> None: ...
     def unused(self) -> bool: ...
 
+@final
 class Pool:
     index: int
     generation: int
     name: bytes
     queue: WaitQueue
     running: int
-    def __init__(self, index: int, generation: int, name: bytes, queue_limit: int) -> None: ...
+    def __new__(cls, index: int, generation: int, name: bytes, queue_limit: int) -> Pool: ...
 
 class Lender: ...
 
+@final
 class Matcher:
     board: Board
     pools: dict[bytes, Pool]

@@ -1,11 +1,12 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 from lambda_dispatch.dispatch.exchange import Exchange, Slot
 from lambda_dispatch.dispatch.matcher import Lender, Matcher
 from lambda_dispatch.wire import Hub, Wire
 from lambda_dispatch_core.h2_ledger import H2Events
 
+@final
 class Peers(Lender):
     addresses: tuple[str, ...]
     wires: dict[int, PeerWire]
@@ -15,18 +16,25 @@ class Peers(Lender):
     def failed(self, worker: int) -> None: ...
     def close(self) -> None: ...
 
+@final
 class PeerSlot(Slot): ...
 
+@final
 class PeerWire(Wire):
     worker: int
     def __init__(self, peers: Peers, worker: int) -> None: ...
 
+@final
 class PeerEvents(H2Events): ...
+
+@final
 class GuestExchange(Exchange): ...
 
+@final
 class GuestWire(Wire):
     def __init__(self, hub: Hub, matcher: Matcher) -> None: ...
     def finish(self) -> None: ...
     def idle(self) -> bool: ...
 
+@final
 class GuestEvents(H2Events): ...

@@ -1,3 +1,6 @@
+from typing import final
+
 from lambda_dispatch.dispatch.exchange import Slot
 
+@final
 class EchoSlot(Slot): ...

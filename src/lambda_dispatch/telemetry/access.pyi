@@ -1,3 +1,6 @@
+from typing import final
+
+@final
 class AccessLog:
     fd: int
     as_json: bool
