@@ -30,9 +30,9 @@ def invokes(rig: Rig) -> tuple[int, int]:
         return scaler.invokes, scaler.open_invokes
 
 
-async def answered(port: int) -> None:
+async def answered(port: int, path: str = "/") -> None:
     async with await RawClient.dial(port) as client:
-        assert (await client.get("/")).status == 200
+        assert (await client.get(path)).status == 200
 
 
 def test_with_no_traffic_the_same_instances_stay_open_in_the_same_invokes() -> None:
@@ -58,10 +58,10 @@ def test_what_a_burst_brings_beyond_the_floor_goes_again_and_the_floor_stays() -
     async def scenario(rig: Rig) -> None:
         await until(lambda: len(opened(rig)) == FLOOR, "the floor to open", 60)
         kept = opened(rig)
-        await asyncio.gather(*(answered(rig.port) for _ in range(60)))
-        await until(lambda: len(opened(rig)) > FLOOR, "the burst to bring instances", 60)
-        await until(lambda: opened(rig) == kept, "only the floor to be left", 60)
+        await asyncio.gather(*(answered(rig.port, "/delay?delay=200") for _ in range(20)))
         sent, _ = invokes(rig)
+        assert sent > FLOOR
+        await until(lambda: invokes(rig)[1] == FLOOR, "what the burst brought to end", 60)
         await looks(rig, 30)
         assert opened(rig) == kept
         assert invokes(rig) == (sent, FLOOR)

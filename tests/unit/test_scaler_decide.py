@@ -319,6 +319,18 @@ def test_what_stays_when_idle_is_closed_when_the_desired_count_falls() -> None:
     assert log.at(10.4).close == ()
 
 
+def test_the_floor_is_not_closed_while_what_a_burst_wanted_still_starts() -> None:
+    log = Logbook(replace(POLICY, min_instances=2, max_concurrent=1))
+    log.at(0.0)
+    log.open(0.1)
+    assert log.at(3.0, pending=40).start == 5
+    decision = log.at(10.4)
+    decision = log.at(10.8)
+    assert (decision.desired, decision.close) == (2, ())
+    log.open(11.0, 2, 3)
+    assert log.at(11.1).close == (2, 3)
+
+
 def test_where_idle_instances_end_all_the_same_their_environments_are_kept_warm_by_an_invoke_a_minute() -> None:
     log = Logbook(replace(POLICY, min_instances=2))
     assert log.at(0.0).start == 2

@@ -26,8 +26,8 @@ cdef enum:
     HINTS = 64                  # of them remembered; a power of two
     MASKED = 0x7FFF             # the board's NOT_USABLE
     ORDER = 50000000            # ns: ORDER_WITHIN of Python, the promise
-    # ns by which a sibling's request must have waited longer than ours for a slot to be left to it. Waking it costs some
-    # 30 us, so less would do for the order and cost more; what is left of the promise is the sibling's time to come.
+    # ns by which a sibling's request must have waited longer than ours for a slot to be left to it. Waking it costs
+    # some 30 us, so less would do, and cost more; what is left of the promise is the time the sibling has to come.
     GIVE_WAY = 10000000
     LEFT_FREE = ORDER - GIVE_WAY
     # ns for which nothing is left to siblings once one has not come: what a stuck one may cost is 4 % of the slots.
@@ -75,7 +75,6 @@ cdef class Pool:
     cdef int64_t heard                  # ns: when a sibling last answered, or was asked while no other was
     cdef object asked                   # deque of the siblings' slots asked for, the oldest request's first
     cdef readonly int running           # exchanges of this pool that a slot serves now
-
 
     # Since when the request has waited that has waited longest, in the queue or for a sibling's word; 0 when none does.
     cdef int64_t oldest(self) except -1
@@ -130,5 +129,5 @@ cdef class Matcher:
     cdef bint _is_left(self, Instance instance, int64_t since, int64_t now) except -1
     # Whether a sibling's request has waited so much longer than since `since` that a free slot is to be left to it.
     cdef bint give_way(self, Pool pool, int64_t since, int64_t now) except -1
-    cdef int _offer(self, Pool pool) except -1
+    cdef int _offer(self, Pool pool, bint certain) except -1
     cdef int _start(self, Exchange exchange, Slot slot, int64_t now) except -1

@@ -9,8 +9,9 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from lambda_dispatch.dispatch.exchange cimport WAITING, Exchange, Slot
-from lambda_dispatch_core.atomics cimport get16, get64
+from lambda_dispatch_core.atomics cimport get16, get32, get64, getu32
 from lambda_dispatch_core.board cimport INSTANCE_OPEN, Board, WorkerPool
+from lambda_dispatch_core.board_layout cimport WORKER_DRAINING, WORKER_READY
 from lambda_dispatch_core.queue cimport WaitQueue
 
 # ns by which requests may overtake each other on their way to instances through different workers.
@@ -182,7 +183,7 @@ cdef class Matcher:
         if pool.queue.length:
             return self.serve(pool, now)
         if self.lender is not None:
-            return self._offer(pool)
+            return self._offer(pool, True)
         return 0
 
     cdef int unpark(self, Slot slot) except -1:
@@ -225,8 +226,8 @@ cdef class Matcher:
             place = top[0]
         return place
 
-    # A free slot of the least busy instance, reserved, for a request that has waited since `since`; None when this worker
-    # has none it may use, or leaves it to a sibling. 0: for a sibling's, which has seen to it that it is its turn.
+    # A free slot of the least busy instance, reserved, for a request that has waited since `since`; None when this
+    # worker has none it may use, or leaves it to a sibling. 0: for a sibling's, which has made sure it is its turn.
     cdef Slot _acquire(self, Pool pool, int64_t since, int64_t now):
         cdef int place
         cdef Instance instance
@@ -290,7 +291,10 @@ cdef class Matcher:
                 break
             exchange = <Exchange> pool.queue.pop()
             self._start(exchange, slot, now)
-        return self.publish(pool)
+        self.publish(pool)
+        if self.lender is not None and pool.queue.length == 0:
+            return self._offer(pool, False)
+        return 0
 
     cdef bint give_way(self, Pool pool, int64_t since, int64_t now) except -1:
         cdef int sibling = self.board.sibling_waiting(pool.index, since - GIVE_WAY)
@@ -307,10 +311,23 @@ cdef class Matcher:
         self.on_sibling(sibling)
         return True
 
-    # A slot stays free here: a sibling that has somebody waiting is told.
-    cdef int _offer(self, Pool pool) except -1:
-        cdef int sibling = self.board.sibling_waiting(pool.index, FOREVER)
-        if sibling >= 0:
+    # Slots stay free here, for certain or perhaps: of the siblings that have somebody in their queue, the one whose
+    # oldest has waited longest is told. Whether it comes or not, submit_guest() and serve_all() offer what is left.
+    cdef int _offer(self, Pool pool, bint certain) except -1:
+        cdef int worker, state, sibling = -1
+        cdef int64_t oldest, since = FOREVER
+        cdef WorkerPool* theirs
+        for worker in range(self.board.workers):
+            theirs = &self.board.worker_pools[worker * self.board.pools + pool.index]
+            oldest = get64(&theirs.oldest_queued)
+            if worker == self.board.worker or oldest == 0 or oldest >= since or get32(&theirs.queued) == 0:
+                continue
+            state = <int> getu32(&self.board.worker_slots[worker].state)
+            if state == WORKER_READY or state == WORKER_DRAINING:
+                sibling = worker
+                since = oldest
+        if sibling >= 0 and (certain or pool.resorts
+                             or self.board.pick(pool.mask, <int> self.board.header.instances_high, -1) >= 0):
             self.on_sibling(sibling)
         return 0
 
@@ -327,8 +344,7 @@ cdef class Matcher:
             self.serve(pool, now)
             return True
         self.publish(pool)
-        if (<Instance> slot.instance).idle_count:
-            self._offer(pool)
+        self._offer(pool, False)
         return True
 
     cdef Pool pool_at(self, int64_t index):
@@ -372,7 +388,7 @@ cdef class Matcher:
         self.publish(instance.pool)
         # Room at the instance, for whoever holds an idle channel of it.
         if self.lender is not None:
-            return self._offer(instance.pool)
+            return self._offer(instance.pool, True)
         return 0
 
     cdef int lost(self, Slot slot, bint unseen, str reason, int64_t now) except -1:
@@ -439,6 +455,8 @@ cdef class Matcher:
         for pool in self.pools.values():
             if pool.queue.length:
                 self.serve(pool, now)
+            elif self.lender is not None:
+                self._offer(pool, False)
 
     def expire(self, long long now):
         """Answers 504 to whoever has waited too long. Returns how many."""

@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcmp
 
 from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, SENT, WAITING, Exchange, Slot
-from lambda_dispatch.dispatch.matcher cimport Lender, Matcher, Pool
+from lambda_dispatch.dispatch.matcher cimport GIVE_WAY, Lender, Matcher, Pool
 from lambda_dispatch.wire cimport Hub, Wire
 from lambda_dispatch_core.atomics cimport get16, get64, getu32, getu64
 from lambda_dispatch_core.board cimport Board
@@ -42,8 +42,8 @@ cdef class Peers(Lender):
         cdef PeerWire wire
         cdef PeerSlot slot
         cdef FieldList head
-        if worker >= 0 and pool.asking > 0:
-            worker = self._choose(pool, worker, now)
+        if worker >= 0 and (pool.asking > 0 or self._keeps(pool, worker, since)):
+            worker = self._choose(pool, worker, since, now)
         if worker < 0 or worker >= len(self.addresses) or self.matcher.give_way(pool, since, now):
             return None
         wire = <PeerWire> self.wires.get(worker)
@@ -78,7 +78,12 @@ cdef class Peers(Lender):
         wire.touch()
         return slot
 
-    cdef int _choose(self, Pool pool, int first, int64_t now) except -2:
+    cdef bint _keeps(self, Pool pool, int worker, int64_t since) noexcept:
+        cdef Board board = self.matcher.board
+        cdef int64_t oldest = get64(&board.worker_pools[worker * board.pools + pool.index].oldest_queued)
+        return oldest != 0 and since >= oldest - GIVE_WAY
+
+    cdef int _choose(self, Pool pool, int first, int64_t since, int64_t now) except -2:
         cdef Board board = self.matcher.board
         cdef int free[MAX_WORKERS]
         cdef int busy[MAX_WORKERS]      # of the least busy instance there; NOT_USABLE: the worker is none to ask
@@ -87,7 +92,10 @@ cdef class Peers(Lender):
         cdef int expected = pool.expects(now)
         for worker in range(board.workers):
             state = <int> getu32(&board.worker_slots[worker].state)
-            free[worker] = -1 if worker == board.worker or state not in (WORKER_READY, WORKER_DRAINING) else 0
+            free[worker] = 0
+            if (worker == board.worker or state not in (WORKER_READY, WORKER_DRAINING)
+                    or self._keeps(pool, worker, since)):
+                free[worker] = -1
             busy[worker] = NOT_USABLE
         for slot in range(<int> getu32(&board.header.instances_high)):
             if board.slots[slot].pool != <uint32_t> pool.index:
@@ -227,8 +235,11 @@ cdef class PeerEvents(H2Events):
             exchange = slot.exchange
             if exchange is not None:
                 exchange.on_flowing()
-            # serve() publishes, too: nobody need give way to this one any longer.
-            self.wire.peers.matcher.serve(slot.pool, self.wire.hub.now)
+            # Nobody need give way to this one any longer.
+            if slot.pool.queue.length:
+                self.wire.peers.matcher.serve(slot.pool, self.wire.hub.now)
+            else:
+                self.wire.peers.matcher.publish(slot.pool)
         return 0
 
     cdef int on_data(self, H2Stream stream, const uint8_t* p, Py_ssize_t n, bint end) except -1:

@@ -9,7 +9,8 @@ follows from the desired count and the instances there are:
 - nothing is started beyond what the demand of this very moment asks for, so that a demand that is going away never
   starts anything, although the desired count follows it down slowly;
 - the least busy instances are closed first;
-- as many as the floor asks for are started with the request to stay when idle; the others end by themselves;
+- as many as the floor asks for are started with the request to stay when idle, and closed last; the others end by
+  themselves when idle;
 - an instance that asked to end is let go as soon as enough others are open.
 
 Times are seconds of one monotonic clock.
@@ -147,7 +148,9 @@ def decide(seen: Observation, memory: Memory, policy: Policy) -> tuple[Decision,
 
     staying = sum(instance.stays for instance in (*waiting, *opened))
     surplus = len(waiting) + len(opened) - memory.desired
-    close = least_busy(opened)[: max(0, surplus)] if seen.pending == 0 else []
+    # The floor is never closed for what only starts.
+    floor = min(policy.min_instances, sum(instance.stays for instance in opened))
+    close = least_busy(opened)[: max(0, min(surplus, len(opened) - floor))] if seen.pending == 0 else []
     decision = Decision(
         memory.desired,
         proposed,
@@ -161,8 +164,9 @@ def decide(seen: Observation, memory: Memory, policy: Policy) -> tuple[Decision,
 
 
 def least_busy(instances: list[Instance]) -> list[Instance]:
-    """Among equals one that would end when idle, then the one that has lived longest: its deadline is nearest."""
-    return sorted(instances, key=lambda i: (i.in_flight, i.stays, i.since))
+    """Among equals the one that has lived longest: its deadline is nearest. Those that stay when idle come last: the
+    others would end with the traffic, and as many would have to be started anew for the floor."""
+    return sorted(instances, key=lambda i: (i.stays, i.in_flight, i.since))
 
 
 def _released(seen: Observation, opened: int, wanted: int) -> tuple[int, ...]:

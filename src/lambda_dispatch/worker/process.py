@@ -40,7 +40,7 @@ from lambda_dispatch_core.board import WORKER_DRAINING, WORKER_READY, Board, rin
 TICK = 0.1
 # How often everything slower is: rates and time-outs of client connections, PINGs, heartbeat, title.
 SLOW_TICKS = 10
-# What a sibling gets to come for a slot that was left to it; some thirty times what waking it takes.
+# How soon a slot that was left to a sibling is looked at again; some thirty times what waking the sibling takes.
 AFTER_GIVING_WAY = 0.002
 
 
