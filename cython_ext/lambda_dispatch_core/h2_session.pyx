@@ -334,6 +334,7 @@ cdef class H2Session(H2Sender):
     # length: what the frame holds beside the pad length's own byte.
     cdef int _data_splits(self, uint32_t length, uint32_t pad) except -1:
         cdef uint32_t overhead = self._frame.length - length + pad
+        cdef H2Stream stream = self._data_stream
         if pad > length:
             return self.fail(PROTOCOL_ERROR, "DATA with more padding than payload")
         self._data_left = length - pad
@@ -346,6 +347,12 @@ cdef class H2Session(H2Sender):
                 self._credit_stream(self._data_stream, overhead)
         if self._data_left == 0 and not self._frame.flags & END_STREAM:
             return self._charge(1)
+        # Of the frame as a whole: what is told must not depend on the pieces it comes in.
+        if (stream is not None and stream.content_left >= 0 and may_receive(stream.state)
+                and not stream._marks & SWALLOW
+                and (self._data_left > stream.content_left
+                     or self._frame.flags & END_STREAM and self._data_left != stream.content_left)):
+            return self._fault(stream, PROTOCOL_ERROR, "the body is not as long as content-length says")
         return 0
 
     # n of the frame's bytes, at p. Called once with 0 when the frame has none.
@@ -368,10 +375,6 @@ cdef class H2Session(H2Sender):
             return self._tell_end(stream) if end else 0
         if stream.content_left >= 0:
             stream.content_left -= n
-            if stream.content_left < 0 or (end and stream.content_left):
-                if not self.share_connection_credit:
-                    self._credit_connection(n)
-                return self._fault(stream, PROTOCOL_ERROR, "the body is not as long as content-length says")
         if n or end:
             stream._owed += n
             stream._marks |= BUSY
