@@ -4,8 +4,8 @@
 
 What happens when is drawn from the seed. Afterwards these must hold, or the exit code is 1:
 
-- a request that failed was in flight when something was killed, or was sent to what was frozen until that was noticed;
-- each kill costs at most what its process can have had in its hands;
+- each request that failed was in the hands of a process that was killed or frozen (custody.py says how that is known);
+- a worker or scaler that was killed has a successor that is ready within RECOVERY;
 - what comes RECOVERY seconds after a kill, or later, is answered, and soon;
 - at the end the board's gauges are zero, its counters agree with what the clients counted, Lambda has no open invoke;
 - there were no more invokes than the start budget allows;
@@ -26,8 +26,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load.rig import Rig
+from benchmarks.load import custody
+from benchmarks.load.custody import Victim
+from benchmarks.load.rig import Environment, Rig
 from benchmarks.load.steady import Outcome, SteadyLoad
+
+from lambda_dispatch_core import board as b
 
 RECOVERY = 2.0  # seconds after which nothing of a kill may be left to see
 SLOW = 1.0  # seconds that no request of this load takes while all is well
@@ -35,16 +39,17 @@ SLOW = 1.0  # seconds that no request of this load takes while all is well
 # are looked at once a second.
 PING_INTERVAL, PING_TIMEOUT = 1.0, 1.0
 NOTICED = PING_INTERVAL + PING_TIMEOUT + 2.0
-# What a client does between the kill and the news of it: its next request may already be on the way.
-NEWS = 0.25
 LIMIT = 10  # requests at once per instance
 BURST, RATE = 100, 10.0  # the start budget: invokes at once, and per second
+PATIENCE = 30.0  # seconds after which a successor is given up
 SETTLE = 20.0  # seconds in which everything must have come to rest
 
 FLAGS = (
     *("--max-concurrent-count", str(LIMIT), "--start-burst", str(BURST), "--start-rate", str(RATE)),
     *("--ping-interval", str(PING_INTERVAL), "--ping-timeout", str(PING_TIMEOUT)),
     *("--hang-timeout", "5", "--lame-duck", "1", "--drain-deadline", "10", "--min-instances", "2"),
+    # For custody.py.
+    *("--allow-debug-header", "--log-format", "json"),
 )
 
 
@@ -53,20 +58,17 @@ class Event:
     what: str
     at: float
     until: float  # for what lasts, when it was over; else `at`
-    most: int  # requests that may fail by it
     in_flight: int  # of all clients, when it happened
+    victim: Victim | None  # None: whoever it hits is learned afterwards, or it hits nobody
+    replaced: float = 0.0  # seconds until a successor was ready, if there must be one
     lost: list[Outcome] = field(default_factory=list)
-
-    def may_have_cost(self, outcome: Outcome) -> bool:
-        return self.most > 0 and outcome.began <= self.until + NEWS and outcome.ended >= self.at
 
 
 class Chaos:
-    def __init__(self, rig: Rig, load: SteadyLoad, seed: int, clients: int) -> None:
+    def __init__(self, rig: Rig, load: SteadyLoad, seed: int) -> None:
         self.rig = rig
         self.load = load
         self.source = random.Random(seed)
-        self.clients = clients
         self.events: list[Event] = []
         self.actions: dict[str, tuple[int, Callable[[], Any]]] = {
             "worker": (4, self.kill_worker),
@@ -93,52 +95,73 @@ class Chaos:
             await asyncio.to_thread(self.rig.remember)
             await self.actions[name][1]()
 
-    def note(self, what: str, most: int) -> Event:
+    def note(self, what: str, victim: Victim | None = None) -> Event:
         now = time.monotonic()
-        event = Event(what, now, now, most, len(self.load.in_hand))
+        event = Event(what, now, now, len(self.load.in_hand), victim)
         self.events.append(event)
         return event
 
-    def kill(self, what: str, pid: int, most: int) -> None:
-        self.note(what, most)
+    async def kill_worker(self) -> None:
+        workers = await asyncio.to_thread(self.rig.workers)
+        if not workers:
+            return
+        slot = self.source.choice(sorted(workers))
+        pid = workers[slot]
+        if not await asyncio.to_thread(custody.stop, pid):
+            return
+        has = await asyncio.to_thread(custody.connections, pid, self.rig.port)
+        event = self.note(f"worker {slot}", Victim(f"worker {slot}, process {pid}", connections=has, worker=slot))
+        os.kill(pid, signal.SIGKILL)
+        await self._replaced(
+            event, lambda: len(now := self.rig.workers()) == self.rig.worker_count and pid not in now.values()
+        )
+
+    async def kill_scaler(self) -> None:
+        pid = await asyncio.to_thread(self.rig.scaler)
+        event = self.note("scaler", Victim(f"scaler, process {pid}"))
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            self.events.pop()
+            return
+        await self._replaced(event, lambda: self.rig.scaler(b.WORKER_READY) not in (0, pid))
+
+    async def _replaced(self, event: Event, condition: Callable[[], bool]) -> None:
+        end = event.at + PATIENCE
+        while not await asyncio.to_thread(condition) and time.monotonic() < end:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        event.replaced = time.monotonic() - event.at
+
+    async def _environment(self) -> Environment | None:
+        found = await asyncio.to_thread(self.rig.environments)
+        busy = [it for it in found if it.state == "busy" and it.instance]
+        return self.source.choice(busy) if busy else None
+
+    async def kill_environment(self) -> None:
+        if it := await self._environment():
+            self.note("environment", Victim(f"environment {it.id[:8]}", instance=it.instance))
+            await asyncio.to_thread(self.rig.act, it.id, "kill")
+
+    async def kill_extension(self) -> None:
+        if it := await self._environment():
+            self._kill("extension", it.extension, it.instance)
+
+    async def kill_app(self) -> None:
+        it = await self._environment()
+        if it and it.app:
+            self._kill("app", it.app, it.instance)
+
+    def _kill(self, what: str, pid: int, instance: str) -> None:
+        self.note(what, Victim(f"{what}, process {pid}", instance=instance))
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             self.events.pop()
 
-    async def kill_worker(self) -> None:
-        workers = await asyncio.to_thread(self.rig.workers)
-        if workers:
-            slot = self.source.choice(sorted(workers))
-            # What its clients wait for, and those whose next request was on the way.
-            self.kill(f"worker {slot}", workers[slot], self.clients)
-
-    async def kill_scaler(self) -> None:
-        self.kill("scaler", await asyncio.to_thread(self.rig.scaler), 0)
-
-    async def _environment(self) -> Any:
-        found = await asyncio.to_thread(self.rig.environments)
-        busy = [it for it in found if it.state == "busy"]
-        return self.source.choice(busy) if busy else None
-
-    async def kill_environment(self) -> None:
-        if it := await self._environment():
-            self.note("environment", LIMIT)
-            await asyncio.to_thread(self.rig.act, it.id, "kill")
-
-    async def kill_extension(self) -> None:
-        if it := await self._environment():
-            self.kill("extension", it.extension, LIMIT)
-
-    async def kill_app(self) -> None:
-        it = await self._environment()
-        if it and it.app:
-            self.kill("app", it.app, LIMIT)
-
     async def freeze(self) -> None:
         """A black hole: its connections stand, nothing comes."""
         if it := await self._environment():
-            event = self.note("frozen environment", LIMIT)
+            event = self.note("frozen environment", Victim(f"environment {it.id[:8]}", instance=it.instance))
             await asyncio.to_thread(self.rig.act, it.id, "freeze")
             event.until = event.at + NOTICED
             await asyncio.sleep(NOTICED)
@@ -151,33 +174,28 @@ class Chaos:
         await self._with_knobs("failing invokes", crash_rate=0.5, crash_after="uniform:0-1")
 
     async def _with_knobs(self, what: str, **knobs: object) -> None:
-        # A failing invoke is a killed environment with all it holds; so are those that the kills below bring about.
-        event = self.note(what, 0 if "throttle_rate" in knobs else 8 * LIMIT)
+        event = self.note(what)
         await asyncio.to_thread(self.rig.turn, **knobs)
-        if it := await self._environment():
-            await asyncio.to_thread(self.rig.act, it.id, "kill")
-            event.most += LIMIT
+        # One more that is missing, so that there are invokes.
+        await self.kill_environment()
         await asyncio.sleep(2.0)
         await asyncio.to_thread(self.rig.turn, **dict.fromkeys(knobs, 0))
         event.until = time.monotonic() + (1.0 if "crash_rate" in knobs else 0.0)
+        self.events[-1].until = event.until
 
 
 @dataclass(slots=True)
 class Verdict:
     problems: list[str]
     lines: list[str]
+    late: list[str]  # recoveries that took too long: what a busy machine may do, too
 
 
 def judge(chaos: Chaos) -> Verdict:
     """What the outcomes say about the events."""
-    problems, lines = [], []
-    for outcome in chaos.load.failures():
-        causes = [event for event in chaos.events if event.may_have_cost(outcome)]
-        if not causes:
-            at = outcome.began - chaos.events[0].at if chaos.events else 0.0
-            problems.append(f"failed with no cause: {outcome.problem} after {outcome.took:.3f} s, {at:.2f} s into it")
-        else:
-            causes[-1].lost.append(outcome)
+    orphans = _attribute(chaos)
+    problems, lines, late = list(orphans), [], []
+    worst, worst_of = 0.0, ""
     starts = [event.at for event in chaos.events[1:]] + [float("inf")]
     for event, following in zip(chaos.events, starts, strict=True):
         slow = [
@@ -186,17 +204,59 @@ def judge(chaos: Chaos) -> Verdict:
             if outcome.took > SLOW and not outcome.problem and outcome.began < following and event.at <= outcome.ended
         ]
         took = max((outcome.ended - event.until for outcome in (*slow, *event.lost)), default=0.0)
+        took = max(0.0, took, event.replaced)
         what = Counter(outcome.problem for outcome in event.lost)
         lines.append(
             f"{event.at - chaos.events[0].at:7.1f} s  {event.what:20} in flight {event.in_flight:3}  "
-            f"lost {len(event.lost):3}  recovered in {max(0.0, took):.2f} s  "
+            f"lost {len(event.lost):3}  recovered in {took:.2f} s  "
             + ", ".join(f"{count} x {problem}" for problem, count in what.items())
+            + (f"; held by {event.victim.name}" if event.lost and event.victim else "")
         )
-        if len(event.lost) > event.most:
-            problems.append(f"{event.what}: {len(event.lost)} requests lost, at most {event.most} were in its hands")
+        if took > worst:
+            worst, worst_of = took, event.what
         if took > RECOVERY:
-            problems.append(f"{event.what}: recovered after {took:.2f} s")
-    return Verdict(problems, lines)
+            late.append(f"{event.what}: recovered after {took:.2f} s")
+        if event.victim and event.victim.instance and len(event.lost) > LIMIT:
+            problems.append(f"{event.what}: {len(event.lost)} requests lost; an instance has {LIMIT} at most")
+    lines += _by_kind(chaos.events)
+    lines.append(f"lost by nobody that was killed: {len(orphans)}; worst recovery {worst:.2f} s ({worst_of})")
+    return Verdict(problems, lines, late)
+
+
+def _attribute(chaos: Chaos) -> list[str]:
+    """Puts each lost request to the event that took the process that had it. Those that nobody had."""
+    failures = chaos.load.failures()
+    trails = custody.trails(chaos.rig.log_file, {outcome.name for outcome in failures})
+    hit = {event.victim.instance for event in chaos.events if event.victim}
+    crashed = custody.ended_by_failure(chaos.rig.log_file) - hit
+    orphans = []
+    for outcome in failures:
+        trail = trails[outcome.name]
+        for event in reversed(chaos.events):
+            if event.what == "failing invokes":
+                victims = [Victim("an environment", instance=instance) for instance in crashed]
+            else:
+                victims = [event.victim] if event.victim else []
+            if any(custody.held(victim, event.at, outcome, trail) for victim in victims):
+                event.lost.append(outcome)
+                break
+        else:
+            at = outcome.began - chaos.events[0].at if chaos.events else 0.0
+            orphans.append(
+                f"lost by nobody: {outcome.problem} after {outcome.took:.3f} s, {at:.2f} s into it, "
+                f"{outcome.name} from port {outcome.port}, sent to {trail.workers} {trail.instances}"
+            )
+    return orphans
+
+
+def _by_kind(events: list[Event]) -> list[str]:
+    kinds: dict[str, list[Event]] = {}
+    for event in events:
+        kinds.setdefault(event.what.rstrip(" 0123456789"), []).append(event)
+    return [
+        f"{kind:20} {len(those):3} times, {sum(len(event.lost) for event in those):3} requests lost"
+        for kind, those in sorted(kinds.items())
+    ]
 
 
 async def at_rest(rig: Rig) -> list[str]:
@@ -244,8 +304,8 @@ def books(seen: dict[str, Any], load: SteadyLoad) -> list[str]:
 
 async def run(rig: Rig, seconds: float, every: float, seed: int, clients: int, per_second: float) -> Verdict:
     began = time.monotonic()
-    async with SteadyLoad(rig.port, clients, per_second, seed) as load:
-        chaos = Chaos(rig, load, seed, clients)
+    async with SteadyLoad(rig.port, clients, per_second, seed, fields=custody.DEBUG) as load:
+        chaos = Chaos(rig, load, seed)
         while load.answered < clients and time.monotonic() < began + 30:  # noqa: ASYNC110 - the load warms up
             await asyncio.sleep(0.05)
         began_chaos = time.monotonic()
@@ -253,7 +313,7 @@ async def run(rig: Rig, seconds: float, every: float, seed: int, clients: int, p
     verdict = judge(chaos)
     cold = [outcome for outcome in load.failures() if outcome.ended < began_chaos]
     verdict.problems += [f"failed before anything happened: {outcome.problem}" for outcome in cold]
-    verdict.problems += await at_rest(rig)
+    verdict.problems += (restless := await at_rest(rig))
     seen = await asyncio.to_thread(rig.snapshot)
     verdict.problems += books(seen, load)
     invokes = (await asyncio.to_thread(rig.statistics))["invokes"]
@@ -266,7 +326,8 @@ async def run(rig: Rig, seconds: float, every: float, seed: int, clients: int, p
         f"{len(load.failures())} lost in {len(chaos.events)} events; p50 {times[len(times) // 2] * 1000:.0f} ms, "
         f"p99 {times[len(times) * 99 // 100] * 1000:.0f} ms, worst {times[-1] * 1000:.0f} ms",
         f"{invokes} invokes of {budget:.0f} in the budget; resends {seen['totals']['resends']}, "
-        f"through siblings {seen['totals']['dispatched_sibling']}",
+        f"through siblings {seen['totals']['dispatched_sibling']}; "
+        f"at the end: {'; '.join(restless) or 'gauges zero, as many instances on the board as environments at work'}",
     ]
     return verdict
 
@@ -285,6 +346,7 @@ def main() -> int:
         verdict = asyncio.run(
             run(rig, options.seconds, options.every, options.seed, options.clients, options.per_second)
         )
+        verdict.problems += verdict.late
         verdict.problems += [f"process {pid} is left" for pid in rig.close()]
         if options.log:
             shutil.copy(rig.log_file, options.log)

@@ -38,6 +38,7 @@ class Environment:
     state: str
     extension: int
     app: int | None
+    instance: str  # what it was invoked as; empty between invokes
 
 
 class Rig:
@@ -162,9 +163,11 @@ class Rig:
         with self.board() as board:
             return {worker.slot: worker.pid for worker in board.list_workers() if worker.state == state}
 
-    def scaler(self) -> int:
+    def scaler(self, least: int = b.WORKER_FREE) -> int:
+        """Its pid; 0 while its state is less than that."""
         with self.board() as board:
-            return int(board.scaler_view().pid)
+            view = board.scaler_view()
+            return int(view.pid) if view.state >= least else 0
 
     def environments(self) -> list[Environment]:
         found = []
@@ -172,7 +175,8 @@ class Rig:
             if seen["pids"]:
                 extension = seen["pids"][0]
                 app = next((pid for pid in family(extension) if pid != extension and _runs(pid, DEMO.name)), None)
-                found.append(Environment(seen["id"], seen["state"], extension, app))
+                instance = json.loads(seen["event"])["Id"] if seen["event"] else ""
+                found.append(Environment(seen["id"], seen["state"], extension, app, instance))
         return found
 
     # the embedded Lambda

@@ -20,6 +20,9 @@ class Outcome:
     status: int  # 0: no answer
     problem: str  # empty when it was what it should be
     fresh: bool  # on a new connection
+    name: str = ""  # what it was called in its query: nobody else's
+    port: int = 0  # the client's, of its connection
+    dialled: float = 0.0  # monotonic seconds: when that connection was made
 
     @property
     def took(self) -> float:
@@ -44,16 +47,18 @@ class SteadyLoad:
         seed: int = 0,
         patient: bool = False,
         keep: bool = True,
+        fields: str = "",
     ) -> None:
         """`patient`: a connection that is refused is tried again; `refusals` says when that was.
 
-        Without `keep` every request has a connection of its own.
+        Without `keep` every request has a connection of its own. `fields`: header lines of every request.
         """
         self.port = port
         self.clients = range(clients)
         self.pause = 1 / per_second
         self.patient = patient
         self.keep = keep
+        self.fields = fields
         self.outcomes: list[Outcome] = []
         self.refusals: list[float] = []  # monotonic seconds
         self.in_hand: dict[int, float] = {}  # client, and since when it waits
@@ -78,6 +83,7 @@ class SteadyLoad:
 
     async def _client(self, number: int, source: random.Random) -> None:
         link: Link | None = None
+        asked = 0
         await self._sleep(source.random() * self.pause)
         while not self.stopped.is_set():
             if link is not None and link.ended:
@@ -88,7 +94,8 @@ class SteadyLoad:
             try:
                 async with asyncio.timeout(PATIENCE):
                     link = link or await Link.dial(self.port)
-                    status = await self._ask(link, source)
+                    asked += 1
+                    status = await self._ask(link, source, f"n={number}.{asked}")
             except ConnectionRefusedError as error:
                 if link is None and self.patient:
                     del self.in_hand[number]
@@ -101,7 +108,9 @@ class SteadyLoad:
             except (OSError, EOFError, TimeoutError, ValueError) as error:
                 problem = repr(error)
             del self.in_hand[number]
-            self.outcomes.append(Outcome(began, time.monotonic(), status, problem, fresh))
+            where = (link.port, link.dialled) if link is not None else (0, 0.0)
+            outcome = Outcome(began, time.monotonic(), status, problem, fresh, f"n={number}.{asked}", *where)
+            self.outcomes.append(outcome)
             if link is not None and (problem or link.last or not self.keep):
                 link.close()
                 link = None
@@ -113,18 +122,18 @@ class SteadyLoad:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.stopped.wait(), seconds)
 
-    async def _ask(self, link: "Link", source: random.Random) -> int:
+    async def _ask(self, link: "Link", source: random.Random, name: str) -> int:
         kind = source.random()
         if kind < 0.4:
-            status, body = await link.ask("GET", "/ping")
+            status, body = await link.ask("GET", f"/ping?{name}", self.fields)
             expected = b"pong"
         elif kind < 0.7:
-            delay = source.choice((10, 30, 100))
-            status, body = await link.ask("GET", f"/delay?delay={delay}")
+            delay = source.choice((10, 30, 100, 300))
+            status, body = await link.ask("GET", f"/delay?delay={delay}&{name}", self.fields)
             expected = b"Delayed for %d ms" % delay
         else:
             sent = source.randbytes(source.randrange(LONGEST))
-            status, body = await link.ask("POST", "/echo", sent)
+            status, body = await link.ask("POST", f"/echo?{name}", self.fields, sent)
             expected = sent
         if status != 200:
             raise Wrong(f"{status} {link.error}", status)
@@ -139,6 +148,8 @@ class Link:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.port = int(writer.get_extra_info("sockname")[1])
+        self.dialled = time.monotonic()
         self.last = False  # the router will take no more requests on it
         self.error = ""  # x-lambda-dispatch-error of the last answer
 
@@ -154,8 +165,8 @@ class Link:
     def close(self) -> None:
         self.writer.transport.abort()
 
-    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-        head = f"{method} {path} HTTP/1.1\r\nhost: load.test\r\n"
+    async def ask(self, method: str, path: str, fields: str, body: bytes = b"") -> tuple[int, bytes]:
+        head = f"{method} {path} HTTP/1.1\r\nhost: load.test\r\n{fields}"
         head += f"content-length: {len(body)}\r\n" if method == "POST" else ""
         self.writer.write(f"{head}\r\n".encode() + body)
         lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")

@@ -14,11 +14,34 @@ from typing import cast
 import pytest
 import uvloop
 
-from lambda_dispatch.worker.listener import IP_MINTTL, Listener
+from lambda_dispatch.worker import listener as module
+from lambda_dispatch.worker.listener import Listener, drop_syns
 from tests.support.loop import PATIENCE, soon, until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere listening sockets cannot be shut")
 NOBODY = 65534
+
+
+def may_filter() -> bool:
+    with socket.socket() as sock:
+        return drop_syns(sock, True)
+
+
+WAYS = pytest.mark.parametrize(
+    "way", ["ttl", pytest.param("filter", marks=pytest.mark.skipif(not may_filter(), reason="needs CAP_NET_ADMIN"))]
+)
+
+
+@pytest.fixture
+def one_way(way: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Shutting is done in this way alone."""
+    if way == "ttl":
+        monkeypatch.setattr(module, "drop_syns", lambda sock, on: False)
+    else:
+        monkeypatch.setattr(module, "require_ttl", lambda sock, least: False)
+    return way
+
+
 ADDRESSES = [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1"), ("::", "::1")]
 
 
@@ -56,10 +79,12 @@ class Place:
         self.listeners.append(listener)
         return listener
 
-    def dials(self, host: str) -> socket.socket:
+    def dials(self, host: str, ttl: int = 64) -> socket.socket:
         client = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self.clients.append(client)
         client.setblocking(False)
+        if ":" not in host:
+            client.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
         with contextlib.suppress(BlockingIOError):
             client.connect((host, self.port))
         return client
@@ -107,8 +132,11 @@ async def echoes(client: socket.socket, what: bytes = b"hello") -> None:
 
 
 @linux
+@WAYS
 @pytest.mark.parametrize(("bind", "host"), ADDRESSES)
-def test_a_handshake_that_was_under_way_when_it_was_shut_is_finished_and_served(bind: str, host: str) -> None:
+def test_a_handshake_that_was_under_way_when_it_was_shut_is_finished_and_served(
+    one_way: str, bind: str, host: str
+) -> None:
     async def work() -> None:
         async with listening(bind) as place:
             # For us the handshake goes on until the first bytes come; for the client it is over.
@@ -126,8 +154,11 @@ def test_a_handshake_that_was_under_way_when_it_was_shut_is_finished_and_served(
 
 
 @linux
+@WAYS
 @pytest.mark.parametrize(("bind", "host"), ADDRESSES)
-def test_a_handshake_that_begins_when_it_is_shut_is_ignored_and_then_refused(bind: str, host: str) -> None:
+def test_a_handshake_that_begins_when_it_is_shut_is_ignored_and_then_refused(
+    one_way: str, bind: str, host: str
+) -> None:
     async def work() -> None:
         async with listening(bind) as place:
             listener = await place.serve()
@@ -143,7 +174,8 @@ def test_a_handshake_that_begins_when_it_is_shut_is_ignored_and_then_refused(bin
 
 
 @linux
-def test_a_handshake_that_was_ignored_is_taken_up_by_a_successor() -> None:
+@WAYS
+def test_a_handshake_that_was_ignored_is_taken_up_by_a_successor(one_way: str) -> None:
     async def work() -> None:
         async with listening() as place:
             listener = await place.serve()
@@ -202,6 +234,20 @@ def test_it_is_busy_until_its_last_connection_has_ended() -> None:
 
 
 @linux
+@pytest.mark.skipif(not may_filter(), reason="needs CAP_NET_ADMIN")
+def test_a_neighbour_that_sends_with_the_highest_ttl_is_ignored_by_the_filter() -> None:
+    async def work() -> None:
+        async with listening() as place:
+            listener = await place.serve()
+            assert listener.shut()
+            near = place.dials("127.0.0.1", ttl=module.HIGHEST_TTL)
+            assert _state(near) == TCP_SYN_SENT
+            listener.close()
+
+    on_uvloop(work)
+
+
+@linux
 @pytest.mark.skipif(os.geteuid() != 0, reason="is nobody in particular already")
 def test_shutting_needs_no_privilege() -> None:
     # In a process of its own: who gives up being root cannot take it back.
@@ -222,7 +268,7 @@ async def _shut_as_nobody() -> None:
         os.setgid(NOBODY)
         os.setuid(NOBODY)
         assert listener.shut()
-        print(place.sock.getsockopt(socket.IPPROTO_IP, IP_MINTTL))
+        print(place.sock.getsockopt(socket.IPPROTO_IP, module.IP_MINTTL))
 
 
 if __name__ == "__main__":

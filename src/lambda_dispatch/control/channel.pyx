@@ -1,6 +1,7 @@
 """Channels and the connections that carry them; the theory stands in channel.pxd."""
 
 import socket
+import uuid
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -87,6 +88,10 @@ cdef class Channel(Slot):
         if self.wire.out.length:
             return self.wire.touch()
         return 0
+
+    cdef str where(self):
+        cdef Instance instance = self.instance
+        return "instance %s" % uuid.UUID(bytes=<bytes> instance.id[:16])
 
     cdef int _forget(self) except -1:
         self.stream.owner = None

@@ -56,6 +56,8 @@ cdef class Slot:
     # The request has ended and the answer has all its content-length promised, only the stream's end has not come: the
     # exchange is over for the client, who need not wait for that.
     cdef int satisfied(self) except -1
+    # Whose it is, for debugging.
+    cdef str where(self)
 
 
 cdef class Exchange(Waiter):
@@ -107,6 +109,8 @@ cdef class Exchange(Waiter):
     # It ends badly: an answer of our own when nothing was answered yet, otherwise the client's connection is cut.
     cdef int fail(self, int status, str reason) except -1
 
+    # A sibling's request, its head in the store: it goes on telling its stages if it did so there.
+    cdef int follow(self) except -1
     cdef int tell(self, str stage, int64_t now) except -1
     # early: all of the answer is here, the end of the stream is not.
     cdef int _end(self, bint early) except -1

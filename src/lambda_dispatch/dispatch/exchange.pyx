@@ -23,6 +23,15 @@ def set_answer_limits(unsigned int head, unsigned int fields):
     answer_limits.fields = fields
 
 
+# What requests of siblings that ask for debugging tell their stages to; None where that is not allowed.
+cdef object guests_tell = None
+
+
+def set_guest_debug(to):
+    global guests_tell
+    guests_tell = to
+
+
 cdef class Slot:
     cdef int send(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         raise NotImplementedError
@@ -41,6 +50,9 @@ cdef class Slot:
 
     cdef int satisfied(self) except -1:
         return self.finished()
+
+    cdef str where(self):
+        return "the router itself"
 
 
 cdef class Exchange(Waiter):
@@ -116,6 +128,13 @@ cdef class Exchange(Waiter):
             slot.cancel()
         return self.on_over()
 
+    cdef int follow(self) except -1:
+        if guests_tell is not None:
+            head = self.store[:self.stored].partition(b"\r\n\r\n")[0].lower()
+            if b"\r\nx-lambda-dispatch-debug: true" in head:
+                self.debug = guests_tell
+        return 0
+
     cdef int tell(self, str stage, int64_t now) except -1:
         cdef const uint8_t* end = <const uint8_t*> memchr(self.store, c"\r", self.stored) if self.stored else NULL
         self.debug(self.store[:end - self.store] if end != NULL else b"", stage, (now - self.arrived) / 1e6)
@@ -130,7 +149,7 @@ cdef class Exchange(Waiter):
         self.sent = now
         slot.exchange = self
         if self.debug is not None:
-            self.tell("sent to an instance", now)
+            self.tell("sent to " + slot.where(), now)
         slot.send(self.store, self.stored, self.request_ended)
         if self.slot is slot and not self.request_ended:
             return self.on_dispatched()

@@ -187,6 +187,9 @@ cdef class PeerSlot(Slot):
             self.pool.asked.clear()
         return 0
 
+    cdef str where(self):
+        return "worker %d" % self.wire.worker
+
     cdef int _forget(self) except -1:
         if self.wire is not None:
             if self.unsure:
@@ -412,6 +415,7 @@ cdef class GuestEvents(H2Events):
             # The first piece; it begins with the request line.
             exchange.is_head = n >= 5 and memcmp(p, b"HEAD ", 5) == 0
             exchange.body(p, n, end)
+            exchange.follow()
             if not wire.matcher.submit_guest(exchange, wire.hub.now):
                 exchange.stage = OVER
                 wire.session.reset(stream, REFUSED_STREAM)

@@ -193,6 +193,7 @@ class Environment:
             "served": self.served,
             "age_s": round(time.time() - self.created, 3),
             "request_id": self.current.request_id if self.current else None,
+            "event": self.current.short_payload() if self.current else None,
             "extensions": [extension.name for extension in self.extensions.values()],
         }
 

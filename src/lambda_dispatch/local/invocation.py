@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import orjson
 
+SHORT = 1024  # bytes of a payload that is shown with its environment
 LOG_TAIL = 4096  # bytes of log X-Amz-Log-Result carries
 
 
@@ -59,6 +60,10 @@ class Invocation:
         self.memory_mb = 0
         self.environment_id = ""
         self._began = 0.0
+
+    def short_payload(self) -> str | None:
+        """What it was invoked with, unless that is long."""
+        return self.payload.decode("utf-8", "replace") if len(self.payload) <= SHORT else None
 
     def begin(self, now: float, deadline_ms: int) -> None:
         self._began = now

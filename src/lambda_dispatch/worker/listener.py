@@ -7,15 +7,21 @@ Closing a listening socket resets what is in the first two. So the end has two s
              a successor or is refused. Handshakes that are under way finish, and are accepted
     close    the queue is emptied and the socket closed: whoever comes now is refused at once
 
-What shuts it is the least TTL a packet must have left (RFC 5082). Linux looks at it where a packet begins something or
-belongs to an open connection, and not where one completes a handshake. Nearly everybody sends with 64 or 128, so 255
-lets in at most a neighbour that sends with that. It needs no privilege, which socket filters for TCP do by now.
-Accepted connections inherit it and are freed from it. Elsewhere a socket cannot be shut, and is closed as it stands.
+Linux has two ways to shut a socket, and both are taken, since neither is always to be had:
+
+    a socket filter that drops SYNs. Current kernels want CAP_NET_ADMIN for one on TCP
+    the least TTL a packet must have left (RFC 5082). It needs no privilege, and is looked at where a packet begins
+    something or belongs to an open connection, not where one completes a handshake. Most hosts send with 64 or 128;
+    who sends with 255 and is no router away still comes in. Accepted connections inherit it, and are freed from it
+
+Elsewhere a socket cannot be shut, and is closed as it stands.
 """
 
 import asyncio
+import ctypes
 import socket
 import ssl
+import struct
 import sys
 from collections.abc import Callable
 from typing import cast
@@ -23,9 +29,20 @@ from typing import cast
 BACKLOG = 4096
 
 HIGHEST_TTL = 255
-# Constants of linux/in.h and linux/in6.h that the socket module does not have.
+# Constants of linux/in.h, linux/in6.h and asm-generic/socket.h that the socket module does not have.
 IP_MINTTL = 21
 IPV6_MINHOPCOUNT = 73
+SO_ATTACH_FILTER = 26
+SO_DETACH_FILTER = 27
+
+# Classic BPF, over the TCP header: (operation, jump if true, jump if false, operand).
+DROP_SYNS = (
+    (0x30, 0, 0, 13),  # load the byte with the flags
+    (0x54, 0, 0, 0x12),  # of them, SYN and ACK
+    (0x15, 0, 1, 0x02),  # SYN alone?
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # pass
+)
 
 
 class Listener:
@@ -50,6 +67,7 @@ class Listener:
     async def serve(self) -> None:
         self.sock.setblocking(False)
         # Whoever had this socket before may have shut it and not come to the end.
+        drop_syns(self.sock, False)
         require_ttl(self.sock, 0)
         self._server = await self._loop.create_server(
             self._factory,
@@ -68,7 +86,8 @@ class Listener:
 
     def shut(self) -> bool:
         """Begins no new handshakes. False where that cannot be had: then there is nothing to wait for."""
-        if not require_ttl(self.sock, HIGHEST_TTL):
+        filtered = drop_syns(self.sock, True)
+        if not require_ttl(self.sock, HIGHEST_TTL) and not filtered:
             return False
         self._take_over()
         assert self._last is not None
@@ -117,6 +136,22 @@ class Listener:
             )
         except OSError:
             sock.close()
+
+
+def drop_syns(sock: socket.socket, on: bool) -> bool:
+    """Packets that begin a connection are ignored. False where that cannot be had."""
+    if sys.platform != "linux":
+        return False
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in DROP_SYNS))
+    try:
+        if on:
+            where = struct.pack("HP", len(DROP_SYNS), ctypes.addressof(program))
+            sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, where)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+    except OSError:
+        return False
+    return True
 
 
 def require_ttl(sock: socket.socket, least: int) -> bool:

@@ -19,7 +19,7 @@ from lambda_dispatch.boot import EXIT_BOOT, EXIT_CONFIG, Boot, BootError
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.control.channel import ControlWire
 from lambda_dispatch.control.roster import Control
-from lambda_dispatch.dispatch.exchange import set_answer_limits
+from lambda_dispatch.dispatch.exchange import set_answer_limits, set_guest_debug
 from lambda_dispatch.dispatch.matcher import Matcher
 from lambda_dispatch.dispatch.peers import GuestWire, Peers, PeerWire
 from lambda_dispatch.errors import ConfigError
@@ -65,6 +65,7 @@ class Worker:
         self.door.on_health = self.health.answer
         if config.allow_debug_header:
             self.door.on_debug = _debug
+            set_guest_debug(_debug)
         if config.allow_function_header:
             self.door.by_name = FunctionGate(config, self.board, self.hub, self.matcher, self.door.pool, name).pool
         set_answer_limits(config.response_head_bytes, config.max_head_fields)
