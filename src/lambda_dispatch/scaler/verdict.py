@@ -97,11 +97,12 @@ def outcome_of(ended: Exit, *, opened: bool, proved: bool, asked: bool) -> Outco
             return Outcome.SERVICE
         case "FunctionError":
             return Outcome.FUNCTION_ERROR
-        case name if name in APP:
-            return Outcome.FUNCTION_ERROR
-        case name if name in WAY_BACK:
-            # Trouble on the way of an instance that has worked says nothing about the next one's start.
-            return Outcome.NEUTRAL if proved or (asked and opened) else Outcome.UNREACHABLE
+        case name if name in APP or name in WAY_BACK:
+            # Trouble of an instance that has worked says nothing about the next one's start. There are extensions that
+            # end so whenever one client gives up in the middle of an answer.
+            if proved or (opened and (asked or ended.requests > 0)):
+                return Outcome.NEUTRAL
+            return Outcome.FUNCTION_ERROR if name in APP else Outcome.UNREACHABLE
         case name if opened and name in ORDERLY:
             return Outcome.GOOD if ended.requests > 0 else Outcome.NEUTRAL
     if asked or opened:
