@@ -1,9 +1,16 @@
 """What other extensions of this protocol do that ours does not: each is a habit the router has to live with."""
 
-from lambda_dispatch_core.board import INSTANCE_OPEN
-from tests.support.clients import ask
-from tests.support.loop import scenario, soon
-from tests.support.worker_process import WorkerProcess
+import asyncio
+
+from lambda_dispatch_core.board import INSTANCE_DRAINING, INSTANCE_OPEN
+from tests.support.clients import RawClient, ask
+from tests.support.instance_peer import Call, Gone
+from tests.support.loop import scenario, soon, until
+from tests.support.worker_process import Given, WorkerProcess
+
+
+def state(worker: WorkerProcess, given: Given) -> int:
+    return worker.board.instance(given.slot).state
 
 
 @scenario
@@ -22,3 +29,137 @@ async def test_a_channel_whose_host_lacks_the_port_of_its_authority_is_parked(wo
     await soon(peer.parked(1), "the 200")
     assert worker.board.instance(given.slot).state == INSTANCE_OPEN
     assert (await ask("h1", worker.ports["http"])).status == 200
+
+
+# One connection, kept from invoke to invoke
+
+
+@scenario
+async def test_the_connection_of_an_invoke_that_has_returned_serves_the_next_one(worker: WorkerProcess) -> None:
+    peer = await worker.instance(channels=2)
+    assert (await ask("h1", worker.ports["http"])).status == 200
+    await peer.parked(2)
+    assert await soon(peer.ask_to_close(), "the answer to close") == 200
+    assert await peer.ping() == 409  # and so everything before it has come, the ends of the channels too
+    worker.close_instance(worker.given[0])
+    given = worker.start()
+    peer.id, peer.retired = given.id, False
+    for channel in range(2):
+        peer.park(channel)
+    await soon(peer.parked(2), "the 200s of the next invoke")
+    assert state(worker, given) == INSTANCE_OPEN
+    assert (await ask("h1", worker.ports["http"])).status == 200
+    assert not peer.lost.is_set()
+
+
+# An answer taken into memory as a whole: the extension counts the request as done and parks the channel again, while
+# most of the answer waits for the client
+
+
+class Hoarder:
+    """Serves one answer in the background, and parks its channel again at once."""
+
+    def __init__(self, size: int) -> None:
+        self.body = bytes(range(256)) * (size // 256)
+        self.began = asyncio.Event()
+        self.sending: list[asyncio.Task[None]] = []
+
+    async def __call__(self, call: Call) -> None:
+        await call.body()
+        self.sending.append(asyncio.create_task(self._send(call)))
+        call.given_up = call.answer_ended = True  # as far as the peer's own bookkeeping goes
+
+    async def _send(self, call: Call) -> None:
+        call.answer_ended = False
+        await call.write(call.head_text(200, [], len(self.body)) + self.body[:1024])
+        self.began.set()
+        await call.write(self.body[1024:], end=True)
+
+
+async def slow_download(worker: WorkerProcess, hoarder: Hoarder) -> RawClient:
+    client = await RawClient.dial(worker.ports["http"])
+    await client.send(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+    await hoarder.began.wait()
+    return client
+
+
+@scenario
+async def test_close_is_answered_when_the_last_byte_of_an_answer_has_come(worker: WorkerProcess) -> None:
+    hoarder = Hoarder(8 << 20)
+    peer = await worker.instance(hoarder, channels=3)
+    async with await slow_download(worker, hoarder) as client:
+        await soon(peer.parked(3), "all channels parked, though one still answers")
+        closing = asyncio.create_task(peer.ask_to_close())
+        await until(lambda: state(worker, worker.given[0]) == INSTANCE_DRAINING, "the instance drains")
+        await until(lambda: peer.idle() == 1, "go-away on all but the last channel")
+        late = peer.answer_to(peer.park(0))
+        assert await peer.ping() == 409
+        assert not closing.done() and not late.done.is_set()
+        assert (await soon(client.response(), "the rest of the answer")).body == hoarder.body
+        assert await soon(closing, "the answer to close") == 200
+        await soon(late.done.wait(), "the answer to the channel that came late")
+        assert late.status == 409
+        await until(lambda: peer.idle() == 0, "go-away on the last channel")
+
+
+@scenario
+async def test_an_instance_that_is_drained_keeps_a_channel_until_its_answers_are_over(worker: WorkerProcess) -> None:
+    hoarder = Hoarder(8 << 20)
+    peer = await worker.instance(hoarder, channels=3)
+    given = worker.given[0]
+    async with await slow_download(worker, hoarder) as client:
+        await soon(peer.parked(3), "all channels parked, though one still answers")
+        worker.board.begin_drain(given.slot, given.generation, worker.now())
+        worker.ring()
+        await until(lambda: peer.idle() == 1, "go-away on all but the last channel")
+        assert (await soon(client.response(), "the rest of the answer")).body == hoarder.body
+        await until(lambda: peer.idle() == 0, "go-away on the last channel")
+
+
+# A channel that was reset is the beginning of the end
+
+
+@scenario
+async def test_an_instance_that_parks_no_more_after_a_reset_is_replaced(worker: WorkerProcess) -> None:
+    async def streams(call: Call) -> None:
+        await call.write(call.head_text() + b"a beginning")
+        try:
+            await call.gone()
+        finally:
+            peer.retired = True
+        raise Gone(None)
+
+    peer = await worker.instance(streams, channels=3)
+    given = worker.given[0]
+    client = await RawClient.dial(worker.ports["http"])
+    await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await client.head()).status == 200
+    await client.close()
+    await until(lambda: state(worker, given) == INSTANCE_DRAINING, "it is to be replaced")
+    assert worker.board.instance(given.slot).goaway_at > worker.now(), "until then it may serve"
+    assert peer.idle() == 2
+
+
+@scenario
+async def test_an_instance_that_parks_a_reset_channel_again_stays(worker: WorkerProcess) -> None:
+    async def streams(call: Call) -> None:
+        if call.target == "/ping":
+            await call.respond(200)
+            return
+        await call.write(call.head_text() + b"a beginning")
+        await call.gone()
+
+    peer = await worker.instance(streams, channels=3)
+    given = worker.given[0]
+    other = await worker.instance(streams, channels=1)
+    for _ in range(3):
+        client = await RawClient.dial(worker.ports["http"])
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await client.head()).status == 200
+        await client.close()
+    await peer.parked(3)
+    await other.parked(1)
+    began = worker.now()
+    while worker.now() < began + 3_000_000_000:
+        assert (await ask("h1", worker.ports["http"], "/ping")).status == 200
+    assert state(worker, given) == INSTANCE_OPEN

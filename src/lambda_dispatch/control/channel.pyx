@@ -60,6 +60,7 @@ cdef class Channel(Slot):
         cdef ControlWire wire = self.wire
         if wire is not None:
             wire.session.reset(self.stream, CANCEL)
+            wire.control.took_back(self.instance, <bytes> self.id[:self.id_len])
             wire.touch()
             self._forget()
             wire.matcher.done(self, wire.hub.now)
@@ -304,11 +305,28 @@ cdef class ControlWire(Wire):
         """The instance whose channels come over this connection, or None."""
         return self.instance
 
-    def send_goaways(self):
-        """Go-away on every parked channel."""
+    def leave(self):
+        """It carries no instance any more."""
+        self.instance = None
+
+    def has(self, bytes channel not None):
+        """Whether this channel is parked or busy here (slow)."""
+        cdef H2Stream stream
+        cdef Channel it
+        if self.session is None:
+            return False
+        for stream in self.session.streams():
+            if stream.owner is not None:
+                it = <Channel> stream.owner
+                if it.id[:it.id_len] == channel:
+                    return True
+        return False
+
+    def send_goaways(self, Py_ssize_t spare):
+        """Go-away on parked channels until its instance has only `spare` of them."""
         cdef Channel channel
         cdef Slot slot = None if self.instance is None else self.instance._idle
-        while slot is not None:
+        while slot is not None and self.instance.idle_count > spare:
             channel = <Channel> slot
             slot = slot._next
             if channel.wire is self:
@@ -338,6 +356,11 @@ cdef class ControlWire(Wire):
         if self.session is not None and not self.closing:
             self.session.begin_shutdown()
             self.touch()
+
+    def hang_up(self):
+        """The end of a connection that carries nothing."""
+        self.begin_shutdown()
+        self.close()
 
     def idle(self):
         """True when no stream is open."""

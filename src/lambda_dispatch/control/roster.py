@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     from lambda_dispatch_core.h2_ledger import H2Stream
 
 NOWHERE, CHANNEL, PING, CLOSE = range(4)
+GOING = b"No such instance, or it is closing"
 
 # An instance that lived longer than this is given time to be replaced before it goes (protocol.md section 3).
 REPLACED_AFTER_NS = 10_000_000_000
 REPLACEMENT_WAIT_NS = 5_000_000_000
+# A channel whose request we took back is parked again within a round trip by an extension that goes on.
+RETURN_NS = 2_000_000_000
 
 
 class Control:
@@ -45,7 +48,10 @@ class Control:
         self.matcher = matcher
         self.ring_scaler = ring_scaler
         self.wires: set[ControlWire] = set()
+        # Calls that wait until their instance has nothing in flight: close, and channels that come late.
         self._closing: list[tuple[ControlWire, H2Stream, Instance]] = []
+        self._late: list[tuple[ControlWire, H2Stream, Instance]] = []
+        self._missing: list[tuple[int, Instance, bytes]] = []  # until when, whose, which channel
         self.ending = False
 
     # connections ------------------------------------------------------------------------------------------------------
@@ -64,6 +70,7 @@ class Control:
 
     def _release(self, instance: Instance, wire: ControlWire) -> None:
         instance.leave(wire)
+        wire.leave()
         if instance.unused():
             self.matcher.drop_instance(instance)
 
@@ -79,7 +86,12 @@ class Control:
         pool = self._pool_of(fields)
         instance = self._admit(id_in_path, pool)
         if instance is None:
-            wire.answer(stream, 409, b"No such instance, or it is closing")
+            going = wire.carries()
+            if going is not None and going.busy_count and going.text() == id_in_path:
+                # Sent away now, it might return from its invoke and be frozen with an answer half delivered.
+                self._late.append((wire, stream, going))
+            else:
+                wire.answer(stream, 409, GOING)
             return
         carried = wire.carries()
         if carried is not None and carried is not instance:
@@ -104,7 +116,7 @@ class Control:
             if place is not None and self._welcome(place):
                 wire.answer(stream, 200, b"")
             else:
-                wire.answer(stream, 409, b"No such instance, or it is closing")
+                wire.answer(stream, 409, GOING)
         elif place is None:
             wire.answer(stream, 200, b"")
         else:
@@ -183,23 +195,68 @@ class Control:
         for instance in list(self.matcher.instances.values()):
             place = self.board.instance(instance.slot)
             if place.generation != instance.generation or place.state in (INSTANCE_CLOSED, INSTANCE_FREE):
-                for wire in instance.carriers():
-                    wire.cut("instance_ended")
+                self._over(instance)
             elif place.state == INSTANCE_DRAINING:
                 if place.goaway_at > now and not self.ending:
                     self.matcher.resort(instance)
-                elif not instance.retired:
-                    self.matcher.retire(instance)
-                    for wire in instance.carriers():
-                        wire.send_goaways()
+                else:
+                    self._let_go(instance)
+        self._closing = self._answer(self._closing, 200, b"")
+        self._late = self._answer(self._late, 409, GOING)
+        self._look_for_missing(now)
+        self.matcher.serve_all(now)
+
+    def _over(self, instance: Instance) -> None:
+        """Its invoke has returned: what it held is lost; a connection without streams may serve the next invoke."""
+        for wire in instance.carriers():
+            if wire.idle() and not self.ending:
+                self._release(instance, wire)
+            else:
+                wire.cut("instance_ended")
+
+    def _let_go(self, instance: Instance) -> None:
+        """Go-away on what is parked, on the last of it when nothing is in flight any more.
+
+        There are extensions that take a request to be finished as soon as they have the whole answer in memory. When
+        all channels are gone they return from the invoke, and are frozen with what they have not sent.
+        """
+        self.matcher.retire(instance)
+        spare = 1 if instance.busy_count else 0
+        for wire in instance.carriers():
+            wire.send_goaways(spare)
+
+    def _answer(
+        self, calls: list[tuple[ControlWire, H2Stream, Instance]], status: int, text: bytes
+    ) -> list[tuple[ControlWire, H2Stream, Instance]]:
+        """Answers the calls whose instance has nothing in flight any more; the others."""
         still = []
-        for wire, stream, instance in self._closing:
-            if not instance.retired and not wire.closing:
+        for wire, stream, instance in calls:
+            if (instance.busy_count or not instance.retired) and not wire.closing:
                 still.append((wire, stream, instance))
             else:
-                wire.answer(stream, 200, b"")
-        self._closing = still
-        self.matcher.serve_all(now)
+                wire.answer(stream, status, text)
+        return still
+
+    def took_back(self, instance: Instance, channel: bytes) -> None:
+        """A channel was reset with its request under way: does it come back?"""
+        self._missing.append((self.hub.clock() + RETURN_NS, instance, channel))
+
+    def _look_for_missing(self, now: int) -> None:
+        """Replaces instances that do not park a channel again.
+
+        There are extensions that park nothing any more once a channel was reset, and do not ask to be closed either:
+        they wait on what is parked for as long as Lambda lets them.
+        """
+        still = []
+        for until, instance, channel in self._missing:
+            if instance.retired or any(wire.has(channel) for wire in instance.carriers()):
+                continue
+            if now < until:
+                still.append((until, instance, channel))
+            elif self.board.begin_drain(instance.slot, instance.generation, now + REPLACEMENT_WAIT_NS):
+                log.info("an instance that parks no more is replaced", slot=instance.slot)
+                self.ring_scaler()
+        self._missing = still
 
     def hand_over(self, until: int) -> None:
         """The worker is replaced: its instances are to be, too, and may serve as a last resort until they are.
@@ -221,9 +278,10 @@ class Control:
         """Go-away on everything that is parked: the worker ends."""
         self.ending = True
         for instance in list(self.matcher.instances.values()):
-            self.matcher.retire(instance)
-            for wire in instance.carriers():
-                wire.send_goaways()
+            self._let_go(instance)
+        for wire in list(self.wires):
+            if wire.carries() is None:
+                wire.hang_up()
         self.look()
 
     def probe(self, interval: int, patience: int) -> None:
