@@ -2,13 +2,16 @@
 more after another does not overtake it. Real worker processes; the test is the instance and frees slots one by one."""
 
 import asyncio
+import os
 import random
+import signal
 import time
 
 import pytest
 
 from lambda_dispatch.dispatch.matcher import ORDER_WITHIN
 from tests.support.across import Fleet, ask, fleet
+from tests.support.clients import RawClient
 from tests.support.instance_peer import Call
 from tests.support.loop import run, soon, until
 
@@ -95,9 +98,46 @@ def test_no_request_overtakes_one_that_came_much_earlier_to_another_worker(
                 line.free()
             assert {status for status, _ in await asyncio.gather(*line.tasks)} == {200}
             assert sorted(line.reached) == list(range(QUEUE + MORE))
-            served = [it.board.worker_numbers(slot)["accepted"] for slot in range(it.board.workers)]
-            assert sum(count > 0 for count in served) == workers, "the requests did not come to every worker"
+            assert sum(count > 0 for count in it.accepted()) == workers, "the requests did not come to every worker"
             assert line.overtaken() == [], line.reached
             await until(it.idle, "the reservations to return")
 
     run(scenario(), 90)
+
+
+@pytest.mark.parametrize("spread", [False, True], ids=["in one worker", "in every worker"])
+def test_slots_are_not_left_for_long_to_a_sibling_that_is_stuck(spread: bool) -> None:
+    async def scenario() -> None:
+        async with fleet(2) as it:
+            line = Line(it)
+            await (it.spread_instance if spread else it.instance)(line.handler, limit=1)
+            home = 0 if spread else it.home
+            stuck = it.router.pids()[1 - home]
+            clients = [await it.client(worker) for worker in (home, 1 - home, home, home, home, home)]
+
+            async def ask_of(client: RawClient) -> None:
+                line.sent.append(0)
+                await client.send(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % (len(line.sent) - 1))
+                await line.came()
+
+            # The second request waits in the other worker, for longer than anything that comes afterwards.
+            await ask_of(clients[0])
+            await line.reach(1)
+            await ask_of(clients[1])
+            os.kill(stuck, signal.SIGSTOP)
+            try:
+                for count in range(2, 6):
+                    await ask_of(clients[count])
+                    line.free()
+                    await line.reach(count)
+            finally:
+                os.kill(stuck, signal.SIGCONT)
+            assert line.reached == [0, 2, 3, 4, 5]
+            line.free()
+            await line.reach(6)
+            line.free()
+            for client in clients:
+                assert (await soon(client.response(), "the answer")).status == 200
+                await client.close()
+
+    run(scenario(), 60)

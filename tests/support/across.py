@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from lambda_dispatch_core.board import Board
 from tests.support.clients import RawClient
 from tests.support.instance_peer import Handler, InstancePeer, says_hello
-from tests.support.loop import soon
+from tests.support.loop import soon, until
 from tests.support.supervised import Router
 
 LIFE = 900 * 1_000_000_000
@@ -28,46 +28,59 @@ class Fleet:
 
     async def instance(self, handler: Handler = says_hello, limit: int = 2) -> InstancePeer:
         """One whose channels are all at home."""
-        _, key = self.place(limit)
+        key = self.place(limit)[2]
         while True:
-            peer, worker = await self._dial(key, handler, limit)
+            peer, worker = await self.dial(key, handler, limit)
             if self.home in (-1, worker):
                 self.home = worker
-                return await self._park(peer)
+                return await self.park(peer)
             await peer.leave()
 
     async def spread_instance(self, handler: Handler = says_hello, limit: int = 2) -> list[InstancePeer]:
         """One with a connection to every worker, each with as many channels as the instance takes requests."""
-        _, key = self.place(limit)
+        key = self.place(limit)[2]
         reached: dict[int, InstancePeer] = {}
         while len(reached) < self.workers:
-            peer, worker = await self._dial(key, handler, limit)
+            peer, worker = await self.dial(key, handler, limit)
             if worker in reached:
                 await peer.leave()
             else:
                 reached[worker] = peer
-        return [await self._park(peer) for peer in reached.values()]
+        return [await self.park(peer) for peer in reached.values()]
 
-    def place(self, limit: int) -> tuple[int, str]:
-        """An instance that was started: its slot and its id."""
+    def place(self, limit: int) -> tuple[int, int, str]:
+        """An instance that was started: its slot and generation on the board, and its id."""
         key, now = uuid.uuid4(), time.monotonic_ns()
         place = self.board.allocate_instance(0, key.bytes, limit, now, now + LIFE)
         assert place is not None
-        return place[0], str(key)
+        return *place, str(key)
 
-    async def _dial(self, key: str, handler: Handler, channels: int) -> tuple[InstancePeer, int]:
+    async def dial(self, key: str, handler: Handler, channels: int) -> tuple[InstancePeer, int]:
         """A connection, and the worker that the kernel gave it to."""
         port = self.router.ports["control_http"]
         peer = await InstancePeer.dial("127.0.0.1", port, key, handler, channels=channels, park=False)
         answer = await soon(peer.get(f"/api/chunked/ping/{key}"), "an answer to a ping")
         return peer, int(dict(answer.fields)["x-lambda-dispatch-worker"])
 
-    async def _park(self, peer: InstancePeer) -> InstancePeer:
+    async def park(self, peer: InstancePeer) -> InstancePeer:
         for channel in range(peer.channels):
             peer.park(channel)
         await soon(peer.parked(), "the channels to park")
         self.peers.append(peer)
         return peer
+
+    async def client(self, worker: int) -> RawClient:
+        """A connection to this worker: dialled until the kernel gives it one."""
+        while True:
+            before = self.accepted()
+            client = await RawClient.dial(self.port)
+            await until(lambda now=before: self.accepted() != now, "the connection to be accepted")  # type: ignore[misc]
+            if self.accepted()[worker] > before[worker]:
+                return client
+            await client.close()
+
+    def accepted(self) -> list[int]:
+        return [self.board.worker_numbers(slot)["accepted"] for slot in range(self.board.workers)]
 
     def idle(self) -> bool:
         return not any(it.in_flight for it in self.board.list_instances())
