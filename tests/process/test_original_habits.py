@@ -52,6 +52,31 @@ async def test_the_connection_of_an_invoke_that_has_returned_serves_the_next_one
     assert not peer.lost.is_set()
 
 
+@scenario
+async def test_a_connection_that_no_next_invoke_comes_over_is_closed(worker: WorkerProcess) -> None:
+    peer = await worker.instance()
+    assert await soon(peer.ask_to_close(), "the answer to close") == 200
+    assert await peer.ping() == 409
+    worker.close_instance(worker.given[0])
+    await soon(peer.lost.wait(), "the end of the connection", 15)
+    assert peer.goaway_frame == 0
+
+
+# The application is gone: first the close call, then the end of the request
+
+
+@scenario
+async def test_close_is_answered_while_a_request_has_no_answer_yet(worker: WorkerProcess) -> None:
+    async def closes_first(call: Call) -> None:
+        assert await peer.ask_to_close() == 200
+        await call.end()
+
+    peer = await worker.instance(closes_first, channels=3)
+    answer = await soon(ask("h1", worker.ports["http"]), "the answer")
+    assert (answer.status, answer.error) == (502, "answer_missing")
+    await until(lambda: peer.idle() == 0, "go-away on every channel")
+
+
 # An answer taken into memory as a whole: the extension counts the request as done and parks the channel again, while
 # most of the answer waits for the client
 

@@ -37,6 +37,7 @@ cdef class ControlWire(Wire):
     cdef Matcher matcher
     cdef Instance instance      # whose channels it carries; None before the first
     cdef Py_ssize_t greetings   # bytes of `out` the current read put there that nobody waits for: heads of channels
+    cdef int64_t left           # ns: when the instance it carried was over; 0 before, and when it carries another
     cdef int64_t heard          # ns: when the last byte came
     cdef int64_t pinged         # ns: when the unanswered PING went out; 0 when none is out
     cdef uint64_t arrived_upto  # once lost: wire position up to which its bytes have reached the other host
@@ -45,6 +46,7 @@ cdef class ControlWire(Wire):
     cdef int park(self, H2Stream stream, Instance instance, const uint8_t* id, Py_ssize_t id_len) except -1
     cdef uint64_t reached(self, bint silent) except? 0
     cdef int goaway(self, Channel channel) except -1
+    cdef list channels(self)
     cdef int refuse(self, H2Stream stream, int status, bytes text) except -1
 
 

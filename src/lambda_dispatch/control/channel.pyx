@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from lambda_dispatch.control.routes cimport CHANNEL, Route, parse_route
-from lambda_dispatch.dispatch.exchange cimport Exchange, Slot
+from lambda_dispatch.dispatch.exchange cimport SENT, Exchange, Slot
 from lambda_dispatch.dispatch.matcher cimport RETIRED, Instance, Matcher
 from lambda_dispatch.wire cimport Hub, Wire
 from lambda_dispatch_core.fields cimport T_X_LAMBDA_ID, Field, FieldList
@@ -298,6 +298,7 @@ cdef class ControlWire(Wire):
     def accept(self, H2Stream stream not None, Instance instance not None, bytes channel not None):
         """Parks a channel of this instance; later ones of the same connection need no look-up."""
         self.instance = instance
+        self.left = 0
         instance.wires.add(self)
         self.park(stream, instance, <const uint8_t*> PyBytes_AS_STRING(channel), PyBytes_GET_SIZE(channel))
 
@@ -308,18 +309,32 @@ cdef class ControlWire(Wire):
     def leave(self):
         """It carries no instance any more."""
         self.instance = None
+        self.left = self.hub.now
+
+    def left_for(self, long long now):
+        """Nanoseconds since the instance it carried is over; 0 when it carries one, or never has."""
+        return 0 if self.left == 0 else now - self.left
+
+    cdef list channels(self):
+        cdef H2Stream stream
+        if self.session is None:
+            return []
+        return [stream.owner for stream in self.session.streams() if stream.owner is not None]
 
     def has(self, bytes channel not None):
         """Whether this channel is parked or busy here (slow)."""
-        cdef H2Stream stream
         cdef Channel it
-        if self.session is None:
-            return False
-        for stream in self.session.streams():
-            if stream.owner is not None:
-                it = <Channel> stream.owner
-                if it.id[:it.id_len] == channel:
-                    return True
+        for it in self.channels():
+            if it.id[:it.id_len] == channel:
+                return True
+        return False
+
+    def awaits(self):
+        """Whether a request here has no answer yet (slow)."""
+        cdef Channel it
+        for it in self.channels():
+            if it.exchange is not None and it.exchange.stage == SENT:
+                return True
         return False
 
     def send_goaways(self, Py_ssize_t spare):

@@ -36,6 +36,9 @@ REPLACED_AFTER_NS = 10_000_000_000
 REPLACEMENT_WAIT_NS = 5_000_000_000
 # A channel whose request we took back is parked again within a round trip by an extension that goes on.
 RETURN_NS = 2_000_000_000
+# A connection whose invoke has returned waits so long for the next one. Extensions that keep theirs do so for 5 s, and
+# one that is frozen meanwhile answers no PING.
+KEPT_NS = 6_000_000_000
 
 
 class Control:
@@ -48,7 +51,7 @@ class Control:
         self.matcher = matcher
         self.ring_scaler = ring_scaler
         self.wires: set[ControlWire] = set()
-        # Calls that wait until their instance has nothing in flight: close, and channels that come late.
+        # Calls that wait for what their instance has in flight: close, and channels that come late.
         self._closing: list[tuple[ControlWire, H2Stream, Instance]] = []
         self._late: list[tuple[ControlWire, H2Stream, Instance]] = []
         self._missing: list[tuple[int, Instance, bytes]] = []  # until when, whose, which channel
@@ -201,8 +204,8 @@ class Control:
                     self.matcher.resort(instance)
                 else:
                     self._let_go(instance)
-        self._closing = self._answer(self._closing, 200, b"")
-        self._late = self._answer(self._late, 409, GOING)
+        self._closing = self._answer(self._closing, self._may_close, 200, b"")
+        self._late = self._answer(self._late, self._at_rest, 409, GOING)
         self._look_for_missing(now)
         self.matcher.serve_all(now)
 
@@ -226,16 +229,31 @@ class Control:
             wire.send_goaways(spare)
 
     def _answer(
-        self, calls: list[tuple[ControlWire, H2Stream, Instance]], status: int, text: bytes
+        self,
+        calls: list[tuple[ControlWire, H2Stream, Instance]],
+        due: Callable[[Instance], bool],
+        status: int,
+        text: bytes,
     ) -> list[tuple[ControlWire, H2Stream, Instance]]:
-        """Answers the calls whose instance has nothing in flight any more; the others."""
+        """Answers the calls whose time has come; the others."""
         still = []
         for wire, stream, instance in calls:
-            if (instance.busy_count or not instance.retired) and not wire.closing:
-                still.append((wire, stream, instance))
-            else:
+            if wire.closing or due(instance):
                 wire.answer(stream, status, text)
+            else:
+                still.append((wire, stream, instance))
         return still
+
+    def _at_rest(self, instance: Instance) -> bool:
+        return instance.retired and not instance.busy_count
+
+    def _may_close(self, instance: Instance) -> bool:
+        """Answers under way are waited for, but not those that have not begun.
+
+        There are extensions that leave a request without an answer until they are allowed to close: when the
+        application is gone.
+        """
+        return instance.retired and (not instance.busy_count or any(wire.awaits() for wire in instance.carriers()))
 
     def took_back(self, instance: Instance, channel: bytes) -> None:
         """A channel was reset with its request under way: does it come back?"""
@@ -287,7 +305,9 @@ class Control:
     def probe(self, interval: int, patience: int) -> None:
         """PINGs quiet connections, and cuts those that have not answered one for too long."""
         for wire in list(self.wires):
-            if not wire.probe(interval, patience):
+            if wire.left_for(self.hub.clock()) > KEPT_NS and wire.idle():
+                wire.hang_up()
+            elif not wire.probe(interval, patience):
                 log.warning("an instance answers no ping")
                 wire.cut("instance_silent")
 
