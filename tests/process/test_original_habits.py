@@ -188,3 +188,26 @@ async def test_an_instance_that_parks_a_reset_channel_again_stays(worker: Worker
     while worker.now() < began + 3_000_000_000:
         assert (await ask("h1", worker.ports["http"], "/ping")).status == 200
     assert state(worker, given) == INSTANCE_OPEN
+
+
+@scenario
+async def test_what_is_parked_goes_and_what_comes_late_is_refused_at_once_while_a_request_has_no_answer_yet(
+    worker: WorkerProcess,
+) -> None:
+    gate = asyncio.Event()
+
+    async def waits(call: Call) -> None:
+        if call.target == "/slow":
+            await gate.wait()
+        await call.respond(200, body=b"hello")
+
+    peer = await worker.instance(waits, channels=3)
+    slow = asyncio.create_task(ask("h1", worker.ports["http"], "/slow"))
+    await until(lambda: len(peer.calls) == 1, "the request has come")
+    assert await soon(peer.ask_to_close(), "the answer to close") == 200
+    await until(lambda: peer.idle() == 0, "go-away on both parked channels")
+    late = peer.answer_to(peer.park(1))
+    await soon(late.done.wait(), "the answer to the channel that came late")
+    assert late.status == 409
+    gate.set()
+    assert (await soon(slow, "the answer")).body == b"hello"

@@ -90,7 +90,7 @@ class Control:
         instance = self._admit(id_in_path, pool)
         if instance is None:
             going = wire.carries()
-            if going is not None and going.busy_count and going.text() == id_in_path:
+            if going is not None and self._delivers(going) and going.text() == id_in_path:
                 # Sent away now, it might return from its invoke and be frozen with an answer half delivered.
                 self._late.append((wire, stream, going))
             else:
@@ -204,8 +204,8 @@ class Control:
                     self.matcher.resort(instance)
                 else:
                     self._let_go(instance)
-        self._closing = self._answer(self._closing, self._may_close, 200, b"")
-        self._late = self._answer(self._late, self._at_rest, 409, GOING)
+        self._closing = self._answer(self._closing, 200, b"")
+        self._late = self._answer(self._late, 409, GOING)
         self._look_for_missing(now)
         self.matcher.serve_all(now)
 
@@ -218,42 +218,35 @@ class Control:
                 wire.cut("instance_ended")
 
     def _let_go(self, instance: Instance) -> None:
-        """Go-away on what is parked, on the last of it when nothing is in flight any more.
+        """Go-away on what is parked, on the last of it when no answer is under way any more.
 
         There are extensions that take a request to be finished as soon as they have the whole answer in memory. When
         all channels are gone they return from the invoke, and are frozen with what they have not sent.
         """
         self.matcher.retire(instance)
-        spare = 1 if instance.busy_count else 0
+        spare = 1 if self._delivers(instance) else 0
         for wire in instance.carriers():
             wire.send_goaways(spare)
 
     def _answer(
-        self,
-        calls: list[tuple[ControlWire, H2Stream, Instance]],
-        due: Callable[[Instance], bool],
-        status: int,
-        text: bytes,
+        self, calls: list[tuple[ControlWire, H2Stream, Instance]], status: int, text: bytes
     ) -> list[tuple[ControlWire, H2Stream, Instance]]:
         """Answers the calls whose time has come; the others."""
         still = []
         for wire, stream, instance in calls:
-            if wire.closing or due(instance):
+            if wire.closing or (instance.retired and not self._delivers(instance)):
                 wire.answer(stream, status, text)
             else:
                 still.append((wire, stream, instance))
         return still
 
-    def _at_rest(self, instance: Instance) -> bool:
-        return instance.retired and not instance.busy_count
+    def _delivers(self, instance: Instance) -> bool:
+        """Whether answers of it are under way, and nothing else: then its extension may believe that it is done.
 
-    def _may_close(self, instance: Instance) -> bool:
-        """Answers under way are waited for, but not those that have not begun.
-
-        There are extensions that leave a request without an answer until they are allowed to close: when the
-        application is gone.
+        A request without an answer yet it knows to be in flight, and there are extensions that leave one without until
+        they are allowed to close: when the application is gone.
         """
-        return instance.retired and (not instance.busy_count or any(wire.awaits() for wire in instance.carriers()))
+        return instance.busy_count > 0 and not any(wire.awaits() for wire in instance.carriers())
 
     def took_back(self, instance: Instance, channel: bytes) -> None:
         """A channel was reset with its request under way: does it come back?"""
