@@ -248,7 +248,7 @@ cdef class Matcher:
     # sibling, or a sibling's that has waited longer.
     cdef bint _is_left(self, Instance instance, int64_t since, int64_t now) except -1:
         cdef int room = self.board.limits[instance.slot] - get16(&self.board.in_flight[instance.slot])
-        if room <= instance.pool.expects(now):
+        if room <= instance.pool.expects(now) and self.board.holder(instance.slot) >= 0:
             return True
         # For one that has just come it is enough to look when there is one slot left: with two there is one for the
         # sibling, too.
