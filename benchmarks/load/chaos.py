@@ -5,7 +5,8 @@
 What happens when is drawn from the seed. Afterwards these must hold, or the exit code is 1:
 
 - each request that failed was in the hands of a process that was killed or frozen (custody.py says how that is known);
-- a worker or scaler that was killed has a successor that is ready within RECOVERY;
+- a worker or scaler that was killed has a successor that is ready within RECOVERY, not counted what it was runnable and
+  had no CPU;
 - what comes RECOVERY seconds after a kill, or later, is answered, and soon;
 - at the end the board's gauges are zero, its counters agree with what the clients counted, Lambda has no open invoke;
 - there were no more invokes than the start budget allows;
@@ -61,6 +62,7 @@ class Event:
     in_flight: int  # of all clients, when it happened
     victim: Victim | None  # None: whoever it hits is learned afterwards, or it hits nobody
     replaced: float = 0.0  # seconds until a successor was ready, if there must be one
+    starved: float = 0.0  # of which it had no CPU
     lost: list[Outcome] = field(default_factory=list)
 
 
@@ -110,11 +112,18 @@ class Chaos:
         if not await asyncio.to_thread(custody.stop, pid):
             return
         has = await asyncio.to_thread(custody.connections, pid, self.rig.port)
-        event = self.note(f"worker {slot}", Victim(f"worker {slot}, process {pid}", connections=has, worker=slot))
+        victim = Victim(f"worker {slot}, process {pid}", connections=has, worker=slot)
+        known = set(workers.values())
+        event = self.note(f"worker {slot}", victim)
         os.kill(pid, signal.SIGKILL)
-        await self._replaced(
-            event, lambda: len(now := self.rig.workers()) == self.rig.worker_count and pid not in now.values()
-        )
+
+        def successor() -> int:
+            now = set(self.rig.workers().values())
+            if pid not in now:
+                victim.dead = min(victim.dead, time.monotonic())
+            return next(iter(now - known), 0) if len(now) == self.rig.worker_count else 0
+
+        await self._replaced(event, successor)
 
     async def kill_scaler(self) -> None:
         pid = await asyncio.to_thread(self.rig.scaler)
@@ -124,13 +133,14 @@ class Chaos:
         except ProcessLookupError:
             self.events.pop()
             return
-        await self._replaced(event, lambda: self.rig.scaler(b.WORKER_READY) not in (0, pid))
+        await self._replaced(event, lambda: now if (now := self.rig.scaler(b.WORKER_READY)) != pid else 0)
 
-    async def _replaced(self, event: Event, condition: Callable[[], bool]) -> None:
+    async def _replaced(self, event: Event, successor: Callable[[], int]) -> None:
         end = event.at + PATIENCE
-        while not await asyncio.to_thread(condition) and time.monotonic() < end:  # noqa: ASYNC110 - nobody tells
+        while not (pid := await asyncio.to_thread(successor)) and time.monotonic() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         event.replaced = time.monotonic() - event.at
+        event.starved = custody.waited(pid)
 
     async def _environment(self) -> Environment | None:
         found = await asyncio.to_thread(self.rig.environments)
@@ -204,12 +214,16 @@ def judge(chaos: Chaos) -> Verdict:
             if outcome.took > SLOW and not outcome.problem and outcome.began < following and event.at <= outcome.ended
         ]
         took = max((outcome.ended - event.until for outcome in (*slow, *event.lost)), default=0.0)
-        took = max(0.0, took, event.replaced)
+        took = max(0.0, took, event.replaced - event.starved)
         what = Counter(outcome.problem for outcome in event.lost)
         lines.append(
             f"{event.at - chaos.events[0].at:7.1f} s  {event.what:20} in flight {event.in_flight:3}  "
             f"lost {len(event.lost):3}  recovered in {took:.2f} s  "
             + ", ".join(f"{count} x {problem}" for problem, count in what.items())
+            + (
+                f"  replaced after {event.replaced:.2f} s, {event.starved:.2f} s of it without a CPU"
+                * bool(event.replaced)
+            )
             + (f"; held by {event.victim.name}" if event.lost and event.victim else "")
         )
         if took > worst:

@@ -28,6 +28,7 @@ class Victim:
     connections: frozenset[int] = frozenset()  # clients' ports, if it is a worker
     worker: int = -1  # its slot, if it is a worker
     instance: str = ""  # what its environment was invoked as
+    dead: float = float("inf")  # monotonic seconds: nothing was sent to it after that
 
 
 @dataclass(slots=True)
@@ -54,6 +55,14 @@ def stop(pid: int) -> bool:
             return state in "Tt"
         time.sleep(0.0005)
     raise RuntimeError(f"process {pid} does not stop")
+
+
+def waited(pid: int) -> float:
+    """Seconds a process was ready to run and had no CPU: the machine's doing."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 def connections(pid: int, port: int) -> frozenset[int]:
@@ -99,7 +108,7 @@ def held(victim: Victim, at: float, outcome: Outcome, trail: Trail) -> bool:
         return True
     if victim.instance and victim.instance in trail.instances:
         return True
-    return victim.worker in trail.workers and outcome.began <= at
+    return victim.worker in trail.workers and outcome.began <= victim.dead
 
 
 def ended_by_failure(log: Path) -> set[str]:

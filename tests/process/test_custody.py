@@ -60,14 +60,15 @@ def test_the_trail_of_a_request_is_read_from_the_workers_lines_and_nobody_elses(
 
 
 def test_a_request_was_held_by_the_owner_of_its_connection_by_its_instance_or_by_the_sibling_it_went_to() -> None:
-    worker = Victim("worker", connections=frozenset({4000}), worker=1)
+    worker = Victim("worker", connections=frozenset({4000}), worker=1, dead=10.7)
     nowhere = Trail()
     assert held(worker, 10.5, lost(port=4000), nowhere)
     assert not held(worker, 10.5, lost(port=4001), nowhere)
     assert not held(worker, 10.5, lost(port=4000, dialled=10.6), nowhere), "the port was another's by then"
     assert not held(worker, 11.5, lost(port=4000), nowhere), "it was lost before"
     assert held(worker, 10.5, lost(port=4001), Trail(workers=[1]))
-    assert not held(worker, 9.5, lost(port=4001), Trail(workers=[1])), "its successor has the slot"
+    assert held(worker, 10.5, lost(port=4001, began=10.6), Trail(workers=[1])), "sent to it while it was dying"
+    assert not held(worker, 10.5, lost(port=4001, began=10.8), Trail(workers=[1])), "its successor has the slot"
     assert not held(worker, 10.5, lost(port=4001), Trail(workers=[2]))
     environment = Victim("environment", instance="a")
     assert held(environment, 9.5, lost(), Trail(instances=["b", "a"]))
