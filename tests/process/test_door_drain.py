@@ -36,20 +36,22 @@ async def scenario(board: Board) -> None:
     door = Door(hub, matcher, board, config, [])
     door.on_health = lambda target: (200, b"well")
     server = await loop.create_server(lambda: H1Wire(door, b"http"), "127.0.0.1", 0)  # type: ignore[arg-type,return-value]
-    with socket.socket() as asks, socket.socket() as idle:
-        for client in (asks, idle):
-            client.setblocking(False)
-            await loop.sock_connect(client, server.sockets[0].getsockname())
-            await loop.sock_sendall(client, REQUEST)
-            assert b"connection: close" not in await answer(client)
-        door.begin_drain()
-        asks.send(REQUEST)
-        door.close_idle()
-        assert b"connection: close" in await answer(asks)
-        assert await soon(loop.sock_recv(idle, 1), "the end of the idle connection") == b""
-    server.close()
-    await server.wait_closed()
-    await until(lambda: not door.wires, "the connections are gone")
+    try:
+        with socket.socket() as asks, socket.socket() as idle:
+            for client in (asks, idle):
+                client.setblocking(False)
+                await loop.sock_connect(client, server.sockets[0].getsockname())
+                await loop.sock_sendall(client, REQUEST)
+                assert b"connection: close" not in await answer(client)
+            door.begin_drain()
+            asks.send(REQUEST)
+            door.close_idle()
+            assert b"connection: close" in await answer(asks)
+            assert await soon(loop.sock_recv(idle, 1), "the end of the idle connection") == b""
+    finally:
+        server.close()
+        door.cut_all()
+        await until(lambda: not door.wires, "the connections are gone")
 
 
 def test_a_request_that_has_come_but_was_not_read_yet_is_answered_when_idle_connections_are_closed() -> None:
