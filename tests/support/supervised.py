@@ -222,6 +222,7 @@ async def _worker(boot: Boot) -> None:
     ended = asyncio.Event()
     busy: set[asyncio.StreamWriter] = set()
     servers: list[asyncio.Server] = []
+    settling: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         busy.add(writer)
@@ -253,6 +254,12 @@ async def _worker(boot: Boot) -> None:
         board.set_worker_state(boot.index, b.WORKER_DRAINING)
         for server in servers:
             server.close()
+        settling.append(loop.create_task(settle()))
+
+    async def settle() -> None:
+        # What has just been accepted is known to serve() some turns of the loop later.
+        for _ in range(20):
+            await asyncio.sleep(0)
         if not busy:
             ended.set()
 
