@@ -321,6 +321,7 @@ async def test_a_silent_instance_is_pinged_and_given_up() -> None:
         silent = await worker.instance(channels=2)
         silent.stop_reading()
         await until(lambda: worker.board.instance(worker.given[1].slot).idle == 0, "the silent one's channels are gone")
+        assert state(worker, worker.given[1]) == INSTANCE_DRAINING  # its siblings need not find out by themselves
         assert peer.idle() == 2
         for _ in range(3):
             assert (await ask("h1", worker.ports["http"])).status == 200

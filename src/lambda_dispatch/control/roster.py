@@ -302,7 +302,14 @@ class Control:
                 wire.hang_up()
             elif not wire.probe(interval, patience):
                 log.warning("an instance answers no ping")
+                self._gives_up(wire.carries())
                 wire.cut("instance_silent")
+
+    def _gives_up(self, instance: Instance | None) -> None:
+        """It is silent here: siblings need not find out by themselves, and a replacement can start."""
+        now = self.hub.clock()
+        if instance is not None and self.board.begin_drain(instance.slot, instance.generation, now):
+            self.ring_scaler()
 
     def forget_pools(self) -> None:
         """Drops pools that the scaler has retired."""
