@@ -191,7 +191,7 @@ def ours(stage: Stage, instances: int = INSTANCES, access_log: str = "off") -> C
     until(lambda: f"{instances} instances" in title(workers[0]), lambda: f"{instances} instances: {stage.log(name)}")
     label = "lambda-dispatch" + ("" if access_log == "off" else ", access log")
     if instances != INSTANCES:
-        label += f", {instances:,} instances"
+        label += f", {instances:,} instance" + ("s" if instances > 1 else "")
     beside = [process.pid, *(pid for pid in below if pid not in workers)]
     return Contestant(label, ports["http"], ports["https"], workers, beside)
 

@@ -11,7 +11,6 @@ minutes.
 import argparse
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -24,8 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import uvloop
-from benchmarks.load.machine import ROOT, cpu_ns, descendants, title
-from benchmarks.load.rig import PATIENCE, free_ports
+from benchmarks.load.machine import ROOT, cpu_ns, descendants, stop, title
+from benchmarks.load.rig import free_ports
 from benchmarks.load.volley import Shot, fire
 
 READY = "the first environment is ready"
@@ -85,13 +84,7 @@ def dev(workers: int | None) -> Iterator[tuple[subprocess.Popen[str], int]]:
             threading.Thread(target=process.stdout.read, daemon=True).start()  # so that it is never held up
             yield process, port
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            process.stdout.close()
+            stop(process)
 
 
 def kind(pid: int, dev_pid: int) -> str:

@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks.load.machine import PATIENCE, stop
+
 from lambda_dispatch.local.process import family, start_time
 from lambda_dispatch.supervisor import status
 from lambda_dispatch_core import board as b
 from lambda_dispatch_core.board import Board
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "app.py"
-PATIENCE = 30.0  # seconds for anything to start or to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +116,10 @@ class Rig:
         """Ends everything; the processes that would have stayed."""
         self.remember()
         for process in (self.router, self.service):
-            if process is not None and process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(PATIENCE)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-        if self.service.stdout is not None:
-            self.service.stdout.close()
-        end = time.monotonic() + 5
-        while (left := self.left()) and time.monotonic() < end:
+            if process is not None:
+                stop(process)
+        until = time.monotonic() + 5
+        while (left := self.left()) and time.monotonic() < until:
             time.sleep(0.05)
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
