@@ -230,7 +230,8 @@ cdef class AppLink(Wire):
             self.pool.forget(self)
             return self.close()
         if self.state != UNTIL_CLOSE:
-            if not self.answered and self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            sock = self.transport.get_extra_info("socket")
+            if not self.answered and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 return self.lose(APP_RESET)
             return self.lose(APP_CLOSED)
         self.state = DONE
