@@ -42,7 +42,7 @@ from benchmarks.load.published_figures import CASES, WAYS, Case
 from benchmarks.load.side_by_side import COLORS, NAMES, Stack, all_ended
 from benchmarks.load.volley import Shot, Volley, fire, keep_firing
 
-HOLD = "/work/500000/4"  # keeps an environment busy until all have been asked for
+HOLD = "/busy/500000/4"  # keeps an environment busy until all have been asked for
 SAMPLE = 0.05  # seconds between two looks at the open invokes
 WARM_UPS = 60  # volleys the router gets to open all its instances
 SHORT = {"direct": "Lambda", "dispatch": "lambda-dispatch"}
@@ -146,7 +146,7 @@ def open_stack(way: str, environments: int, warm: int) -> Stack:
 async def all_open(stack: Stack, instances: int, clients: int) -> None:
     """Lets the router open as many instances as the case has, which takes some requests."""
     for _ in range(WARM_UPS):
-        await fire(stack.port, Shot("/work/7000/4", answer=4), clients, 10 * clients)
+        await fire(stack.port, Shot("/busy/7000/4", answer=4), clients, 10 * clients)
         if stack.status()["functions"]["app"]["busy"] >= instances:
             return
     raise SystemExit(f"the router did not open {instances} instances for {clients} clients")

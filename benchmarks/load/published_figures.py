@@ -71,7 +71,7 @@ class Case:
         us = round(work * 1e6)
         if self.echo:
             return Shot("/echo/{us}", body=self.answer, answer=self.answer, us=us)
-        return Shot(f"/work/{{us}}/{self.answer}", answer=self.answer, us=us)
+        return Shot(f"/busy/{{us}}/{self.answer}", answer=self.answer, us=us)
 
 
 CASES = {

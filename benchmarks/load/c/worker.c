@@ -2,7 +2,7 @@
  * of computing, so that a machine with few CPUs can carry the environments of many. It is slowed by nothing but its own
  * queue: when this machine wakes it late, what was due meanwhile is done at once.
  *
- *     GET  /work/US/BYTES   an answer of BYTES, for which the worker needs US microseconds
+ *     GET  /busy/US/BYTES   an answer of BYTES, for which the worker needs US microseconds
  *     POST /echo/US         the body back, for which it needs US
  *     else                  two bytes at once (GET /health)
  *
@@ -105,7 +105,7 @@ static void on_bytes(struct conn *c, const uint8_t *bytes, size_t n, size_t *use
         if (j->echoes) {
             j->answer = j->length;
             begin(j, number_after(p + 10, '/', end));
-        } else if (memcmp(p, "GET /work/", 10) == 0) {
+        } else if (memcmp(p, "GET /busy/", 10) == 0) {
             j->answer = number_after(p + 10, '/', end);
             begin(j, number_after(p + 9, '/', end));
         } else {
