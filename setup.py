@@ -19,6 +19,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 ROOTS = ("cython_ext", "src", "extension")
+TEST_ROOT = "tests/compiled"  # what tests and benchmarks see the core through; built in place only, in no wheel
 FLAGS = os.environ.get("LAMBDA_DISPATCH_CFLAGS", "-O2 -fno-plt -fno-semantic-interposition").split()
 SANITIZE = os.environ.get("LAMBDA_DISPATCH_SANITIZE") == "1"
 WARNINGS = ["-Wall", "-Wno-unused-function", "-Wno-unused-variable", "-Wno-unreachable-code"]
@@ -41,7 +42,8 @@ def relative(path: Path) -> str:
 
 
 def sources() -> list[Path]:
-    return sorted(p for root in ROOTS for p in (ROOT / root).rglob("*.pyx"))
+    roots = (*ROOTS, TEST_ROOT) if "--inplace" in sys.argv else ROOTS
+    return sorted(p for root in roots for p in (ROOT / root).rglob("*.pyx"))
 
 
 CIMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+cimport|cimport\s+([\w.]+))", re.MULTILINE)
@@ -88,7 +90,7 @@ class BuildExt(build_ext):
                 stale.append(ext)
         cythonize(
             [Extension(ext.name, [ext.pyx]) for ext in stale],
-            include_path=list(ROOTS),
+            include_path=[*ROOTS, TEST_ROOT],
             compiler_directives=DIRECTIVES,
             force=True,
             quiet=True,
@@ -113,7 +115,7 @@ class BuildExt(build_ext):
 def extensions() -> list[Extension]:
     found = []
     for path in sources():
-        root = next(r for r in ROOTS if path.is_relative_to(ROOT / r))
+        root = next(r for r in (*ROOTS, TEST_ROOT) if path.is_relative_to(ROOT / r))
         name = ".".join(path.relative_to(ROOT / root).with_suffix("").parts)
         ext = Extension(
             name,

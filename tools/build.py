@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOTS = ("cython_ext", "src", "extension")
+ROOTS = ("cython_ext", "src", "extension", "tests/compiled")
 STAMP = ROOT / "build" / "in-place"
 
 

@@ -1,4 +1,4 @@
-"""Writes cython_ext/lambda_dispatch_core/hpack_tables.h:  python tools/gen_hpack_tables.py
+"""Writes cython_ext/lambda_dispatch_core/hpack/tables.h:  python tools/gen_hpack_tables.py
 
 RFC 7541 prints 257 Huffman codes, but they are canonical: sorted by length and then by octet, each code is the one
 before plus one, shifted left where the length grows. So the lengths are all that has to be written down here.
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-HEADER = Path(__file__).resolve().parent.parent / "cython_ext" / "lambda_dispatch_core" / "hpack_tables.h"
+HEADER = Path(__file__).resolve().parent.parent / "cython_ext" / "lambda_dispatch_core" / "hpack" / "tables.h"
 
 # Bits a decoder looks at in one step: two of the 5 and 6 bit codes (digits and the common letters) come out of one
 # look-up, and the table (4 octets an entry) takes 16 KiB.

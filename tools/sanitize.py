@@ -51,7 +51,11 @@ def copy_tree() -> None:
 def core_tests() -> list[str]:
     tests = [path for kind in ("unit", "property") for path in sorted((COPY / "tests" / kind).glob("test_*.py"))]
     imports = {path: set(re.findall(r"^from (lambda_dispatch\w*)", path.read_text(), re.MULTILINE)) for path in tests}
-    return [str(path.relative_to(COPY)) for path in tests if imports[path] == {"lambda_dispatch_core"}]
+    return [
+        str(path.relative_to(COPY))
+        for path in tests
+        if imports[path] and imports[path] <= {"lambda_dispatch_core", "lambda_dispatch_testing"}
+    ]
 
 
 def main() -> int:
@@ -69,7 +73,7 @@ def main() -> int:
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:strict_string_checks=1",
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
         "PYTHONMALLOC": "malloc",
-        "PYTHONPATH": os.pathsep.join((str(COPY / "cython_ext"), str(COPY))),
+        "PYTHONPATH": os.pathsep.join((str(COPY / "cython_ext"), str(COPY / "tests/compiled"), str(COPY))),
     }
     tests = [sys.executable, "-m", "pytest", "-q", "--hypothesis-profile=ci", "-p", "no:cacheprovider"]
     tests += ["--timeout=600", *(pytest_arguments or core_tests())]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOTS = ("cython_ext", "src", "extension")
+ROOTS = ("cython_ext", "src", "extension", "tests/compiled")
 # What Cython adds to every module that exports C functions.
 OF_CYTHON = r".*\.__pyx_(capi|vtable)__"
 

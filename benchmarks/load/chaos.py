@@ -32,7 +32,7 @@ from benchmarks.load.custody import Victim
 from benchmarks.load.rig import Environment, Rig
 from benchmarks.load.steady import Outcome, SteadyLoad
 
-from lambda_dispatch_core import board as b
+from lambda_dispatch_core.board import board as b
 
 RECOVERY = 2.0  # seconds after which nothing of a kill may be left to see
 SLOW = 1.0  # seconds that no request of this load takes while all is well

@@ -21,7 +21,7 @@ from benchmarks.load.machine import Missing, Stage, check, cpu_ns, until
 
 from lambda_dispatch import config
 from lambda_dispatch.boot import Boot
-from lambda_dispatch_core.board import INSTANCE_OPEN, WORKER_READY, Board, make_bell
+from lambda_dispatch_core.board.board import INSTANCE_OPEN, WORKER_READY, Board, make_bell
 
 CHANNELS = 20  # of an instance, as ours() has it
 LIFE = 900 * 1_000_000_000

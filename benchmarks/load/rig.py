@@ -25,8 +25,8 @@ from benchmarks.load.machine import PATIENCE, stop
 
 from lambda_dispatch.local.process import family, start_time
 from lambda_dispatch.supervisor import status
-from lambda_dispatch_core import board as b
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board import board as b
+from lambda_dispatch_core.board.board import Board
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "app.py"
 

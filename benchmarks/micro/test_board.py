@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board.board import Board
 
 
 @pytest.fixture

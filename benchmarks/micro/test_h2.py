@@ -12,8 +12,8 @@ import h2.events
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from lambda_dispatch_core.h2_bench import receive_all, serve
-from lambda_dispatch_core.h2_plain import PlainSession
+from lambda_dispatch_testing.h2_bench import receive_all, serve
+from lambda_dispatch_testing.h2_plain import PlainSession
 
 ROUNDS = 1000
 CHANNELS = 20

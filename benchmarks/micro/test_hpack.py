@@ -13,8 +13,8 @@ from collections.abc import Callable
 import hpack
 import pytest
 
-from lambda_dispatch_core.fields import FieldList
-from lambda_dispatch_core.hpack import Decoder, Encoder
+from lambda_dispatch_core.bytes.fields import FieldList
+from lambda_dispatch_core.hpack.hpack import Decoder, Encoder
 
 LOOP = 1000
 

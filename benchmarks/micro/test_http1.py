@@ -14,7 +14,7 @@ from typing import Any
 import httptools
 import pytest
 
-from lambda_dispatch_core.http1_face import ChunkedBody, parse_many
+from lambda_dispatch_testing.http1_face import ChunkedBody, parse_many
 
 LOOP = 1000
 

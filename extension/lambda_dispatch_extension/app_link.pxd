@@ -6,10 +6,10 @@ tells its user piece by piece; the user writes the request's bytes into `out` it
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from lambda_dispatch.wire cimport Hub, Wire
-from lambda_dispatch_core.buffer cimport OutBuffer
-from lambda_dispatch_core.fields cimport FieldList
-from lambda_dispatch_core.http1 cimport ChunkReader, HeadScan, ResponseHead
+from lambda_dispatch_net.wire cimport Hub, Wire
+from lambda_dispatch_core.bytes.buffer cimport OutBuffer
+from lambda_dispatch_core.bytes.fields cimport FieldList
+from lambda_dispatch_core.http1.head cimport ChunkReader, HeadScan, ResponseHead
 
 
 cdef enum AppFault:

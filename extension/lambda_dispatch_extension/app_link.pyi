@@ -1,6 +1,6 @@
 from typing import final
 
-from lambda_dispatch.wire import Hub, Wire
+from lambda_dispatch_net.wire import Hub, Wire
 
 class AppUser: ...
 

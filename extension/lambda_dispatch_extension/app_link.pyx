@@ -7,10 +7,10 @@ cimport cython
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memmove, memset
 
-from lambda_dispatch.wire cimport Hub, Wire
-from lambda_dispatch_core.buffer cimport OutBuffer
-from lambda_dispatch_core.fields cimport FieldList
-from lambda_dispatch_core.http1 cimport (
+from lambda_dispatch_net.wire cimport Hub, Wire
+from lambda_dispatch_core.bytes.buffer cimport OutBuffer
+from lambda_dispatch_core.bytes.fields cimport FieldList
+from lambda_dispatch_core.http1.head cimport (
     CHUNK_DATA, CHUNK_END, ChunkReader, HeadLimits, ResponseHead, parse_response, read_chunked, scan_head,
 )
 

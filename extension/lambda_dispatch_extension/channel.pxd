@@ -10,10 +10,10 @@ more than PENDING_HIGH bytes waiting for credit.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from lambda_dispatch_core.buffer cimport OutBuffer
-from lambda_dispatch_core.fields cimport FieldList
-from lambda_dispatch_core.h2_session cimport H2Stream
-from lambda_dispatch_core.http1 cimport HeadScan, RequestHead
+from lambda_dispatch_core.bytes.buffer cimport OutBuffer
+from lambda_dispatch_core.bytes.fields cimport FieldList
+from lambda_dispatch_core.h2.session cimport H2Stream
+from lambda_dispatch_core.http1.head cimport HeadScan, RequestHead
 from lambda_dispatch_extension.app_link cimport AppLink, AppPool
 from lambda_dispatch_extension.router_link cimport Ledger, RouterLink, StreamUser
 

@@ -5,10 +5,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
 
-from lambda_dispatch_core.buffer cimport OutBuffer
-from lambda_dispatch_core.fields cimport Field, FieldList, token_of
-from lambda_dispatch_core.h2_session cimport CANCEL, INTERNAL_ERROR, REFUSED_STREAM
-from lambda_dispatch_core.http1 cimport (
+from lambda_dispatch_core.bytes.buffer cimport OutBuffer
+from lambda_dispatch_core.bytes.fields cimport Field, FieldList, token_of
+from lambda_dispatch_core.h2.session cimport CANCEL, INTERNAL_ERROR, REFUSED_STREAM
+from lambda_dispatch_core.http1.head cimport (
     HeadLimits, RequestHead, ResponseHead, head_error_reason, head_error_status, parse_tunnel_request, scan_head,
     write_chunk, write_last_chunk, write_status_line,
 )

@@ -5,8 +5,8 @@ it and allows it, when its head comes. `compressible` alone decides about Vary: 
 have looked different to another client.
 """
 
-from lambda_dispatch_core.fields cimport FieldList
-from lambda_dispatch_core.http1 cimport ResponseHead
+from lambda_dispatch_core.bytes.fields cimport FieldList
+from lambda_dispatch_core.http1.head cimport ResponseHead
 
 
 # The request's accept-encoding fields, taken together, prefer gzip to sending as is.

@@ -2,10 +2,10 @@
 
 from libc.stdint cimport uint8_t
 
-from lambda_dispatch_core.fields cimport (
+from lambda_dispatch_core.bytes.fields cimport (
     T_ACCEPT_ENCODING, T_CACHE_CONTROL, T_CONTENT_ENCODING, T_CONTENT_RANGE, T_CONTENT_TYPE, T_VARY, Field, FieldList,
 )
-from lambda_dispatch_core.http1 cimport ResponseHead
+from lambda_dispatch_core.http1.head cimport ResponseHead
 
 cdef enum:
     # A shorter answer fits one packet either way; the original's bound.

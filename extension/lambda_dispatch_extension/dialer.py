@@ -4,10 +4,10 @@ import asyncio
 import socket
 from typing import Any
 
-from lambda_dispatch.wire import Hub
 from lambda_dispatch_extension.options import Options
 from lambda_dispatch_extension.payload import Invocation
 from lambda_dispatch_extension.router_link import Ledger, RouterLink
+from lambda_dispatch_net.wire import Hub
 
 # A router that cannot be reached is tried again for this long: long enough for a router that is just being replaced,
 # short enough that an invoke which can do nothing costs no more than a second or two.

@@ -5,9 +5,9 @@ Pure functions over what was parsed; whose they are and when they leave is chann
 
 from libc.stdint cimport int64_t, uint8_t
 
-from lambda_dispatch_core.buffer cimport OutBuffer
-from lambda_dispatch_core.fields cimport FieldList
-from lambda_dispatch_core.http1 cimport RequestHead, ResponseHead
+from lambda_dispatch_core.bytes.buffer cimport OutBuffer
+from lambda_dispatch_core.bytes.fields cimport FieldList
+from lambda_dispatch_core.http1.head cimport RequestHead, ResponseHead
 
 
 # How the application is told where the request's body ends.

@@ -4,12 +4,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcmp
 
-from lambda_dispatch_core.buffer cimport OutBuffer
-from lambda_dispatch_core.fields cimport (
+from lambda_dispatch_core.bytes.buffer cimport OutBuffer
+from lambda_dispatch_core.bytes.fields cimport (
     LAST_HOP, LAST_PSEUDO, T_CONTENT_LENGTH, T_ETAG, T_EXPECT, T_TRANSFER_ENCODING, T_X_CHANNEL_ID, T_X_LAMBDA_ID,
     T_X_POOL_ID, Field, FieldList,
 )
-from lambda_dispatch_core.http1 cimport (
+from lambda_dispatch_core.http1.head cimport (
     RequestHead, ResponseHead, named_by_connection, parse_size, write_field, write_status_line,
 )
 

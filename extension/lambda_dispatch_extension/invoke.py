@@ -15,7 +15,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 
-from lambda_dispatch.wire import Hub
 from lambda_dispatch_extension import exits
 from lambda_dispatch_extension.app_link import AppPool
 from lambda_dispatch_extension.channel import Channel
@@ -24,6 +23,7 @@ from lambda_dispatch_extension.log import say
 from lambda_dispatch_extension.options import Options
 from lambda_dispatch_extension.payload import Invocation
 from lambda_dispatch_extension.router_link import Ledger, RouterLink
+from lambda_dispatch_net.wire import Hub
 
 TICK = 0.1  # s
 PING_EVERY = 5.0  # s

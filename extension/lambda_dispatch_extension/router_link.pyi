@@ -1,10 +1,10 @@
 from collections.abc import Callable
 from typing import Protocol, final
 
-from lambda_dispatch.wire import Hub, Wire
-from lambda_dispatch_core.h2_ledger import H2Events
+from lambda_dispatch_core.h2.streams import H2Events
 from lambda_dispatch_extension.app_link import AppUser
 from lambda_dispatch_extension.channel import Channel
+from lambda_dispatch_net.wire import Hub, Wire
 
 class _Owner(Protocol):
     def on_parked(self, channel: Channel) -> None: ...

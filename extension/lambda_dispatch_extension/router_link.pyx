@@ -5,12 +5,12 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
 from libc.time cimport gmtime_r, strftime, time, time_t, tm
 
-from lambda_dispatch.wire cimport Hub, Wire
-from lambda_dispatch_core.fields cimport T_STATUS, Field, FieldList
-from lambda_dispatch_core.h2_session cimport (
+from lambda_dispatch_net.wire cimport Hub, Wire
+from lambda_dispatch_core.bytes.fields cimport T_STATUS, Field, FieldList
+from lambda_dispatch_core.h2.session cimport (
     NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
 )
-from lambda_dispatch_core.http1 cimport parse_size
+from lambda_dispatch_core.http1.head cimport parse_size
 from lambda_dispatch_extension.app_link cimport AppUser
 
 cdef enum:

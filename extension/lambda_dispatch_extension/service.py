@@ -8,7 +8,6 @@ import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
-from lambda_dispatch.wire import Hub
 from lambda_dispatch_extension import exits, payload
 from lambda_dispatch_extension.app_link import AppPool
 from lambda_dispatch_extension.app_process import AppProcess
@@ -18,6 +17,7 @@ from lambda_dispatch_extension.invoke import AppDown, Invoke
 from lambda_dispatch_extension.lambda_api import Api, ApiError, Next, endpoint
 from lambda_dispatch_extension.log import say
 from lambda_dispatch_extension.options import Options
+from lambda_dispatch_net.wire import Hub
 
 ASYNC_INIT_WAIT = 9.5  # s of Lambda's 10 s of init
 IN_FLIGHT_PATIENCE = 0.15  # s that requests have when the environment ends; all of the end takes at most 0.3 s

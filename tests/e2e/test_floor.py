@@ -4,7 +4,7 @@ import asyncio
 
 from benchmarks.load.rig import Rig
 
-from lambda_dispatch_core import board as b
+from lambda_dispatch_core.board import board as b
 from tests.support.clients import RawClient
 from tests.support.loop import run, until
 

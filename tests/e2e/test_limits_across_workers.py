@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from lambda_dispatch_core import board as b
+from lambda_dispatch_core.board import board as b
 from tests.support.across import Fleet, fleet
 from tests.support.clients import BadAnswer, RawClient
 from tests.support.instance_peer import Call, Gone, InstancePeer

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lambda_dispatch_core import board as b
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board import board as b
+from lambda_dispatch_core.board.board import Board
 
 USABLE = array("h", [0] * 64).tobytes()
 LIMIT = 3
@@ -67,7 +67,7 @@ class Workers:
 
 HAMMER = """
 import random, sys
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board.board import Board
 fd, slot = int(sys.argv[1]), int(sys.argv[2])
 board = Board.attach(fd, worker=slot)
 mask = bytes(2 * 4)
@@ -128,7 +128,7 @@ def test_what_killed_workers_held_returns_exactly_and_no_limit_is_ever_passed(bo
 
 STOPPED = """
 import os, signal, sys
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board.board import Board
 board = Board.attach(int(sys.argv[1]), worker=int(sys.argv[2]))
 board.reserve(0, 1)
 board.reserve(0, 1)
@@ -157,7 +157,7 @@ def test_a_successor_of_the_slot_starts_with_nothing_held(board: Board) -> None:
 
 CLAIM = """
 import sys
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board.board import Board
 board = Board.attach(int(sys.argv[1]), worker=int(sys.argv[2]))
 print("up", flush=True)
 while not board.find_pool(b"go"):
@@ -182,7 +182,7 @@ def test_processes_that_want_the_same_functions_at_once_end_with_one_pool_each(b
 
 CLAIM_FOR_EVER = """
 import sys
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board.board import Board
 board = Board.attach(int(sys.argv[1]), worker=int(sys.argv[2]))
 print("up", flush=True)
 while True:
@@ -227,7 +227,7 @@ def test_a_bell_wakes_another_process(board: Board) -> None:
     here, there = b.make_bell(), b.make_bell()
     code = (
         "import select, sys\n"
-        "from lambda_dispatch_core import board\n"
+        "from lambda_dispatch_core.board import board\n"
         "here, there = int(sys.argv[1]), int(sys.argv[2])\n"
         "select.select([there], [], [])\n"
         "board.silence(there)\n"

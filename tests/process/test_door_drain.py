@@ -9,8 +9,8 @@ from lambda_dispatch import config as configuration
 from lambda_dispatch.dispatch.matcher import Matcher
 from lambda_dispatch.front.door import Door
 from lambda_dispatch.front.h1 import H1Wire
-from lambda_dispatch.wire import Hub
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board.board import Board
+from lambda_dispatch_net.wire import Hub
 from tests.support.loop import soon, until
 
 REQUEST = b"GET /health HTTP/1.1\r\nHost: example.test\r\n\r\n"

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from lambda_dispatch_core.board import INSTANCE_DRAINING, INSTANCE_OPEN
+from lambda_dispatch_core.board.board import INSTANCE_DRAINING, INSTANCE_OPEN
 from tests.support.clients import RawClient, ask
 from tests.support.instance_peer import Call, Gone
 from tests.support.loop import scenario, soon, until

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from lambda_dispatch.boot import EXIT_CONFIG
-from lambda_dispatch_core import board as b
+from lambda_dispatch_core.board import board as b
 from tests.support.held_board import HeldBoard
 from tests.support.stand_in import Invoke, StandIn, stand_in
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lambda_dispatch.boot import EXIT_BOOT, EXIT_CONFIG
-from lambda_dispatch_core import board as b
+from lambda_dispatch_core.board import board as b
 from tests.support.supervised import Router, descendants, until
 
 

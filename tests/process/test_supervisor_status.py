@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from lambda_dispatch.supervisor import status
-from lambda_dispatch_core import board as b
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board import board as b
+from lambda_dispatch_core.board.board import Board
 from tests.support.supervised import ROOT, Router, until
 
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from lambda_dispatch.boot import Boot
-from lambda_dispatch_core import board as b
+from lambda_dispatch_core.board import board as b
 from tests.support.supervised import Client, Router, until
 
 

@@ -9,8 +9,8 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from lambda_dispatch_core import board as b
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board import board as b
+from lambda_dispatch_core.board.board import Board
 from tests.support.clients import RawClient
 from tests.support.instance_peer import Call, Handler, InstancePeer, says_hello
 from tests.support.loop import run, scenario, soon, until

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from lambda_dispatch_core.board import INSTANCE_DRAINING, INSTANCE_OPEN, INSTANCE_STARTING
+from lambda_dispatch_core.board.board import INSTANCE_DRAINING, INSTANCE_OPEN, INSTANCE_STARTING
 from tests.support.clients import ask
 from tests.support.instance_peer import Call, InstancePeer, says_hello
 from tests.support.loop import scenario, soon, until

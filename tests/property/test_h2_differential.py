@@ -9,7 +9,7 @@ from hyperframe import frame as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambda_dispatch_core.h2_plain import PlainSession
+from lambda_dispatch_testing.h2_plain import PlainSession
 from tests.support.h2_hyper import Hyper, story
 from tests.support.h2_pair import Event, Pairs
 from tests.support.h2_wire import PREFACE, Kind, split

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lambda_dispatch_core.h2_plain import PlainSession
+from lambda_dispatch_testing.h2_plain import PlainSession
 from tests.support.fuzz_h2 import frames_of_a_client, frames_of_a_server
 from tests.support.h2_pair import Event
 from tests.support.h2_wire import PREFACE, REQUEST

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambda_dispatch_core.http1_face import ChunkedBody, HeadRefused, HeadScanner, read_request, read_response
+from lambda_dispatch_testing.http1_face import ChunkedBody, HeadRefused, HeadScanner, read_request, read_response
 from tests.support.http1_inputs import BODIES, BYTES, a_connection
 
 SEEDS = st.integers(0, 2**63)

@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from lambda_dispatch_core import queue
-from lambda_dispatch_core.queue import Waiter, WaitQueue
+from lambda_dispatch_core.queue import waitqueue as queue
+from lambda_dispatch_core.queue.waitqueue import Waiter, WaitQueue
 
 LIMIT = 5
 PATIENCE = 100

@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board.board import Board
 from tests.support.clients import RawClient
 from tests.support.instance_peer import Handler, InstancePeer, says_hello
 from tests.support.loop import soon, until

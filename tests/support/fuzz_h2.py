@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from lambda_dispatch_core.h2_plain import PlainSession
+from lambda_dispatch_testing.h2_plain import PlainSession
 from tests.support.h2_pair import Event, Pairs
 from tests.support.h2_wire import (
     PREFACE,

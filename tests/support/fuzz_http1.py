@@ -8,7 +8,7 @@ import random
 import time
 from typing import Any
 
-from lambda_dispatch_core.http1_face import ChunkedBody, HeadRefused, HeadScanner, read_request, read_response
+from lambda_dispatch_testing.http1_face import ChunkedBody, HeadRefused, HeadScanner, read_request, read_response
 from tests.property.test_http1_differential import check as check_against_llhttp
 from tests.support.http1_inputs import BODIES, BYTES, a_connection
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lambda_dispatch_core.h2_plain import PlainSession
+from lambda_dispatch_testing.h2_plain import PlainSession
 
 Event = tuple[Any, ...]
 Pairs = list[tuple[bytes, bytes]]

@@ -13,7 +13,7 @@ from typing import Any
 
 from lambda_dispatch import config
 from lambda_dispatch.boot import Boot
-from lambda_dispatch_core import board as b
+from lambda_dispatch_core.board import board as b
 
 NS = 1_000_000_000
 

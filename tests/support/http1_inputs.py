@@ -4,7 +4,7 @@ our parser makes of a whole connection's bytes."""
 from dataclasses import dataclass
 from random import Random
 
-from lambda_dispatch_core.http1_face import ChunkedBody, HeadRefused, read_request
+from lambda_dispatch_testing.http1_face import ChunkedBody, HeadRefused, read_request
 
 LINE_ENDS = [b"\r\n"] * 30 + [b"\n", b"\r", b"\r\r\n", b"\n\r\n", b"\r\n ", b""]
 SPACES = [b" "] * 30 + [b"  ", b"\t", b"", b"\x0b", b" \t"]

@@ -25,8 +25,8 @@ from typing import Any, Self
 from lambda_dispatch.boot import Boot
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.supervisor.supervisor import Supervisor
-from lambda_dispatch_core import board as b
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board import board as b
+from lambda_dispatch_core.board.board import Board
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 20.0  # for everything waited for here; far beyond what any of it takes

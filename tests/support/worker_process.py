@@ -22,7 +22,7 @@ from typing import Any
 
 from lambda_dispatch import config as configuration
 from lambda_dispatch.boot import Boot
-from lambda_dispatch_core.board import INSTANCE_FREE, WORKER_READY, Board, make_bell, silence
+from lambda_dispatch_core.board.board import INSTANCE_FREE, WORKER_READY, Board, make_bell, silence
 from tests.support.clients import H2Client, RawClient
 from tests.support.instance_peer import Handler, InstancePeer, says_hello
 from tests.support.loop import soon, until

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lambda_dispatch_core import board as b
-from lambda_dispatch_core.board import Board, BoardError
+from lambda_dispatch_core.board import board as b
+from lambda_dispatch_core.board.board import Board, BoardError
 
 SEC = 1_000_000_000
 FREE = bytes(2)

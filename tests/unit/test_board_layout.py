@@ -1,4 +1,4 @@
-"""docs/shared-memory.md, the structs in board_layout.pxd and the compiled board say the same."""
+"""docs/shared-memory.md, the structs in board/layout.pxd and the compiled board say the same."""
 
 import os
 import re
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lambda_dispatch_core import board as b
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board import board as b
+from lambda_dispatch_core.board.board import Board
 
 ROOT = Path(__file__).resolve().parents[2]
 DOC = (ROOT / "docs/shared-memory.md").read_text()
-PXD = (ROOT / "cython_ext/lambda_dispatch_core/board_layout.pxd").read_text()
+PXD = (ROOT / "cython_ext/lambda_dispatch_core/board/layout.pxd").read_text()
 SIZES = {"uint8": 1, "int16": 2, "uint32": 4, "int32": 4, "uint64": 8, "int64": 8}
 STRUCTS = {"Header": 256, "ScalerSlot": 128, "PoolSlot": 512, "WorkerSlot": 4096, "WorkerPool": 64, "InstanceSlot": 128}
 

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambda_dispatch_core.buffer import OutBuffer
+from lambda_dispatch_core.bytes.buffer import OutBuffer
 
 
 def test_an_empty_buffer_gives_empty_bytes() -> None:

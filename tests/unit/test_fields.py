@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lambda_dispatch_core.fields import FieldList, token
+from lambda_dispatch_core.bytes.fields import FieldList, token
 
-PXD = Path(__file__).parents[2] / "cython_ext" / "lambda_dispatch_core" / "fields.pxd"
+PXD = Path(__file__).parents[2] / "cython_ext" / "lambda_dispatch_core" / "bytes" / "fields.pxd"
 PSEUDO = {"METHOD", "SCHEME", "AUTHORITY", "PATH", "STATUS", "PROTOCOL"}
 NAMES = {
     (":" if name in PSEUDO else "") + name.lower().replace("_", "-"): int(number)

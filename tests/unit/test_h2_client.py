@@ -2,7 +2,7 @@
 
 import pytest
 
-from lambda_dispatch_core.h2_plain import PlainSession
+from lambda_dispatch_testing.h2_plain import PlainSession
 from tests.support.h2_pair import Event, Pairs
 from tests.support.h2_wire import (
     BOTH,

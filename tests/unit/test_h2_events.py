@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lambda_dispatch_core.h2_plain import PlainSession
+from lambda_dispatch_testing.h2_plain import PlainSession
 from tests.support.h2_pair import Event, Pair
 from tests.support.h2_wire import (
     POST,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lambda_dispatch_core.h2_plain import PlainSession
+from lambda_dispatch_testing.h2_plain import PlainSession
 from tests.support.h2_pair import REQUEST, Event, Pair, body
 from tests.support.h2_wire import PREFACE, Flag, Frame, Kind, data, frame, headers, settings, split, u32, window
 

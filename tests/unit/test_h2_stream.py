@@ -1,8 +1,8 @@
-"""The table of h2_stream.pxd against the words of RFC 9113 section 5.1: every pair of state and input."""
+"""The table of h2/stream.pxd against the words of RFC 9113 section 5.1: every pair of state and input."""
 
 import pytest
 
-from lambda_dispatch_core.h2_plain import stream_table
+from lambda_dispatch_testing.h2_plain import stream_table
 
 STATES = ["idle", "open", "half_local", "half_remote", "reset", "closed"]
 INPUTS = [

@@ -4,8 +4,8 @@ import uuid
 
 import pytest
 
-from lambda_dispatch_core.fields import FieldList, token
-from lambda_dispatch_core.hpack import Decoder, Encoder, HeaderListTooLarge, HpackError
+from lambda_dispatch_core.bytes.fields import FieldList, token
+from lambda_dispatch_core.hpack.hpack import Decoder, Encoder, HeaderListTooLarge, HpackError
 
 Pairs = list[tuple[bytes, bytes]]
 

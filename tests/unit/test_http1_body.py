@@ -2,7 +2,7 @@
 
 import pytest
 
-from lambda_dispatch_core.http1_face import (
+from lambda_dispatch_testing.http1_face import (
     ChunkedBody,
     chunk,
     decimal_text,

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from lambda_dispatch_core.fields import FieldList
-from lambda_dispatch_core.http1_face import (
+from lambda_dispatch_core.bytes.fields import FieldList
+from lambda_dispatch_testing.http1_face import (
     HeadScanner,
     host_is_valid,
     is_named_by_connection,

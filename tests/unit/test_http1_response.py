@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lambda_dispatch_core.http1_face import HeadRefused, phrase, read_request, read_response
+from lambda_dispatch_testing.http1_face import HeadRefused, phrase, read_request, read_response
 
 
 def response(data: bytes, *, tunnel: bool = False, **limits: int) -> dict[str, Any]:

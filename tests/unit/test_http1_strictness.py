@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lambda_dispatch_core.http1_face import ChunkedBody, HeadRefused, read_request
+from lambda_dispatch_testing.http1_face import ChunkedBody, HeadRefused, read_request
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"

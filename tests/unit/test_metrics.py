@@ -13,8 +13,8 @@ import pytest
 
 from lambda_dispatch.telemetry import metrics
 from lambda_dispatch.telemetry.metrics import Metrics, prometheus, quantile
-from lambda_dispatch_core import board as b
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board import board as b
+from lambda_dispatch_core.board.board import Board
 
 WALL = 1_700_000_000_000
 # docs/shared-memory.md: where a worker slot's counters and histograms are.

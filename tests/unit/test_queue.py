@@ -2,7 +2,7 @@
 
 import pytest
 
-from lambda_dispatch_core.queue import Waiter, WaitQueue, expire, oldest, peek, pop, push, push_front, remove
+from lambda_dispatch_core.queue.waitqueue import Waiter, WaitQueue, expire, oldest, peek, pop, push, push_front, remove
 
 
 def line(*sinces: int, limit: int = 10) -> tuple[WaitQueue, list[Waiter]]:

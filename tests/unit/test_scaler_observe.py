@@ -4,7 +4,7 @@ import pytest
 
 from lambda_dispatch.scaler.decide import State
 from lambda_dispatch.scaler.observe import NS, Rates, instance_of, observe
-from lambda_dispatch_core import board as b
+from lambda_dispatch_core.board import board as b
 
 
 class Traffic:

@@ -8,9 +8,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from lambda_dispatch.dispatch.exchange cimport Slot
 from lambda_dispatch.dispatch.matcher cimport Instance, Matcher
-from lambda_dispatch.wire cimport Wire
-from lambda_dispatch_core.fields cimport FieldList
-from lambda_dispatch_core.h2_session cimport H2Events, H2Session, H2Stream
+from lambda_dispatch_net.wire cimport Wire
+from lambda_dispatch_core.bytes.fields cimport FieldList
+from lambda_dispatch_core.h2.session cimport H2Events, H2Session, H2Stream
 
 
 cdef enum:

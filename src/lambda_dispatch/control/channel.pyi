@@ -3,8 +3,8 @@ from typing import final
 from lambda_dispatch.control.roster import Control
 from lambda_dispatch.dispatch.exchange import Slot
 from lambda_dispatch.dispatch.matcher import Instance, Matcher
-from lambda_dispatch.wire import Hub, Wire
-from lambda_dispatch_core.h2_ledger import H2Events, H2Stream
+from lambda_dispatch_core.h2.streams import H2Events, H2Stream
+from lambda_dispatch_net.wire import Hub, Wire
 
 @final
 class Channel(Slot): ...

@@ -11,9 +11,9 @@ from libc.string cimport memcmp, memcpy
 from lambda_dispatch.control.routes cimport CHANNEL, Route, parse_route
 from lambda_dispatch.dispatch.exchange cimport SENT, Exchange, Slot
 from lambda_dispatch.dispatch.matcher cimport RETIRED, Instance, Matcher
-from lambda_dispatch.wire cimport Hub, Wire
-from lambda_dispatch_core.fields cimport T_X_LAMBDA_ID, Field, FieldList
-from lambda_dispatch_core.h2_session cimport (
+from lambda_dispatch_net.wire cimport Hub, Wire
+from lambda_dispatch_core.bytes.fields cimport T_X_LAMBDA_ID, Field, FieldList
+from lambda_dispatch_core.h2.session cimport (
     CANCEL, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
 )
 

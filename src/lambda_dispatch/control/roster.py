@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lambda_dispatch.control.routes import route_of, uuid_bytes
 from lambda_dispatch.dispatch.matcher import Instance, Matcher
 from lambda_dispatch.telemetry import log
-from lambda_dispatch_core.board import (
+from lambda_dispatch_core.board.board import (
     INSTANCE_CLOSED,
     INSTANCE_DRAINING,
     INSTANCE_FREE,
@@ -20,13 +20,13 @@ from lambda_dispatch_core.board import (
     INSTANCE_STARTING,
     Board,
 )
-from lambda_dispatch_core.board import Instance as Place
+from lambda_dispatch_core.board.board import Instance as Place
 
 if TYPE_CHECKING:
     from lambda_dispatch.control.channel import ControlWire
-    from lambda_dispatch.wire import Hub
-    from lambda_dispatch_core.fields import FieldList
-    from lambda_dispatch_core.h2_ledger import H2Stream
+    from lambda_dispatch_core.bytes.fields import FieldList
+    from lambda_dispatch_core.h2.streams import H2Stream
+    from lambda_dispatch_net.wire import Hub
 
 NOWHERE, CHANNEL, PING, CLOSE = range(4)
 GOING = b"No such instance, or it is closing"

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t
 
-from lambda_dispatch_core.fields cimport FieldList
+from lambda_dispatch_core.bytes.fields cimport FieldList
 
 
 cdef enum RouteKind:

@@ -4,7 +4,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
 from libc.string cimport memchr, memcmp
 
-from lambda_dispatch_core.fields cimport T_METHOD, T_PATH, Field, FieldList
+from lambda_dispatch_core.bytes.fields cimport T_METHOD, T_PATH, Field, FieldList
 
 
 cdef inline int hexdigit(uint8_t c) noexcept nogil:

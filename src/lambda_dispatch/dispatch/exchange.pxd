@@ -14,9 +14,9 @@ A request is in exactly one stage; whoever moves it on is the one function named
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from lambda_dispatch_core.fields cimport FieldList
-from lambda_dispatch_core.http1 cimport ResponseHead
-from lambda_dispatch_core.queue cimport Waiter
+from lambda_dispatch_core.bytes.fields cimport FieldList
+from lambda_dispatch_core.http1.head cimport ResponseHead
+from lambda_dispatch_core.queue.waitqueue cimport Waiter
 
 
 cdef enum Stage:

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-from lambda_dispatch_core.queue import Waiter
+from lambda_dispatch_core.queue.waitqueue import Waiter
 
 def set_answer_limits(head: int, fields: int) -> None: ...
 def set_guest_debug(to: Callable[[bytes, str, float], None] | None) -> None: ...

@@ -4,8 +4,8 @@ from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy
 
-from lambda_dispatch_core.fields cimport FieldList
-from lambda_dispatch_core.http1 cimport HEAD_TOO_LARGE, HeadLimits, ResponseHead, parse_tunnel_response
+from lambda_dispatch_core.bytes.fields cimport FieldList
+from lambda_dispatch_core.http1.head cimport HEAD_TOO_LARGE, HeadLimits, ResponseHead, parse_tunnel_response
 
 # What an answer's head may be; set once from the configuration, the same for all exchanges of a process.
 cdef HeadLimits answer_limits

@@ -17,8 +17,8 @@ A sibling that does not come within LEFT_FREE is stuck: for a while nothing is l
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from lambda_dispatch.dispatch.exchange cimport Exchange, Slot
-from lambda_dispatch_core.board cimport Board
-from lambda_dispatch_core.queue cimport WaitQueue
+from lambda_dispatch_core.board.board cimport Board
+from lambda_dispatch_core.queue.waitqueue cimport WaitQueue
 
 
 cdef enum:

@@ -2,8 +2,8 @@ from collections.abc import Callable
 from typing import Any, final
 
 from lambda_dispatch.control.channel import ControlWire
-from lambda_dispatch_core.board import Board
-from lambda_dispatch_core.queue import WaitQueue
+from lambda_dispatch_core.board.board import Board
+from lambda_dispatch_core.queue.waitqueue import WaitQueue
 
 ORDER_WITHIN: int
 

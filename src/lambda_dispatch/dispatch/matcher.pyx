@@ -9,10 +9,10 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from lambda_dispatch.dispatch.exchange cimport WAITING, Exchange, Slot
-from lambda_dispatch_core.atomics cimport get16, get32, get64, getu32
-from lambda_dispatch_core.board cimport INSTANCE_OPEN, Board, WorkerPool
-from lambda_dispatch_core.board_layout cimport WORKER_DRAINING, WORKER_READY
-from lambda_dispatch_core.queue cimport WaitQueue
+from lambda_dispatch_core.bytes.atomics cimport get16, get32, get64, getu32
+from lambda_dispatch_core.board.board cimport INSTANCE_OPEN, Board, WorkerPool
+from lambda_dispatch_core.board.layout cimport WORKER_DRAINING, WORKER_READY
+from lambda_dispatch_core.queue.waitqueue cimport WaitQueue
 
 # ns by which requests may overtake each other on their way to instances through different workers.
 ORDER_WITHIN = ORDER

@@ -17,11 +17,11 @@ from libc.stdint cimport int64_t, uint8_t
 
 from lambda_dispatch.dispatch.exchange cimport Exchange, Slot
 from lambda_dispatch.dispatch.matcher cimport Lender, Matcher, Pool
-from lambda_dispatch.wire cimport Hub, Wire
-from lambda_dispatch_core.board_layout cimport MAX_POOLS
-from lambda_dispatch_core.fields cimport FieldList
-from lambda_dispatch_core.h2_session cimport H2Events, H2Session, H2Stream
-from lambda_dispatch_core.http1 cimport ResponseHead
+from lambda_dispatch_net.wire cimport Hub, Wire
+from lambda_dispatch_core.board.layout cimport MAX_POOLS
+from lambda_dispatch_core.bytes.fields cimport FieldList
+from lambda_dispatch_core.h2.session cimport H2Events, H2Session, H2Stream
+from lambda_dispatch_core.http1.head cimport ResponseHead
 
 
 cdef class Peers(Lender):

@@ -3,8 +3,8 @@ from typing import Any, final
 
 from lambda_dispatch.dispatch.exchange import Exchange, Slot
 from lambda_dispatch.dispatch.matcher import Lender, Matcher
-from lambda_dispatch.wire import Hub, Wire
-from lambda_dispatch_core.h2_ledger import H2Events
+from lambda_dispatch_core.h2.streams import H2Events
+from lambda_dispatch_net.wire import Hub, Wire
 
 @final
 class Peers(Lender):

@@ -6,18 +6,18 @@ from libc.string cimport memcmp
 
 from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, SENT, WAITING, Exchange, Slot
 from lambda_dispatch.dispatch.matcher cimport GIVE_WAY, Lender, Matcher, Pool
-from lambda_dispatch.wire cimport Hub, Wire
-from lambda_dispatch_core.atomics cimport get16, get64, getu32, getu64
-from lambda_dispatch_core.board cimport Board
-from lambda_dispatch_core.board_layout cimport (
+from lambda_dispatch_net.wire cimport Hub, Wire
+from lambda_dispatch_core.bytes.atomics cimport get16, get64, getu32, getu64
+from lambda_dispatch_core.board.board cimport Board
+from lambda_dispatch_core.board.layout cimport (
     INSTANCE_DRAINING, INSTANCE_OPEN, MAX_WORKERS, NOT_USABLE, WORKER_DRAINING, WORKER_READY,
 )
-from lambda_dispatch_core.buffer cimport OutBuffer
-from lambda_dispatch_core.fields cimport LAST_PSEUDO, T_PATH, UNKNOWN, Field, FieldList
-from lambda_dispatch_core.h2_session cimport (
+from lambda_dispatch_core.bytes.buffer cimport OutBuffer
+from lambda_dispatch_core.bytes.fields cimport LAST_PSEUDO, T_PATH, UNKNOWN, Field, FieldList
+from lambda_dispatch_core.h2.session cimport (
     CANCEL, INTERNAL_ERROR, REFUSED_STREAM, H2Events, H2Limits, H2Stream, default_limits, new_session,
 )
-from lambda_dispatch_core.http1 cimport ResponseHead, parse_size, write_field, write_status_line
+from lambda_dispatch_core.http1.head cimport ResponseHead, parse_size, write_field, write_status_line
 
 cdef enum:
     # Streams of one sibling at once: more than the slots one worker can hold would be refused anyway.

@@ -6,11 +6,11 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from lambda_dispatch.dispatch.exchange cimport Exchange
 from lambda_dispatch.dispatch.matcher cimport Matcher, Pool
 from lambda_dispatch.telemetry.access cimport AccessLog
-from lambda_dispatch.wire cimport Hub, Wire
-from lambda_dispatch_core.board cimport Board
-from lambda_dispatch_core.buffer cimport OutBuffer
-from lambda_dispatch_core.fields cimport FieldList
-from lambda_dispatch_core.http1 cimport HeadLimits
+from lambda_dispatch_net.wire cimport Hub, Wire
+from lambda_dispatch_core.board.board cimport Board
+from lambda_dispatch_core.bytes.buffer cimport OutBuffer
+from lambda_dispatch_core.bytes.fields cimport FieldList
+from lambda_dispatch_core.http1.head cimport HeadLimits
 
 
 cdef enum Verdict:

@@ -3,8 +3,8 @@ from collections.abc import Callable
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.dispatch.matcher import Matcher, Pool
 from lambda_dispatch.telemetry.access import AccessLog
-from lambda_dispatch.wire import Hub, Wire
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board.board import Board
+from lambda_dispatch_net.wire import Hub, Wire
 
 class Door:
     hub: Hub

@@ -12,14 +12,14 @@ from libc.string cimport memchr, memcmp, memcpy
 
 from lambda_dispatch.dispatch.exchange cimport Exchange
 from lambda_dispatch.dispatch.matcher cimport Matcher, Pool
-from lambda_dispatch.wire cimport Hub, Wire
-from lambda_dispatch_core.board cimport Board, WorkerSlot, latency_bucket
-from lambda_dispatch_core.fields cimport (
+from lambda_dispatch_net.wire cimport Hub, Wire
+from lambda_dispatch_core.board.board cimport Board, WorkerSlot, latency_bucket
+from lambda_dispatch_core.bytes.fields cimport (
     LAST_HOP, T_CONTENT_LENGTH, T_COOKIE, T_EXPECT, T_HOST, T_X_CHANNEL_ID, T_X_FORWARDED_FOR, T_X_FORWARDED_PORT,
     T_X_FORWARDED_PROTO, T_X_LAMBDA_DISPATCH_DEBUG, T_X_LAMBDA_DISPATCH_SECRET, T_X_LAMBDA_ID, T_X_LAMBDA_NAME,
     T_X_POOL_ID, UNKNOWN, Field, FieldList,
 )
-from lambda_dispatch_core.http1 cimport named_by_connection
+from lambda_dispatch_core.http1.head cimport named_by_connection
 
 cdef enum:
     SECOND = 1000000000

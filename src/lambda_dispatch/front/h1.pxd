@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from lambda_dispatch.dispatch.exchange cimport Exchange
 from lambda_dispatch.front.door cimport ClientWire
 from lambda_dispatch.front.h2 cimport H2ClientWire
-from lambda_dispatch_core.http1 cimport ChunkReader, HeadScan, RequestHead
+from lambda_dispatch_core.http1.head cimport ChunkReader, HeadScan, RequestHead
 
 
 cdef class H1Exchange(Exchange):

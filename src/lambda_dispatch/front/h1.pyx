@@ -10,10 +10,10 @@ from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, Exchange
 from lambda_dispatch.front.door cimport ECHO, HERE, REFUSED, ClientWire, Decision, Door, keeps
 from lambda_dispatch.front.echo cimport EchoSlot
 from lambda_dispatch.front.h2 cimport H2ClientWire
-from lambda_dispatch_core.fields cimport (
+from lambda_dispatch_core.bytes.fields cimport (
     LAST_HOP, T_CONTENT_LENGTH, T_DATE, T_X_CHANNEL_ID, T_X_LAMBDA_ID, UNKNOWN, Field, FieldList,
 )
-from lambda_dispatch_core.http1 cimport (
+from lambda_dispatch_core.http1.head cimport (
     CHUNK_BAD, CHUNK_DATA, CHUNK_END, ChunkReader, RequestHead, ResponseHead, head_error_reason,
     head_error_status, named_by_connection, parse_request, read_chunked, reason_phrase, scan_head, write_chunk,
     write_decimal, write_field, write_last_chunk, write_status_line,

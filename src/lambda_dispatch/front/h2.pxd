@@ -4,9 +4,9 @@ from libc.stdint cimport int64_t, uint8_t
 
 from lambda_dispatch.dispatch.exchange cimport Exchange
 from lambda_dispatch.front.door cimport ClientWire, Pace
-from lambda_dispatch.wire cimport Wire
-from lambda_dispatch_core.fields cimport FieldList
-from lambda_dispatch_core.h2_session cimport H2Events, H2Session, H2Stream
+from lambda_dispatch_net.wire cimport Wire
+from lambda_dispatch_core.bytes.fields cimport FieldList
+from lambda_dispatch_core.h2.session cimport H2Events, H2Session, H2Stream
 
 
 cdef class H2Exchange(Exchange):

@@ -2,7 +2,7 @@ from typing import final
 
 from lambda_dispatch.dispatch.exchange import Exchange
 from lambda_dispatch.front.door import ClientWire
-from lambda_dispatch_core.h2_ledger import H2Events
+from lambda_dispatch_core.h2.streams import H2Events
 
 @final
 class H2Exchange(Exchange): ...

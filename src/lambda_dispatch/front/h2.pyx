@@ -9,15 +9,15 @@ from libc.string cimport memcmp, memcpy
 from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, Exchange
 from lambda_dispatch.front.door cimport ECHO, HERE, REFUSED, ClientWire, Decision, Door, keeps
 from lambda_dispatch.front.echo cimport EchoSlot
-from lambda_dispatch_core.fields cimport (
+from lambda_dispatch_core.bytes.fields cimport (
     LAST_HOP, T_AUTHORITY, T_CONTENT_LENGTH, T_DATE, T_EXPECT, T_HOST, T_METHOD, T_PATH, T_X_CHANNEL_ID,
     T_X_LAMBDA_ID, UNKNOWN, Field, FieldList,
 )
-from lambda_dispatch_core.h2_session cimport (
+from lambda_dispatch_core.h2.session cimport (
     INTERNAL_ERROR, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
 )
-from lambda_dispatch_core.limits cimport CLIENT_TABLE
-from lambda_dispatch_core.http1 cimport (
+from lambda_dispatch_core.bytes.limits cimport CLIENT_TABLE
+from lambda_dispatch_core.http1.head cimport (
     ResponseHead, check_host, check_target, named_by_connection, reason_phrase,
 )
 

@@ -394,7 +394,7 @@ def _router_variables(endpoint: str) -> dict[str, str]:
 def _pool_status(router_pid: int) -> dict[str, Any] | None:
     """The first pool of the router, as its shared memory has it; None when it cannot be read."""
     from lambda_dispatch.supervisor import status
-    from lambda_dispatch_core.board import BoardError
+    from lambda_dispatch_core.board.board import BoardError
 
     try:
         board = status.open_board(router_pid)

@@ -16,7 +16,7 @@ from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.scaler.lambda_api import LambdaApi
 from lambda_dispatch.scaler.loop import Scaler
 from lambda_dispatch.telemetry import log
-from lambda_dispatch_core.board import Board, BoardError
+from lambda_dispatch_core.board.board import Board, BoardError
 
 UNUSABLE = (
     botocore.exceptions.NoRegionError,

@@ -15,7 +15,7 @@ from lambda_dispatch.scaler.observe import NS
 from lambda_dispatch.scaler.transport import Lost, NotSent
 from lambda_dispatch.scaler.verdict import Exit, exit_of, outcome_of
 from lambda_dispatch.telemetry import log
-from lambda_dispatch_core import board as b
+from lambda_dispatch_core.board import board as b
 
 BUDDY_DELAY = 0.1  # s after the invoke whose place it prepares
 # What an instance is told that is to stay when idle: longer than any lives, so until its deadline or our go-away.

@@ -8,7 +8,7 @@ from lambda_dispatch.function_name import FunctionName, parse
 from lambda_dispatch.scaler.decide import START_TIMEOUT, Memory, Policy
 from lambda_dispatch.scaler.guard import Breaker, Outcome, Start, StartGuard
 from lambda_dispatch.scaler.observe import NS, Rates
-from lambda_dispatch_core import board as b
+from lambda_dispatch_core.board import board as b
 
 # An instance whose invoke we do not hold (a predecessor does not, either) and of which no worker holds a channel or a
 # request for this long is gone. Its channels park again within milliseconds of each answer.

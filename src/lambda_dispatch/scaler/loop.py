@@ -12,7 +12,7 @@ from lambda_dispatch.scaler.fleet import Fleet
 from lambda_dispatch.scaler.guard import Breaker
 from lambda_dispatch.scaler.observe import NS, observe
 from lambda_dispatch.telemetry import log
-from lambda_dispatch_core import board as b
+from lambda_dispatch_core.board import board as b
 
 TICK = 0.1  # s
 # A bell that rings all the time does not become a busy loop, and requests of one instant are seen together.

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Container, Iterable
 
 from lambda_dispatch.scaler.decide import Instance, Observation, State
-from lambda_dispatch_core import board as b
+from lambda_dispatch_core.board import board as b
 
 NS = 1_000_000_000
 # Time constant of the averages. Shorter follows noise, longer answers a rise when the queue has long shown it.

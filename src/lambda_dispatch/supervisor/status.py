@@ -14,8 +14,8 @@ from typing import Any
 
 from lambda_dispatch.supervisor import runtime
 from lambda_dispatch.telemetry.metrics import prometheus
-from lambda_dispatch_core import board as b
-from lambda_dispatch_core.board import Board, BoardError
+from lambda_dispatch_core.board import board as b
+from lambda_dispatch_core.board.board import Board, BoardError
 
 EX_UNAVAILABLE = 69  # sysexits.h
 BREAKERS = ("closed", "half open", "open")

@@ -34,7 +34,7 @@ from lambda_dispatch.supervisor.signals import SignalQueue
 from lambda_dispatch.supervisor.sockets import BACKLOG, Listeners, PortError
 from lambda_dispatch.telemetry import log
 from lambda_dispatch.telemetry.metrics import Metrics
-from lambda_dispatch_core.board import WORKER_FREE, WORKER_GONE, WORKER_READY, Board, make_bell, ring, silence
+from lambda_dispatch_core.board.board import WORKER_FREE, WORKER_GONE, WORKER_READY, Board, make_bell, ring, silence
 
 EX_UNAVAILABLE = 69
 

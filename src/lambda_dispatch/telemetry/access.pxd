@@ -6,7 +6,7 @@ lines are dropped and counted.
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from lambda_dispatch_core.buffer cimport OutBuffer
+from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 
 
 cdef class AccessLog:

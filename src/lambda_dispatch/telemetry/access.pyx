@@ -11,8 +11,8 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.string cimport memchr
 
-from lambda_dispatch_core.buffer cimport OutBuffer
-from lambda_dispatch_core.http1 cimport write_decimal
+from lambda_dispatch_core.bytes.buffer cimport OutBuffer
+from lambda_dispatch_core.http1.head cimport write_decimal
 
 cdef enum:
     SECOND = 1000000000

@@ -14,8 +14,8 @@ import select
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lambda_dispatch_core import board as b
-from lambda_dispatch_core.board import Board
+from lambda_dispatch_core.board import board as b
+from lambda_dispatch_core.board.board import Board
 
 INTERVAL = 60 * 1_000_000_000  # ns between two looks
 NAMESPACE = "LambdaDispatch"

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lambda_dispatch.telemetry import log
-from lambda_dispatch_core.board import WORKER_DRAINING, WORKER_READY
+from lambda_dispatch_core.board.board import WORKER_DRAINING, WORKER_READY
 
 if TYPE_CHECKING:
     from lambda_dispatch.worker.process import Worker

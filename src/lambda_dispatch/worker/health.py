@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from lambda_dispatch_core.board import POOL_FREE
+from lambda_dispatch_core.board.board import POOL_FREE
 
 if TYPE_CHECKING:
     from lambda_dispatch.worker.process import Worker

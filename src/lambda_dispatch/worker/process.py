@@ -28,12 +28,12 @@ from lambda_dispatch.front.gate import FunctionGate
 from lambda_dispatch.front.h1 import H1Wire
 from lambda_dispatch.telemetry import log
 from lambda_dispatch.telemetry.access import AccessLog
-from lambda_dispatch.wire import Hub
 from lambda_dispatch.worker.drain import Drain
 from lambda_dispatch.worker.health import Health
 from lambda_dispatch.worker.listener import Listener
 from lambda_dispatch.worker.tls import server_context
-from lambda_dispatch_core.board import WORKER_DRAINING, WORKER_READY, Board, ring, silence
+from lambda_dispatch_core.board.board import WORKER_DRAINING, WORKER_READY, Board, ring, silence
+from lambda_dispatch_net.wire import Hub
 
 # How often time-outs of waiting requests, go-aways that are due and the board's gauges are looked at. A request may
 # wait this much longer than its time-out.

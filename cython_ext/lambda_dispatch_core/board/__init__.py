@@ -1,0 +1,1 @@
+"""The board: shared memory that every process maps."""

@@ -1,0 +1,134 @@
+"""Names and views for Python of what stands in board/layout.pxd."""
+
+from typing import NamedTuple
+
+from libc.stdint cimport int64_t
+
+NAME = "lambda-dispatch-board"
+
+# The counters of a worker slot from `requests` on, and the gauges after them, in their order there.
+COUNTERS = (
+    "requests", "status_1xx", "status_2xx", "status_3xx", "status_4xx", "status_5xx", "bad_requests", "heads_too_large",
+    "bad_gateways", "rejected", "queue_timeouts", "clients_gone", "resends", "health_checks", "dispatched_local",
+    "dispatched_sibling", "served_siblings", "accepted", "bytes_in", "bytes_out", "instance_bytes_in",
+    "instance_bytes_out", "channels_parked", "instance_accepted",
+)
+GAUGES = ("connections", "instance_connections", "idle_channels")
+
+WORKER_STATES = ("free", "booting", "ready", "draining", "gone")
+INSTANCE_STATES = ("free", "starting", "open", "draining", "closed")
+POOL_STATES = ("free", "active", "retired")
+
+
+class BoardError(Exception):
+    """The board cannot be used: not a board, or not of this version and size."""
+
+
+class Instance(NamedTuple):
+    slot: int
+    generation: int
+    id: bytes
+    state: int
+    pool: int
+    limit: int
+    in_flight: int
+    idle: int
+    channels: int
+    requests: int
+    created: int
+    opened: int
+    deadline: int
+    goaway_at: int
+    close_requested: bool
+
+
+class Worker(NamedTuple):
+    slot: int
+    pid: int
+    generation: int
+    state: int
+    listening: int
+    heartbeat: int
+    started: int
+    queued: int
+    running: int
+    oldest_queued: int
+
+
+class Scaler(NamedTuple):
+    pid: int
+    generation: int
+    state: int
+    breaker: int
+    heartbeat: int
+    started: int
+    ticks: int
+    invokes: int
+    invokes_ended: int
+    invokes_failed: int
+    throttled: int
+    open_invokes: int
+    tokens_milli: int
+
+
+class Pool(NamedTuple):
+    pool: int
+    generation: int
+    name: bytes
+    state: int
+    created: int
+    retired: int
+    breaker: int
+    desired: int
+    starting: int
+    open: int
+    draining: int
+    min_instances: int
+    max_instances: int
+    limit: int
+    channels: int
+    starts: int
+    starts_failed: int
+    ended: int
+    backoff_until: int
+    rate_milli: int
+    average_us: int
+    last_decision: int
+    last_exit: int
+
+
+class PoolTotals(NamedTuple):
+    """What all workers together say of one pool; counters never go back."""
+
+    queued: int
+    running: int
+    oldest_queued: int
+    arrivals: int
+    completions: int
+    duration_ns: int
+    wait_ns: int
+    last_used: int
+    failures: int
+
+
+class PoolCounts(NamedTuple):
+    """Instances of one pool by state, and what they have to do."""
+
+    starting: int
+    open: int
+    draining: int
+    closed: int
+    in_flight: int
+    idle: int
+
+
+def bucket_of(int64_t ns):
+    return latency_bucket(ns)
+
+
+def bucket_bounds():
+    """Upper bound (exclusive, ns) of each latency bucket in use; the last has none and is given as None."""
+    bounds = [1024]
+    for power in range(10, 38):
+        bounds += [(1 << power) + (part + 1) * (1 << (power - 3)) for part in range(8)]
+    return [*bounds, None]

@@ -1,0 +1,345 @@
+"""Making, checking and mapping the board, and reading it. What each field is stands in board/layout.pxd."""
+
+import fcntl
+import os
+import time
+
+from libc.errno cimport errno
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset, strerror
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+
+from lambda_dispatch_core.bytes.atomics cimport get16, get32, get64, getu32, getu64, putu64
+from lambda_dispatch_core.board.layout cimport (
+    BOARD_VERSION, BUCKETS, CLOSE_REQUESTED, INSTANCE_FREE, MAX_INSTANCES, MAX_POOLS, MAX_WORKERS, POOL_FREE, Header,
+    InstanceSlot, PoolSlot, ScalerSlot, WorkerPool, WorkerSlot,
+)
+
+from lambda_dispatch_core.board.layout import (
+    COUNTERS, GAUGES, NAME, BoardError, Instance, Pool, PoolCounts, PoolTotals, Scaler, Worker,
+)
+
+cdef uint64_t MAGIC = 0x4452414F42444C00         # "\0LDBOARD" on a little-endian machine
+cdef uint32_t ORDER = 0x01020304
+
+
+cdef inline size_t up(size_t n, size_t to) noexcept:
+    return (n + to - 1) // to * to
+
+
+cdef inline int64_t monotonic():
+    return time.monotonic_ns()
+
+
+def memory_file(size):
+    """A descriptor of `size` zero bytes of memory that can be neither shrunk nor grown, where the system has memfd."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create(NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    else:
+        import tempfile
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    try:
+        os.ftruncate(fd, size)
+        if hasattr(fcntl, "F_ADD_SEALS") and hasattr(os, "memfd_create"):
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+cdef class BoardMap:
+    """See board/map.pxd."""
+
+    def __cinit__(self):
+        self.fd = -1
+        self.worker = -1
+
+    def __dealloc__(self):
+        if self.base != NULL:
+            munmap(self.base, self.size)
+
+    @classmethod
+    def create(cls, int workers, int instances=MAX_INSTANCES, int pools=MAX_POOLS):
+        """A new, empty board; `workers` counts worker slots."""
+        if not 1 <= workers <= MAX_WORKERS:
+            raise BoardError(f"a board has 1 to {MAX_WORKERS} worker slots, not {workers}")
+        if not (64 <= instances <= MAX_INSTANCES and instances & (instances - 1) == 0):
+            raise BoardError(f"a board has 64 to {MAX_INSTANCES} instance slots, a power of two, not {instances}")
+        if not 1 <= pools <= MAX_POOLS:
+            raise BoardError(f"a board has 1 to {MAX_POOLS} pool slots, not {pools}")
+        cdef BoardMap self = cls.__new__(cls)
+        cdef Header header
+        self.header = &header
+        memset(&header, 0, sizeof(Header))
+        self._lay_out(workers, instances, pools)
+        self.header = NULL
+        self.fd = memory_file(header.size)
+        self.size = header.size
+        self._map(self.fd, False)
+        header.created = monotonic()
+        header.created_wall = time.time_ns()
+        header.supervisor_pid = os.getpid()
+        key = os.urandom(16)
+        memcpy(header.pool_key, <const uint8_t*> key, 16)
+        memcpy(self.base, &header, sizeof(Header))
+        self._bind()
+        putu64(&self.header.magic, MAGIC)
+        return self
+
+    @classmethod
+    def attach(cls, int fd, int worker=-1, bint readonly=False):
+        """The board behind `fd`, which stays the caller's until close(); `worker` is this process's own worker slot."""
+        cdef BoardMap self = cls.__new__(cls)
+        size = os.fstat(fd).st_size
+        if size < 4096:
+            raise BoardError(f"descriptor {fd} is no board: {size} bytes")
+        self.size = size
+        self._map(fd, readonly)
+        cdef Header* header = <Header*> self.base
+        if header.magic != MAGIC:
+            raise BoardError(f"descriptor {fd} is no board, or one of a machine with another byte order")
+        if header.version != BOARD_VERSION or header.byte_order != ORDER:
+            raise BoardError(
+                f"the board has version {header.version}, this program knows {BOARD_VERSION}: "
+                "router and tool must be of one release"
+            )
+        if not (1 <= header.workers <= MAX_WORKERS and 64 <= header.instances <= MAX_INSTANCES
+                and 1 <= header.pools <= MAX_POOLS):
+            raise BoardError("the board's header is damaged: slot counts out of range")
+        cdef Header expected
+        memset(&expected, 0, sizeof(Header))
+        self.header = &expected
+        self._lay_out(header.workers, header.instances, header.pools)
+        self.header = NULL
+        # From `size` to `index_at` the header says the layout.
+        if header.size != <uint64_t> size or memcmp(&header.size, &expected.size, 112) != 0:
+            raise BoardError("the board's layout is not this program's: router and tool must be of one release")
+        if not -1 <= worker < <int> header.workers:
+            raise BoardError(f"no worker slot {worker}: the board has {header.workers}")
+        self.fd = fd
+        self.worker = worker
+        self._bind()
+        return self
+
+    def close(self):
+        """Unmaps the board and closes its descriptor. Nothing may use it afterwards."""
+        if self.base != NULL:
+            munmap(self.base, self.size)
+            self.base = NULL
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    cdef int _lay_out(self, int workers, int instances, int pools) except -1:
+        cdef Header* h = self.header
+        cdef size_t at
+        h.version = BOARD_VERSION
+        h.byte_order = ORDER
+        h.workers = workers
+        h.instances = instances
+        h.pools = pools
+        h.worker_size = sizeof(WorkerSlot)
+        h.pool_size = sizeof(PoolSlot)
+        h.instance_size = sizeof(InstanceSlot)
+        h.buckets = BUCKETS
+        h.index_cells = 2 * instances
+        at = 4096
+        h.pools_at = at
+        at = up(at + pools * sizeof(PoolSlot), 4096)
+        h.workers_at = at
+        at = up(at + workers * sizeof(WorkerSlot), 4096)
+        h.worker_pools_at = at
+        at = up(at + workers * pools * sizeof(WorkerPool), 4096)
+        h.instances_at = at
+        at = up(at + instances * sizeof(InstanceSlot), 4096)
+        h.in_flight_at = at
+        at = up(at + instances * sizeof(int16_t), 64)
+        h.limits_at = at
+        at = up(at + instances * sizeof(int16_t), 64)
+        h.reserved_at = at
+        at = up(at + workers * instances * sizeof(int16_t), 64)
+        h.idle_at = at
+        at = up(at + workers * instances * sizeof(int16_t), 64)
+        h.index_at = at
+        h.size = up(at + h.index_cells * sizeof(uint32_t), 4096)
+        return 0
+
+    cdef int _map(self, int fd, bint readonly) except -1:
+        cdef void* at = mmap(NULL, self.size, PROT_READ if readonly else PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+        if at == MAP_FAILED:
+            raise BoardError(f"descriptor {fd} cannot be mapped: {strerror(errno).decode()}")
+        self.base = <uint8_t*> at
+        self.readonly = readonly
+        return 0
+
+    cdef int _bind(self) except -1:
+        cdef Header* h = <Header*> self.base
+        self.header = h
+        self.workers = h.workers
+        self.instances = h.instances
+        self.pools = h.pools
+        self.scaler = <ScalerSlot*> (self.base + 256)
+        self.pool_slots = <PoolSlot*> (self.base + h.pools_at)
+        self.worker_slots = <WorkerSlot*> (self.base + h.workers_at)
+        self.worker_pools = <WorkerPool*> (self.base + h.worker_pools_at)
+        self.slots = <InstanceSlot*> (self.base + h.instances_at)
+        self.in_flight = <int16_t*> (self.base + h.in_flight_at)
+        self.limits = <int16_t*> (self.base + h.limits_at)
+        self.reserved = <int16_t*> (self.base + h.reserved_at)
+        self.idle = <int16_t*> (self.base + h.idle_at)
+        self.index = <uint32_t*> (self.base + h.index_at)
+        if self.worker >= 0:
+            self.me = &self.worker_slots[self.worker]
+            self.my_pools = &self.worker_pools[self.worker * self.pools]
+            self.my_reserved = &self.reserved[self.worker * self.instances]
+            self.my_idle = &self.idle[self.worker * self.instances]
+        return 0
+
+    cdef WorkerSlot* _worker_slot(self, int worker) except NULL:
+        if not 0 <= worker < self.workers:
+            raise IndexError(f"no worker slot {worker}")
+        return &self.worker_slots[worker]
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def list_workers(self):
+        """Every worker slot."""
+        cdef WorkerSlot* it
+        cdef int worker
+        found = []
+        for worker in range(self.workers):
+            it = &self.worker_slots[worker]
+            found.append(Worker(
+                worker, it.pid, it.generation, getu32(&it.state), it.listening, get64(&it.heartbeat), it.started,
+                get32(&it.queued), get32(&it.running), get64(&it.oldest_queued),
+            ))
+        return found
+
+    def worker_numbers(self, int worker):
+        """Counters and gauges of one worker slot by name."""
+        cdef uint64_t* counter = &self._worker_slot(worker).requests
+        cdef int64_t* gauge = &self._worker_slot(worker).connections
+        numbers = {name: counter[at] for at, name in enumerate(COUNTERS)}
+        numbers.update((name, gauge[at]) for at, name in enumerate(GAUGES))
+        return numbers
+
+    def histograms(self, int worker):
+        """(queue wait, total time) of one worker slot: a count per latency bucket."""
+        cdef WorkerSlot* it = self._worker_slot(worker)
+        cdef int used = 226
+        return [it.wait[n] for n in range(used)], [it.total[n] for n in range(used)]
+
+    def scaler_view(self):
+        cdef ScalerSlot* it = self.scaler
+        return Scaler(
+            it.pid, it.generation, getu32(&it.state), it.breaker, get64(&it.heartbeat), it.started, it.ticks,
+            it.invokes, it.invokes_ended, it.invokes_failed, it.throttled, it.open_invokes, it.tokens_milli,
+        )
+
+    def pool(self, int pool):
+        name = self.pool_name(pool)
+        cdef PoolSlot* it = &self.pool_slots[pool]
+        return Pool(
+            pool, it.generation, name, getu32(&it.state), it.created, it.retired, it.breaker, it.desired, it.starting,
+            it.open, it.draining, it.min_instances, it.max_instances, it.limit, it.channels, it.starts,
+            it.starts_failed, it.ended, it.backoff_until, it.rate_milli, it.average_us, it.last_decision, it.last_exit,
+        )
+
+    def list_pools(self):
+        """Every pool slot that is active or retired."""
+        cdef int pool
+        return [self.pool(pool) for pool in range(self.pools) if getu32(&self.pool_slots[pool].state) != POOL_FREE]
+
+    @property
+    def supervisor_pid(self):
+        return self.header.supervisor_pid
+
+    @property
+    def created(self):
+        return self.header.created
+
+    @property
+    def created_wall(self):
+        return self.header.created_wall
+
+    def worker_state(self, int worker):
+        return getu32(&self._worker_slot(worker).state)
+
+    def instance(self, int slot):
+        """What the board says of one slot now."""
+        if not 0 <= slot < self.instances:
+            raise IndexError(f"no instance slot {slot}")
+        cdef InstanceSlot* it = &self.slots[slot]
+        cdef uint64_t life = getu64(&it.life)
+        cdef int worker, idle = 0
+        for worker in range(self.workers):
+            idle += get16(&self.idle[worker * self.instances + slot])
+        return Instance(
+            slot, life >> 32, it.id[:16], life & 0xFF, it.pool, it.limit, get16(&self.in_flight[slot]), idle,
+            get32(&it.channels), getu64(&it.requests), it.created, get64(&it.opened), it.deadline,
+            get64(&it.goaway_at), (getu32(&it.flags) & CLOSE_REQUESTED) != 0,
+        )
+
+    def list_instances(self, int pool=-1):
+        """Every slot that is not free, or those of one pool."""
+        cdef int slot
+        found = []
+        for slot in range(<int> getu32(&self.header.instances_high)):
+            if getu64(&self.slots[slot].life) & 0xFF and (pool < 0 or self.slots[slot].pool == <uint32_t> pool):
+                found.append(self.instance(slot))
+        return found
+
+    def pool_counts(self, int pool):
+        cdef int slot, worker, idle = 0, busy = 0
+        cdef int state
+        cdef int[5] by_state
+        memset(by_state, 0, sizeof(by_state))
+        for slot in range(<int> getu32(&self.header.instances_high)):
+            state = <int> (getu64(&self.slots[slot].life) & 0xFF)
+            if state == INSTANCE_FREE or self.slots[slot].pool != <uint32_t> pool:
+                continue
+            by_state[state] += 1
+            busy += get16(&self.in_flight[slot])
+            for worker in range(self.workers):
+                idle += get16(&self.idle[worker * self.instances + slot])
+        return PoolCounts(by_state[1], by_state[2], by_state[3], by_state[4], busy, idle)
+
+    def pool_name(self, int pool):
+        """The name a pool was claimed by, as bytes; b"" when the slot is free."""
+        if not 0 <= pool < self.pools:
+            raise IndexError(f"no pool slot {pool}")
+        cdef PoolSlot* it = &self.pool_slots[pool]
+        if getu32(&it.state) == POOL_FREE:
+            return b""
+        return it.name[:it.name_length]
+
+    def pool_totals(self, int pool):
+        cdef WorkerPool* it
+        cdef int worker
+        cdef int64_t queued = 0, running = 0, oldest = 0, used = 0, since
+        cdef uint64_t arrivals = 0, completions = 0, duration = 0, wait = 0, failures = 0
+        for worker in range(self.workers):
+            it = &self.worker_pools[worker * self.pools + pool]
+            queued += get32(&it.queued)
+            running += get32(&it.running)
+            since = get64(&it.oldest_queued)
+            if since and (oldest == 0 or since < oldest):
+                oldest = since
+            arrivals += it.arrivals
+            completions += it.completions
+            duration += it.duration_ns
+            wait += it.wait_ns
+            failures += it.failures
+            used = max(used, it.last_used)
+        return PoolTotals(queued, running, oldest, arrivals, completions, duration, wait, used, failures)
+
+    def in_flight_at(self, int slot):
+        return get16(&self.in_flight[slot])
+
+    def reserved_at(self, int worker, int slot):
+        return get16(&self.reserved[worker * self.instances + slot])
+
+    def idle_at(self, int worker, int slot):
+        return get16(&self.idle[worker * self.instances + slot])

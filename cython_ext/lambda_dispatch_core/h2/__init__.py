@@ -1,0 +1,1 @@
+"""HTTP/2: frames, flow control, streams, sessions in both roles."""

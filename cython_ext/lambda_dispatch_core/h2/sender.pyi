@@ -1,0 +1,3 @@
+from lambda_dispatch_core.h2.streams import H2Ledger
+
+class H2Sender(H2Ledger): ...

@@ -1,3 +1,0 @@
-from lambda_dispatch_core.h2_ledger import H2Ledger
-
-class H2Sender(H2Ledger): ...

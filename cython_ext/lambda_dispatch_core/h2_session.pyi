@@ -1,6 +1,0 @@
-from typing import final
-
-from lambda_dispatch_core.h2_sender import H2Sender
-
-@final
-class H2Session(H2Sender): ...

@@ -1,0 +1,1 @@
+# Nothing of this module is visible to Python; see lambda_dispatch_testing.http1_face.

@@ -1,1 +1,0 @@
-# Nothing of this module is visible to Python; see http1_face for tests.
