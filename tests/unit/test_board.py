@@ -466,3 +466,27 @@ def test_a_bell_rings_however_often_it_was_rung_and_is_silent_after_one_look() -
     finally:
         os.close(bell)
     assert not b.ring(bell)
+
+
+# -- the invoke's secret -----------------------------------------------------------------------------------------------
+
+
+def test_a_secret_belongs_to_one_generation_of_a_slot(board: Board, first: Board) -> None:
+    slot, generation = instance(board)
+    assert first.secret(slot) == bytes(16)
+    secret = os.urandom(16)
+    board.set_secret(slot, secret)
+    assert first.secret(slot) == secret
+    assert board.close_instance(slot, generation, 9) and board.free_instance(slot, generation)
+    assert instance(board) == (slot, generation + 1)
+    assert first.secret(slot) == bytes(16)
+
+
+def test_a_secret_of_another_length_or_slot_is_refused(board: Board) -> None:
+    slot, _ = instance(board)
+    with pytest.raises(ValueError, match="16 bytes, not 15"):
+        board.set_secret(slot, bytes(15))
+    with pytest.raises(IndexError, match="no instance slot 256"):
+        board.set_secret(256, bytes(16))
+    with pytest.raises(IndexError, match="no instance slot -1"):
+        board.secret(-1)

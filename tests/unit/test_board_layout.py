@@ -61,7 +61,7 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
     board = Board.create(3, instances=64, pools=2)
     try:
         header = in_doc("Header")
-        for name, value in {"version": 1, "workers": 3, "instances": 64, "pools": 2, "index_cells": 128}.items():
+        for name, value in {"version": 2, "workers": 3, "instances": 64, "pools": 2, "index_cells": 128}.items():
             assert number(board, header[name][0]) == value, name
         for name, struct in {
             "worker_size": "WorkerSlot",
@@ -91,12 +91,15 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
         board.allocate_instance(0, uuid.uuid4().bytes, 10, 11, 12)
         taken = board.allocate_instance(1, name, 10, 13, 14)
         assert taken == (1, 1)
+        secret = os.urandom(16)
+        board.set_secret(1, secret)
         board.open_instance(1, 1, 15)
         worker.reserve(1, 1)
         worker.park(1, 1)
         slot = at("instances_at", 1, 128)
         fields = in_doc("InstanceSlot")
         assert os.pread(board.fd, 16, slot) == name
+        assert os.pread(board.fd, 16, slot + fields["secret"][0]) == worker.secret(1) == secret
         assert number(board, slot + fields["life"][0], 8) == 1 << 32 | b.INSTANCE_OPEN
         assert number(board, slot + fields["pool"][0]) == 1
         assert [number(board, slot + fields[f][0], 8) for f in ("created", "opened", "deadline")] == [13, 15, 14]

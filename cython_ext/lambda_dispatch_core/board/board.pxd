@@ -13,7 +13,7 @@ come late carries it, so what was meant for a slot's last tenant never touches t
 cimport cython
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from lambda_dispatch_core.bytes.atomics cimport add32, addu64, get64, getu32, getu64
+from lambda_dispatch_core.bytes.atomics cimport addu64, get64, getu32, getu64
 from lambda_dispatch_core.board.layout cimport (
     INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, POOL_ACTIVE, WorkerPool, WorkerSlot, latency_bucket,
 )
@@ -76,9 +76,6 @@ cdef class Board(BoardMap):
 
     cdef inline void count_served(self, int slot) noexcept:
         addu64(&self.slots[slot].requests, 1)
-
-    cdef inline void count_channel(self, int slot, int change) noexcept:
-        add32(&self.slots[slot].channels, change)
 
     # -- worker: pools -------------------------------------------------------------------------------------------------
     # Is this still the pool of that generation, and in use? Asked per request by whoever keeps (pool, generation).

@@ -22,6 +22,8 @@ from lambda_dispatch_core.board.layout import POOL_FREE as POOL_FREE
 from lambda_dispatch_core.board.layout import POOL_NAME as POOL_NAME
 from lambda_dispatch_core.board.layout import POOL_RETIRED as POOL_RETIRED
 from lambda_dispatch_core.board.layout import POOL_STATES as POOL_STATES
+from lambda_dispatch_core.board.layout import SECRET_SHOWN as SECRET_SHOWN
+from lambda_dispatch_core.board.layout import SECRET_SIZE as SECRET_SIZE
 from lambda_dispatch_core.board.layout import WORKER_BOOTING as WORKER_BOOTING
 from lambda_dispatch_core.board.layout import WORKER_DRAINING as WORKER_DRAINING
 from lambda_dispatch_core.board.layout import WORKER_FREE as WORKER_FREE
@@ -62,6 +64,7 @@ class Board(BoardMap):
     def allocate_instance(
         self, pool: int, id: bytes, limit: int, now: int, deadline: int
     ) -> tuple[int, int] | None: ...
+    def set_secret(self, slot: int, secret: bytes) -> None: ...
     def adopt(self) -> None: ...
     def find_instance(self, id: bytes) -> tuple[int, int] | None: ...
     def claim_pool(self, name: bytes, now: int) -> tuple[int, int] | None: ...

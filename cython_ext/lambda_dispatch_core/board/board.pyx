@@ -15,8 +15,8 @@ from lambda_dispatch_core.bytes.atomics cimport (
 )
 from lambda_dispatch_core.board.layout cimport (
     CLOSE_REQUESTED, INSTANCE_CLOSED, INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, INSTANCE_STARTING, MAX_WORKERS,
-    NOT_USABLE, POOL_ACTIVE, POOL_FREE, POOL_NAME, POOL_RETIRED, WORKER_BOOTING, WORKER_DRAINING, WORKER_FREE,
-    WORKER_GONE, WORKER_READY, InstanceSlot, PoolSlot, WorkerSlot,
+    NOT_USABLE, POOL_ACTIVE, POOL_FREE, POOL_NAME, POOL_RETIRED, SECRET_SIZE, WORKER_BOOTING, WORKER_DRAINING,
+    WORKER_FREE, WORKER_GONE, WORKER_READY, InstanceSlot, PoolSlot, WorkerSlot,
 )
 
 # The whole of the board under one name.
@@ -287,14 +287,22 @@ cdef class Board(BoardMap):
         it.opened = it.goaway_at = it.closed = 0
         it.deadline = deadline
         it.requests = 0
-        it.channels = 0
         it.flags = 0
+        it.opener = 0
+        memset(it.secret, 0, SECRET_SIZE)
         put16(&self.limits[slot], limit)
         if slot >= high:
             putu32(&self.header.instances_high, slot + 1)
         self._index_add(slot)
         putu64(&it.life, <uint64_t> generation << 32 | INSTANCE_STARTING)
         return slot, generation
+
+    def set_secret(self, int slot, bytes secret not None):
+        """What the invoke's payload will carry and the control calls of the instance must present: SECRET_SIZE bytes,
+        all zero for none. For the scaler, after allocate_instance() and before it sends the invoke."""
+        if len(secret) != SECRET_SIZE:
+            raise ValueError(f"an invoke's secret has {SECRET_SIZE} bytes, not {len(secret)}")
+        memcpy(self._instance_slot(slot).secret, <const uint8_t*> secret, SECRET_SIZE)
 
     cpdef bint close_instance(self, int slot, uint32_t generation, int64_t now) noexcept:
         cdef uint64_t base = <uint64_t> generation << 32

@@ -12,7 +12,7 @@ cdef extern from *:
 
 
 cpdef enum:
-    BOARD_VERSION = 1
+    BOARD_VERSION = 2
     MAX_WORKERS = 64            # worker slots; twice the workers, because a rolling restart runs two for one
     MAX_INSTANCES = 4096        # instance slots; scans and the index are sized for it
     MAX_POOLS = 64
@@ -36,7 +36,10 @@ cpdef enum:
     POOL_ACTIVE = 1
     POOL_RETIRED = 2            # idle for long: no new use until somebody asks for the name again
 
+    SECRET_SIZE = 16            # bytes of an invoke's secret
+
     CLOSE_REQUESTED = 1         # instance flag: the extension asked to end
+    SECRET_SHOWN = 2            # instance flag: a call presented the secret, so every later call must
 
 
 cdef struct Header:
@@ -186,11 +189,13 @@ cdef struct InstanceSlot:
     int64_t deadline            # scaler: when the invoke must have ended
     int64_t goaway_at           # until then a draining instance may serve as a last resort; 0 not draining
     uint64_t requests           # atomic add by workers: served
-    int32_t channels            # atomic add by workers: parked or busy now, for information
-    uint32_t flags              # atomic or: CLOSE_REQUESTED
+    uint32_t pad0
+    uint32_t flags              # atomic or: CLOSE_REQUESTED, SECRET_SHOWN
     int64_t created_wall        # scaler
     int64_t closed              # scaler: when its invoke was seen to have ended
-    uint8_t pad[32]
+    uint8_t secret[16]          # scaler, before the invoke is sent: what the payload carries; all zero: none
+    uint64_t opener             # workers: hash of the address that made the first call; by compare-and-swap from 0
+    uint8_t pad1[8]
 
 
 # Which of the BUCKETS counters a duration falls in: eight per power of two from 1.024 us to 4.6 minutes, so a bucket's

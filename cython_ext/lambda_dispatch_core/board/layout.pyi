@@ -21,6 +21,8 @@ POOL_FREE: Final[int]
 POOL_ACTIVE: Final[int]
 POOL_RETIRED: Final[int]
 CLOSE_REQUESTED: Final[int]
+SECRET_SHOWN: Final[int]
+SECRET_SIZE: Final[int]
 
 NAME: Final[str]
 COUNTERS: Final[tuple[str, ...]]

@@ -39,3 +39,4 @@ cdef class BoardMap:
     cdef int _bind(self) except -1
     cdef int _lay_out(self, int workers, int instances, int pools) except -1
     cdef WorkerSlot* _worker_slot(self, int worker) except NULL
+    cdef InstanceSlot* _instance_slot(self, int slot) except NULL

@@ -202,6 +202,11 @@ cdef class BoardMap:
             raise IndexError(f"no worker slot {worker}")
         return &self.worker_slots[worker]
 
+    cdef InstanceSlot* _instance_slot(self, int slot) except NULL:
+        if not 0 <= slot < self.instances:
+            raise IndexError(f"no instance slot {slot}: the board has {self.instances}")
+        return &self.slots[slot]
+
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def list_workers(self):
@@ -269,18 +274,20 @@ cdef class BoardMap:
 
     def instance(self, int slot):
         """What the board says of one slot now."""
-        if not 0 <= slot < self.instances:
-            raise IndexError(f"no instance slot {slot}")
-        cdef InstanceSlot* it = &self.slots[slot]
+        cdef InstanceSlot* it = self._instance_slot(slot)
         cdef uint64_t life = getu64(&it.life)
-        cdef int worker, idle = 0
+        cdef int worker, idle = 0, busy = get16(&self.in_flight[slot])
         for worker in range(self.workers):
             idle += get16(&self.idle[worker * self.instances + slot])
         return Instance(
-            slot, life >> 32, it.id[:16], life & 0xFF, it.pool, it.limit, get16(&self.in_flight[slot]), idle,
-            get32(&it.channels), getu64(&it.requests), it.created, get64(&it.opened), it.deadline,
-            get64(&it.goaway_at), (getu32(&it.flags) & CLOSE_REQUESTED) != 0,
+            slot, life >> 32, it.id[:16], life & 0xFF, it.pool, it.limit, busy, idle, idle + busy,
+            getu64(&it.requests), it.created, get64(&it.opened), it.deadline, get64(&it.goaway_at),
+            (getu32(&it.flags) & CLOSE_REQUESTED) != 0,
         )
+
+    def secret(self, int slot):
+        """The secret of the instance's invoke; all zero when it has none. Never to be logged or published."""
+        return self._instance_slot(slot).secret[:16]
 
     def list_instances(self, int pool=-1):
         """Every slot that is not free, or those of one pool."""
