@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board
+from tests.support import supervised
 from tests.support.clients import RawClient
 from tests.support.instance_peer import Call, Handler, InstancePeer, says_hello
 from tests.support.loop import run, scenario, soon, until
@@ -232,3 +233,13 @@ async def test_a_worker_that_hangs_is_replaced() -> None:
         await replaced(router, {old}, 1)
         async with await RawClient.dial(router.ports["http"]) as client:
             assert (await client.get("/health")).status == 200
+
+
+def test_a_worker_that_ends_leaves_its_unix_socket_to_the_next_one_in_its_slot() -> None:
+    with Router(workers=1, real=True, drain_deadline=1.0) as router:
+        before = sorted(router.runtime.glob("*.sock"))
+        assert len(before) == 2
+        (first,) = router.pids().values()
+        router.signal(signal.SIGHUP)
+        supervised.until(lambda: not Path(f"/proc/{first}").exists(), "the first worker has ended")
+        assert sorted(router.runtime.glob("*.sock")) == before

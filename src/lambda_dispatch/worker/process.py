@@ -9,7 +9,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import uvloop
 from setproctitle import setproctitle
@@ -129,10 +129,8 @@ class Worker:
         for fd in self.boot.control_tls_fds:
             await self._serve_control(fd, control_tls)
         if self.boot.peer_fd >= 0:
-            # What has a slot here lends it to siblings until the end.
-            self.peer_server = await self.loop.create_unix_server(
-                cast("Callable[[], asyncio.BaseProtocol]", lambda: GuestWire(self.hub, self.matcher)),
-                sock=socket.socket(fileno=self.boot.peer_fd),
+            self.peer_server = await _serve_unix(
+                self.loop, lambda: GuestWire(self.hub, self.matcher), socket.socket(fileno=self.boot.peer_fd)
             )
 
     async def _serve_control(self, fd: int, context: ssl.SSLContext | None) -> None:
@@ -214,6 +212,13 @@ class Worker:
     def begin_drain(self) -> None:
         self.board.set_worker_state(self.boot.index, WORKER_DRAINING)
         self.door.begin_drain()
+
+
+async def _serve_unix(loop: Any, make: Callable[[], object], sock: socket.socket) -> asyncio.Server:
+    # Without cleanup_socket=False, Python 3.13 and later delete the path when the server closes. The path belongs to
+    # the supervisor: the next worker in this slot serves the same socket. (uvloop accepts the argument on 3.11, too.)
+    server: asyncio.Server = await loop.create_unix_server(make, sock=sock, cleanup_socket=False)
+    return server
 
 
 def _debug(request: bytes, stage: str, milliseconds: float) -> None:
