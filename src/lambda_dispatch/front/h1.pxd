@@ -1,7 +1,9 @@
 """HTTP/1.1 clients.
 
 A connection has at most one request in hand. What is pipelined behind it is kept, within a bound, until its answer is
-out. Bodies go on as they come; nothing is repaired: what the strict parser refuses is answered and the connection ends.
+out. While the socket takes no more of what was answered, no next request is begun and nothing is read: one connection
+can make the router hold one read, what one turn answers, and what an exchange may have in flight. Bodies go on as they
+come; nothing is repaired: what the strict parser refuses is answered and the connection ends.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -42,6 +44,7 @@ cdef class H1Wire(ClientWire):
     cdef int keep(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef int request(self, RequestHead* head) except -1
     cdef int over(self) except -1
+    cdef int proceed(self) except -1
     cdef int refuse(self, int status, str reason, bint is_head) except -1
     cdef int reply(self, int status, bytes text, str reason, bint is_head) except -1
     cdef int linger(self) except -1

@@ -22,6 +22,8 @@ from lambda_dispatch_core.http1.head cimport (
 cdef enum:
     # Pipelined bytes kept while a request is in hand; a reader that is further ahead is not read until it is its turn.
     PIPELINE = 16 * 1024
+    # Answers collected in one turn above which they are written before the next pipelined request is begun.
+    ANSWERS = 64 * 1024
     SECOND = 1000000000
     # How long a client may take to read our last words before its connection is closed under it.
     LINGER = 2 * SECOND
@@ -180,6 +182,8 @@ cdef class H1Wire(ClientWire):
             return self.work(p, n)
         self.keep(p, n)
         if self.exchange is None:
+            if self.paused:
+                return self.stop_reading()
             # A head in pieces: looked at once per byte, parsed when its end is there.
             if (self.scan.at and self.kept_len <= <Py_ssize_t> self.door.limits.head
                     and scan_head(&self.scan, self.kept, self.kept_len, False) == 0):
@@ -207,6 +211,10 @@ cdef class H1Wire(ClientWire):
                 elif self.exchange is not None:
                     break
                 else:
+                    if self.out.length >= ANSWERS:
+                        self.flush()
+                    if self.paused:
+                        break
                     r = self.begin(p + at, n - at)
                     if r == 0:
                         break
@@ -215,6 +223,8 @@ cdef class H1Wire(ClientWire):
             self.working = False
         if at < n and not self.closing and not self.lingering:
             self.keep(p + at, n - at)
+            if self.paused and self.exchange is None:
+                return self.stop_reading()
         return 0
 
     cdef int keep(self, const uint8_t* p, Py_ssize_t n) except -1:
@@ -388,8 +398,6 @@ cdef class H1Wire(ClientWire):
 
     # The request in hand is over: what was pipelined behind it is next.
     cdef int over(self) except -1:
-        cdef uint8_t* kept
-        cdef Py_ssize_t length
         self.exchange = None
         self.owed = 0
         if self.closing or self.lingering:
@@ -399,8 +407,18 @@ cdef class H1Wire(ClientWire):
             if self.body_open or self.kept_len:
                 return self.linger()
             return self.close()
-        self.deadline = self.hub.now + self.door.idle_timeout
+        if self.paused:
+            # The client owes us the reading of this answer: no next request until the socket takes bytes again.
+            self.deadline = 0
+            return self.stop_reading()
         self.pace.since = 0
+        return self.proceed()
+
+    # The connection is ready for its next request.
+    cdef int proceed(self) except -1:
+        cdef uint8_t* kept
+        cdef Py_ssize_t length
+        self.deadline = self.hub.now + self.door.idle_timeout
         if not self.reading:
             self.start_reading()
         if self.kept_len and not self.working:
@@ -480,7 +498,9 @@ cdef class H1Wire(ClientWire):
         cdef int64_t owed = self.owed
         self.pace.since = 0
         self.owed = 0
-        if owed and self.exchange is not None and self.exchange.slot is not None:
+        if self.exchange is None:
+            return 0 if self.closing or self.lingering else self.proceed()
+        if owed and self.exchange.slot is not None:
             return self.exchange.slot.consumed(owed)
         return 0
 
