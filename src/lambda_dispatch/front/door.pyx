@@ -12,6 +12,7 @@ from libc.string cimport memchr, memcmp, memcpy
 
 from lambda_dispatch.dispatch.exchange cimport Exchange
 from lambda_dispatch.dispatch.matcher cimport Matcher, Pool
+from lambda_dispatch.front.reserved cimport is_reserved
 from lambda_dispatch_net.wire cimport Hub, Wire
 from lambda_dispatch_core.board.board cimport Board, WorkerSlot, latency_bucket
 from lambda_dispatch_core.bytes.fields cimport (
@@ -129,6 +130,11 @@ cdef class Door:
             if self.board.me != NULL:
                 self.board.me.health_checks += 1
             decision.status, self.text = self.on_health(target[:target_len])
+            return 0
+        if is_reserved(target, target_len):
+            decision.verdict = REFUSED
+            decision.status = 404
+            self.reason = "reserved_path"
             return 0
         if self.by_name is not None:
             name = fields.find(T_X_LAMBDA_NAME)
