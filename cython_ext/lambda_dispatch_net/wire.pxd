@@ -66,6 +66,7 @@ cdef class Wire:
     cdef bint mentioned             # on the Hub's list of those that may wait
     cdef int _socket                # its descriptor, while sending to it directly is allowed; -1 otherwise
     cdef uint8_t _reader            # a Reader
+    cdef readonly bint tls          # the transport encrypts: no half-closed connections
     cdef readonly bint paused       # the transport holds back something (TLS: more than WRITE_HIGH): do not add
     cdef readonly bint reading      # bytes are read as they come
     cdef readonly bint closing      # no more is read; the connection ends when what is in `out` has left

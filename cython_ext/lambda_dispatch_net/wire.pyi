@@ -20,6 +20,7 @@ class Wire:
     handed: int
     paused: bool
     reading: bool
+    tls: bool
     closing: bool
     def __init__(self, hub: Hub) -> None: ...
     def connection_made(self, transport: Transport) -> None: ...

@@ -194,6 +194,7 @@ cdef class Wire:
             self._socket = transport.get_extra_info("socket").fileno()
             self._reader = NEW
         else:
+            self.tls = True
             transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_HIGH // 4)
         try:
             self.hub.tick()
@@ -239,7 +240,8 @@ cdef class Wire:
                 self.on_eof()
             except Exception:
                 self.hub.failed(self)
-        return True
+        # TLS has no half-closed state here: uvloop logs a warning for each True.
+        return not self.tls
 
     def pause_writing(self):
         self.paused = True
@@ -324,6 +326,7 @@ cdef class Wire:
         if self._reader == OURS and other.reading:
             self.hub.watch(self, EPOLL_CTL_MOD)
         self.reading = other.reading
+        self.tls = other.tls
         other.transport = None
         other._reader = THEIRS
         other._socket = -1

@@ -29,6 +29,7 @@ EX_USAGE = 64  # sysexits.h
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_standard_descriptors()
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     match command:
         case "router":
@@ -49,6 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         case _:
             print(f"lambda-dispatch: there is no command {command!r}\n\n{USAGE}", end="", file=sys.stderr)
             return EX_USAGE
+
+
+def _open_standard_descriptors() -> None:
+    """A service manager may start us with 0, 1 or 2 closed; then the next file opened would get that number."""
+    from lambda_dispatch.telemetry.sink import open_standard_descriptors
+
+    for fd in open_standard_descriptors():
+        if fd == 1:
+            sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+        elif fd == 2:
+            sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def router(arguments: list[str]) -> int:

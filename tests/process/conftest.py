@@ -27,4 +27,4 @@ def worker(shared_worker: WorkerProcess) -> Iterator[WorkerProcess]:
     loop.run(shared_worker.clear())
     loop.run(shared_worker.quiet())
     assert not failures, failures
-    assert "fault of ours" not in shared_worker.text(), shared_worker.text()
+    assert "internal error" not in shared_worker.text(), shared_worker.text()

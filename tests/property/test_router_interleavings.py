@@ -295,7 +295,7 @@ def test_no_request_is_lost_or_answered_twice(worker: WorkerProcess, seed: int) 
         world.letting.cancel()
         await worker.clear()
         await until(lambda: worker.descriptors() <= descriptors, f"seed {seed}: every descriptor is closed")
-        assert "fault of ours" not in worker.text(), worker.text()
+        assert "internal error" not in worker.text(), worker.text()
 
     try:
         loop.run(work(), 40)

@@ -106,7 +106,7 @@ async def fleet(workers: int) -> AsyncIterator[Fleet]:
                 await peer.leave()
             board.close()
         assert not failures, failures
-        assert "fault of ours" not in router.log(), router.log()
+        assert "internal error" not in router.log(), router.log()
 
 
 async def ask(port: int, path: str = "/", body: bytes | None = None) -> tuple[int, bytes]:

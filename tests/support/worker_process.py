@@ -75,9 +75,9 @@ class WorkerProcess:
     @classmethod
     @contextlib.asynccontextmanager
     async def running(
-        cls, *flags: str, certs: Any = None, environ: dict[str, str] | None = None
+        cls, *flags: str, certs: Any = None, environ: dict[str, str] | None = None, stderr: int | None = None
     ) -> AsyncIterator["WorkerProcess"]:
-        """`flags` as for `lambda-dispatch router`."""
+        """`flags` as for `lambda-dispatch router`; `stderr`: a descriptor instead of the file behind text()."""
         arguments = ["--function-name", FUNCTION, "--workers", "1", "--log-level", "warning", *flags]
         if certs is not None:
             arguments += ["--cert-file", str(certs.cert), "--key-file", str(certs.key)]
@@ -87,7 +87,7 @@ class WorkerProcess:
         board = Board.create(2, instances=256, pools=64)
         worker = cls(board, config)
         try:
-            await worker._start(environ or {})
+            await worker._start(environ or {}, worker.log if stderr is None else stderr)
             yield worker
             assert worker.process is not None
             await asyncio.sleep(0)
@@ -95,7 +95,7 @@ class WorkerProcess:
         finally:
             await worker.stop()
 
-    async def _start(self, environ: dict[str, str]) -> None:
+    async def _start(self, environ: dict[str, str], stderr: Any) -> None:
         now = time.monotonic_ns()
         self.board.claim_pool(FUNCTION.encode(), now)
         generation = self.board.start_worker(0, 0, now)
@@ -145,7 +145,7 @@ class WorkerProcess:
                 pass_fds=passed,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=self.log,
-                stderr=self.log,
+                stderr=stderr,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environ},
             )
         finally:

@@ -69,7 +69,7 @@ class Control:
             self._release(instance, wire)
 
     def violated(self, wire: ControlWire, reason: str) -> None:
-        log.warning("control connection broke the protocol", reason=reason)
+        log.limited(log.WARNING, "control connection violated protocol", reason=reason)
 
     def _release(self, instance: Instance, wire: ControlWire) -> None:
         instance.leave(wire)
@@ -301,7 +301,7 @@ class Control:
             if wire.left_for(self.hub.clock()) > KEPT_NS and wire.idle():
                 wire.hang_up()
             elif not wire.probe(interval, patience):
-                log.warning("an instance answers no ping")
+                log.limited(log.WARNING, "instance ping timed out")
                 self._gives_up(wire.carries())
                 wire.cut("instance_silent")
 

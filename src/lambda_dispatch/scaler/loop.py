@@ -125,6 +125,7 @@ class Scaler:
         now = now_ns / NS
         self._board.scaler_beat(now_ns)
         self._ticks += 1
+        log.flush()
         by_pool: dict[int, list[b.Instance]] = {}
         for seen in self._board.list_instances():
             if seen.state == b.INSTANCE_CLOSED:

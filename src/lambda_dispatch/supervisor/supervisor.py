@@ -150,6 +150,7 @@ class Supervisor:
             self._watch(now)
             self._end_scaler(now)
             self._measure(now)
+            log.flush()
             if self.stopping and not (self._children() or self.unserved):
                 return
             # Rounded up: waking a little early would only go round once more.

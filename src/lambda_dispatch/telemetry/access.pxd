@@ -14,7 +14,7 @@ cdef class AccessLog:
     cdef readonly int fd
     cdef readonly bint as_json
     cdef readonly uint64_t dropped      # lines lost because nobody read
-    cdef bint regular                   # the descriptor is a file: a write takes everything
+    cdef object sink                    # telemetry.sink.Sink: writes without waiting
     cdef bytes stamp                    # the time of this second as text
     cdef int64_t stamp_until            # hub time from which it is stale
 

@@ -1,8 +1,5 @@
 """Lines of the access log; what they are stands in access.pxd."""
 
-import os
-import select
-import stat
 import time
 
 cimport cython
@@ -11,6 +8,7 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.string cimport memchr
 
+from lambda_dispatch.telemetry.sink import Sink
 from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.http1.head cimport write_decimal
 
@@ -18,7 +16,6 @@ cdef enum:
     SECOND = 1000000000
     FLUSH = 32 * 1024           # bytes that are written without waiting for the next tick
     BOUND = 1024 * 1024         # bytes kept for a reader that does not read
-    PIPE_WRITE = 4096           # a pipe that polls writable takes this much without blocking (POSIX PIPE_BUF)
 
 cdef const char* HEX = b"0123456789abcdef"
 
@@ -30,7 +27,7 @@ cdef class AccessLog:
         self.fd = fd
         self.as_json = as_json
         self.stamp = b""
-        self.regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        self.sink = Sink(fd)
 
     cdef int put(self, const char* p, Py_ssize_t n) except -1:
         return self.out.write(<const uint8_t*> p, n)
@@ -141,25 +138,11 @@ cdef class AccessLog:
 
     def flush(self):
         """Writes what the descriptor takes without waiting. Called on every tick."""
-        if self.out.length == 0:
-            return
-        data = self.out.take()
-        at = 0
-        poll = None
-        while at < len(data):
-            if not self.regular:
-                if poll is None:
-                    poll = select.poll()
-                    poll.register(self.fd, select.POLLOUT)
-                ready = poll.poll(0)
-                if not ready or ready[0][1] & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
-                    break
-            try:
-                at += os.write(self.fd, data[at:] if self.regular else data[at:at + PIPE_WRITE])
-            except OSError:
-                break
-        if at < len(data):
-            self.out.append(data[at:])
+        if self.out.length:
+            data = self.out.take()
+            taken = self.sink.write(data)
+            if taken < len(data):
+                self.out.append(data[taken:])
 
     def record(self, long long now, bytes client not None, bytes line not None, int minor, int status,
                long long request_bytes, long long answer_bytes, long long wait, long long total, fault):

@@ -82,7 +82,7 @@ class Worker:
         self._title = ""
 
     def _broken(self, trace: str) -> None:
-        log.error("connection cut by a fault of ours", trace=trace)
+        log.limited(log.ERROR, "connection aborted by internal error", trace=trace)
 
     def ring_scaler(self) -> None:
         ring(self.boot.scaler_bell_fd)
@@ -110,7 +110,7 @@ class Worker:
             )
         except OSError as error:
             self.peers.failed(worker)
-            log.warning("a sibling cannot be reached", worker=worker, problem=str(error))
+            log.limited(log.WARNING, "sibling unreachable", worker=worker, error=str(error))
 
     # birth ------------------------------------------------------------------------------------------------------------
 
@@ -186,6 +186,7 @@ class Worker:
         self.drain.step(now)
         if self.door.access is not None:
             self.door.access.flush()
+        log.flush()
         self._ticks += 1
         if self._ticks % SLOW_TICKS == 0:
             self.board.beat(now)
