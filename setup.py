@@ -1,25 +1,23 @@
 """Builds the Cython extensions; everything that can be said declaratively stands in pyproject.toml.
 
-Nobody may ever run a stale binary: each module carries a fingerprint of everything it was compiled from (its own .pyx,
-every .pxd it cimports directly or not, every .h, this file, the interpreter and the flags), and is compiled again when
-that changes. Time stamps are not asked.
+No stale binary is ever used: a module is compiled again when anything that it is made from changes
+(tools/fingerprints.py), time stamps are not asked.
 """
 
-import hashlib
-import json
 import os
-import re
 import sys
-import sysconfig
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).resolve().parent
-ROOTS = ("cython_ext", "src", "extension")
-TEST_ROOT = "tests/compiled"  # what tests and benchmarks see the core through; built in place only, in no wheel
+sys.path.insert(0, str(ROOT / "tools"))
+import fingerprints  # noqa: E402  (a build backend does not put this folder on the path)
+from fingerprints import ROOTS, TEST_ROOT  # noqa: E402
+
 FLAGS = os.environ.get("LAMBDA_DISPATCH_CFLAGS", "-O2 -fno-plt -fno-semantic-interposition").split()
 SANITIZE = os.environ.get("LAMBDA_DISPATCH_SANITIZE") == "1"
 WARNINGS = ["-Wall", "-Wno-unused-function", "-Wno-unused-variable", "-Wno-unreachable-code"]
@@ -37,38 +35,6 @@ DIRECTIVES = {
 }
 
 
-def relative(path: Path) -> str:
-    return str(path.relative_to(ROOT))
-
-
-def sources() -> list[Path]:
-    roots = (*ROOTS, TEST_ROOT) if "--inplace" in sys.argv else ROOTS
-    return sorted(p for root in roots for p in (ROOT / root).rglob("*.pyx"))
-
-
-CIMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+cimport|cimport\s+([\w.]+))", re.MULTILINE)
-
-
-def cimported(path: Path, seen: set[Path]) -> set[Path]:
-    """The .pxd files of this tree that the file at path is compiled with, its own included."""
-    names = [first or second for first, second in CIMPORT.findall(path.read_text())]
-    found = [path.with_suffix(".pxd")]
-    found += [ROOT / root / (name.replace(".", "/") + ".pxd") for root in ROOTS for name in names]
-    for pxd in found:
-        if pxd not in seen and pxd.exists():
-            seen.add(pxd)
-            cimported(pxd, seen)
-    return seen
-
-
-def fingerprint(pyx: Path) -> str:
-    digest = hashlib.sha256()
-    digest.update(repr((sys.version, sysconfig.get_platform(), FLAGS, WARNINGS, sorted(DIRECTIVES.items()))).encode())
-    headers = sorted(p for root in ROOTS for p in (ROOT / root).rglob("*.h"))
-    for path in [ROOT / "setup.py", *headers, *sorted(cimported(pyx, set())), pyx]:
-        digest.update(relative(path).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
 
 class BuildExt(build_ext):
     """build_ext that decides by fingerprint: first all that is stale becomes C, then the C is compiled in parallel."""
@@ -76,57 +42,77 @@ class BuildExt(build_ext):
     def initialize_options(self) -> None:
         super().initialize_options()
         self.parallel = os.cpu_count()
-        self._prints: dict[str, dict[str, str]] = {}
+        self._stale: set[str] = set()
 
     def run(self) -> None:
-        stale = []
-        for ext in self.extensions:
-            target = Path(self.get_ext_fullpath(ext.name)).absolute()
-            want = {"target": str(target), "fingerprint": fingerprint(ROOT / ext.pyx)}
-            stamp = self._stamp(ext)
-            if not (target.exists() and stamp.exists() and json.loads(stamp.read_text()) == want):
-                stamp.unlink(missing_ok=True)
-                self._prints[ext.name] = want
-                stale.append(ext)
+        stale = [ext for ext in self.extensions if not fingerprints.is_current(self._target(ext), ROOT / ext.pyx)]
+        self._stale = {ext.name for ext in stale}
+        for ext in stale:
+            fingerprints.stamp(self._target(ext)).unlink(missing_ok=True)
         cythonize(
             [Extension(ext.name, [ext.pyx]) for ext in stale],
             include_path=[*ROOTS, TEST_ROOT],
             compiler_directives=DIRECTIVES,
             force=True,
-            quiet=True,
             nthreads=min(os.cpu_count() or 1, len(stale)) if len(stale) > 1 else 0,
         )
         super().run()
+        for ext in stale:
+            fingerprints.record(self._target(ext), ROOT / ext.pyx)
 
     def build_extension(self, ext: Extension) -> None:
-        want = self._prints.get(ext.name)
-        if want is None:
-            return
-        self.force = True
-        super().build_extension(ext)
-        stamp = self._stamp(ext)
-        stamp.parent.mkdir(parents=True, exist_ok=True)
-        stamp.write_text(json.dumps(want))
+        if ext.name in self._stale:
+            print("compiling", ext.pyx)
+            self.force = True
+            super().build_extension(ext)
 
-    def _stamp(self, ext: Extension) -> Path:
-        return ROOT / "build" / "fingerprints" / f"{Path(self.get_ext_filename(ext.name)).name}.json"
+    def copy_extensions_to_source(self) -> None:
+        everything = self.extensions
+        self.extensions = [ext for ext in everything if ext.name in self._stale]
+        super().copy_extensions_to_source()
+        self.extensions = everything
+
+    def _target(self, ext: Extension) -> Path:
+        return Path(self.get_ext_fullpath(ext.name)).absolute()
+
+
+class EditableWheel(editable_wheel):
+    """`pip install -e .` puts the source roots on the path by a plain .pth file.
+
+    Setuptools' own answer to several roots is an import hook, which each process would load before it starts.
+    """
+
+    def _select_strategy(self, *_: object) -> "SourceRoots":
+        return SourceRoots()
+
+
+class SourceRoots:
+    """An editable strategy as setuptools calls it."""
+
+    def __enter__(self) -> "SourceRoots":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __call__(self, wheel: object, files: list[str], mapping: dict[str, str]) -> None:
+        roots = [str(ROOT / root) for root in (*ROOTS, TEST_ROOT)]
+        wheel.writestr("__editable__.lambda_dispatch.pth", "\n".join(roots) + "\n")  # type: ignore[attr-defined]
 
 
 def extensions() -> list[Extension]:
     found = []
-    for path in sources():
-        root = next(r for r in (*ROOTS, TEST_ROOT) if path.is_relative_to(ROOT / r))
-        name = ".".join(path.relative_to(ROOT / root).with_suffix("").parts)
+    for pyx in fingerprints.sources(in_place=not set(sys.argv).isdisjoint({"--inplace", "editable_wheel"})):
+        path = pyx.relative_to(ROOT)
         ext = Extension(
-            name,
-            [relative(path.with_suffix(".c"))],
+            fingerprints.module_name(pyx),
+            [str(path.with_suffix(".c"))],
             include_dirs=["cython_ext/lambda_dispatch_core"],
             extra_compile_args=[*FLAGS, *WARNINGS],
             extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
         )
-        ext.pyx = relative(path)
+        ext.pyx = str(path)
         found.append(ext)
     return found
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt, "editable_wheel": EditableWheel})

@@ -1,38 +1,18 @@
 """Compiles the Cython modules in place when anything they are made from has changed; otherwise returns at once.
 
-One digest over all sources decides whether setup.py is started at all (it decides per module), so that a run with
-nothing to do costs a few milliseconds.
+On a terminal one line shows how far it is; the output of the compilers goes to build/log.txt.
 """
 
-import hashlib
-import os
+import re
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-ROOTS = ("cython_ext", "src", "extension", "tests/compiled")
-STAMP = ROOT / "build" / "in-place"
+# setup.py and a checkout run this file by its path; its folder is on sys.path then.
+import fingerprints
 
-
-def digest() -> str:
-    total = hashlib.sha256(sys.version.encode())
-    for name in ("LAMBDA_DISPATCH_CFLAGS", "LAMBDA_DISPATCH_SANITIZE"):
-        total.update(f"{name}={os.environ.get(name)}".encode())
-    files = [ROOT / "setup.py"]
-    for root in ROOTS:
-        for suffix in ("*.pyx", "*.pxd", "*.h"):
-            files += sorted((ROOT / root).rglob(suffix))
-    for path in files:
-        total.update(str(path).encode() + b"\0" + path.read_bytes() + b"\0")
-    return total.hexdigest()
-
-
-def binaries() -> bool:
-    suffix = f".cpython-{sys.version_info[0]}{sys.version_info[1]}"
-    return all(
-        any(pyx.parent.glob(f"{pyx.stem}{suffix}*.so")) for root in ROOTS for pyx in (ROOT / root).rglob("*.pyx")
-    )
+LOG = fingerprints.ROOT / "build" / "log.txt"
+STEP = re.compile(r"(?:\[ *\d+/\d+\] Cythonizing |compiling )(.*)")
 
 
 def what_went_wrong(text: str) -> str:
@@ -42,23 +22,52 @@ def what_went_wrong(text: str) -> str:
     return "\n".join(lines[-40:] if first is None else lines[first : first + 40])
 
 
+class Progress:
+    """`run: building 12 of 114  lambda_dispatch_core/h2/session.pyx`, drawn over in place; silent without a terminal."""
+
+    def __init__(self, modules: int) -> None:
+        self._steps = 2 * modules  # to C, then to machine code
+        self._done = 0
+        self._terminal = sys.stderr.isatty()
+        if not self._terminal:
+            print(f"run: building {modules} modules", file=sys.stderr, flush=True)
+
+    def line(self, text: str) -> None:
+        step = STEP.match(text)
+        if step is None or not self._terminal:
+            return
+        self._done += 1
+        width = shutil.get_terminal_size().columns - 1
+        said = f"run: building {min(self._done, self._steps)} of {self._steps}  {step[1].strip()}"
+        print(f"\r\x1b[K{said[:width]}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        if self._terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
 def main() -> int:
-    want = digest()
-    if STAMP.exists() and STAMP.read_text() == want and binaries():
+    stale = fingerprints.stale_in_place()
+    if not stale:
         return 0
-    print("run: building", file=sys.stderr)
-    STAMP.unlink(missing_ok=True)
-    log = ROOT / "build" / "log.txt"
-    log.parent.mkdir(exist_ok=True)
-    with log.open("w") as out:
-        done = subprocess.run(
-            [sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
-        )
-    if done.returncode:
-        print(what_went_wrong(log.read_text()), file=sys.stderr)
-        print(f"run: the build failed; all of its output is in {log}", file=sys.stderr)
+    progress = Progress(len(stale))
+    LOG.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-u", "setup.py", "-q", "build_ext", "--inplace"]
+    with (
+        LOG.open("w") as log,
+        subprocess.Popen(
+            command, cwd=fingerprints.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        ) as setup,
+    ):
+        assert setup.stdout is not None
+        for line in setup.stdout:
+            log.write(line)
+            progress.line(line)
+    progress.end()
+    if setup.returncode:
+        print(what_went_wrong(LOG.read_text()), file=sys.stderr)
+        print(f"run: the build failed; all of its output is in {LOG}", file=sys.stderr)
         return 1
-    STAMP.write_text(want)
     return 0
 
 

@@ -27,7 +27,15 @@ ELSEWHERE = {
 EX_USAGE = 64  # sysexits.h
 
 
+def open_standard_files() -> None:
+    """After `<&-` the next descriptor opened would be 0, and libuv refuses to close one of the first three."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
+    open_standard_files()
     arguments = list(sys.argv[1:] if argv is None else argv)
     _open_standard_descriptors()
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])

@@ -1,18 +1,26 @@
 """`lambda-dispatch dev` as a newcomer meets it: what it prints, how it ends, how it fails."""
 
+import fcntl
+import os
+import pty
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
 
 from lambda_dispatch.local import dev_command
+from lambda_dispatch.local.screen import Screen
 from tests.support.dev_run import dev_run
 from tests.support.local_lambda import wait_for
 
 pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_it_says_what_runs_where_and_leaves_nothing_behind() -> None:
@@ -94,6 +102,8 @@ def test_an_application_that_is_not_healthy_is_named(monkeypatch: pytest.MonkeyP
         (["--router-port", "70000"], "--router-port 70000: 0 to 65535"),
         (["--env", "X"], "--env 'X': KEY=VALUE"),
         (["--cold-start", "soon"], "--cold-start: delay 'soon'"),
+        (["--max-environments", "0"], "--max-environments 0: at least 1"),
+        (["--directory", "/no/such"], "--directory /no/such: no such directory"),
     ],
 )
 def test_a_wrong_command_line_is_one_clear_message(
@@ -103,6 +113,75 @@ def test_a_wrong_command_line_is_one_clear_message(
     error = capsys.readouterr().err
     assert error.startswith("lambda-dispatch dev: ") and error.count("\n") == 1
     assert said in error
+
+
+def test_a_command_without_the_two_dashes_is_told_where_they_go(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        dev_command.main(["--workers", "1", "node", "app.js"])
+    assert ended.value.code == 2
+    assert "put -- before the application's command: " in (said := capsys.readouterr().err)
+    assert said.endswith("dev --workers 1 -- node app.js\n")
+
+
+def test_the_command_runs_in_the_folder_it_is_typed_in_and_directory_names_another(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "health").write_text("fine")
+    (tmp_path / "app" / "where").write_text("in the folder of the application")
+    (tmp_path / "app" / "start").write_text("#!/bin/sh\nexec " + sys.executable + " -m http.server -b 127.0.0.1 $PORT\n")
+    (tmp_path / "app" / "start").chmod(0o755)
+    ran = [str(ROOT / "run"), "dev", "--router-port=0", "--control-port=0", "--lambda-port=0", "--workers=1"]
+    for cwd, more in ((tmp_path / "app", []), (tmp_path, ["--directory", "app"])):
+        with dev_run(*more, "--", "./start", command=ran, cwd=cwd) as run:
+            run.wait_for_line("the first environment is ready")
+            assert run.ask("GET", "/where")[1] == b"in the folder of the application"
+
+
+def test_a_reader_that_leaves_ends_the_run_without_a_traceback() -> None:
+    ports = [f"--{which}-port=0" for which in ("router", "control", "lambda")]
+    command = [sys.executable, "-m", "lambda_dispatch.cli", "dev", *ports, "--workers=1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- 2>&-"])
+def test_it_runs_with_its_standard_input_closed(closed: str) -> None:
+    line = f"exec {sys.executable} -m lambda_dispatch.cli dev --{'port=0 --'.join(('router-', 'control-', 'lambda-'))}port=0 "
+    with dev_run(command=["sh", "-c", f"{line} --workers=1 {closed}"]) as run:
+        run.wait_for_line("the first environment is ready")
+        assert run.ask("GET", "/ping")[1] == b"pong"
+        assert run.interrupt() == 0
+
+
+def test_the_status_line_fits_the_terminal() -> None:
+    pool = {"starting": 10, "open": 20, "draining": 10, "queued": 10_000, "in_flight": 10_000}
+    forms = dev_command.status_forms({"environments": 100, "idle": 100}, pool, 123_456.0)
+    assert [len(form) for form in forms] == sorted((len(form) for form in forms), reverse=True)
+    assert len(forms[1]) <= 79 and len(forms[2]) <= 63 and len(forms[3]) <= 39
+    assert all("queue 10000" in form and "in flight 10000" in form for form in forms)
+
+
+def test_a_terminal_of_80_columns_shows_a_whole_line() -> None:
+    leader, follower = pty.openpty()
+    with open(follower, "w") as out:
+        fcntl.ioctl(out, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        screen = Screen(out)
+        screen.status(["x" * 100, "short enough"], 0.0)
+        screen.end()
+    said = os.read(leader, 4096).decode()
+    os.close(leader)
+    assert "short enough" in said and "xxx" not in said
+
+
+def test_the_banner_names_a_command_that_can_be_typed() -> None:
+    with dev_run("--workers", "1") as run:
+        line = run.wait_for_line("lambda ctl --url")
+        typed = line.split("(")[1].rstrip(")")
+        done = subprocess.run(typed, shell=True, cwd=run.cwd, capture_output=True, text=True)
+        assert done.returncode == 0 and done.stderr == "", done.stderr
 
 
 @pytest.mark.parametrize("which", ["router", "control", "lambda"])

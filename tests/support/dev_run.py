@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from lambda_dispatch.local.process import family, start_time
 from tests.support.local_lambda import alive, processes_with, wait_for
@@ -20,6 +21,7 @@ class DevRun:
     def __init__(self, process: subprocess.Popen[str], marker: str) -> None:
         self.process = process
         self.marker = marker
+        self.cwd = Path.cwd()
         self.lines: list[str] = []
         self._seen: set[tuple[int, str]] = set()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -76,18 +78,20 @@ class DevRun:
 
 
 @contextlib.contextmanager
-def dev_run(*arguments: str) -> Iterator[DevRun]:
+def dev_run(*arguments: str, command: Sequence[str] = (), cwd: Path | None = None) -> Iterator[DevRun]:
+    """`command` is how it is started where that matters; it brings its own ports then."""
     marker = f"{MARKER}={os.getpid()}-{time.monotonic_ns()}"
     name, _, value = marker.partition("=")
     ports = [f"--{which}-port=0" for which in ("router", "control", "lambda")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "lambda_dispatch.cli", "dev", *ports, *arguments],
+        [*(command or (sys.executable, "-m", "lambda_dispatch.cli", "dev", *ports)), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, name: value, "PYTHONUNBUFFERED": "1"},
         text=True,
         errors="replace",
         start_new_session=True,
+        cwd=cwd,
     )
     run = DevRun(process, marker)
     try:

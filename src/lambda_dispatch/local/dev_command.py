@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -11,6 +13,7 @@ import sys
 import time
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, metavar="PORT", help=(
         "the application listens on this port, whatever PORT says; then there can be one environment only"
     ))  # fmt: skip
+    parser.add_argument("--directory", metavar="DIR", help="the application's working directory, default this one")
     parser.add_argument("--function", default="app", metavar="NAME", help="name of the function, default app")
     parser.add_argument("--workers", type=int, metavar="N", help="the router's worker processes, default one per CPU")
     parser.add_argument("--env", action="append", default=[], metavar="KEY=VALUE", help=(
@@ -98,11 +102,16 @@ def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
                 "there is no demo in an installed package; give your application: lambda-dispatch dev -- CMD…"
             )
         command = [sys.executable, str(DEMO)]
-    if shutil.which(command[0]) is None:
-        raise UsageError(f"command not found: {command[0]}")
+    directory = Path(given.directory or ".").absolute()
+    if not directory.is_dir():
+        raise UsageError(f"--directory {given.directory}: no such directory")
+    if not _can_run(command[0], directory):
+        raise UsageError(f"command not found: {command[0]} (in {directory})")
     knobs = read_knobs(given)
     if given.knob_concurrency is None:
         knobs.concurrency = MAX_ENVIRONMENTS
+    if knobs.concurrency < 1:
+        raise UsageError(f"--max-environments {given.knob_concurrency}: at least 1, or no request is served")
     if given.workers is not None and not 1 <= given.workers <= 64:
         raise UsageError(f"--workers {given.workers}: 1 to 64")
     for option in ("port", "router_port", "control_port", "lambda_port", "direct_port"):
@@ -115,6 +124,7 @@ def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
         runtime="dispatch",
         environment=pairs(given.env, "--env"),
         timeout=given.timeout,
+        directory=str(directory) if given.directory else "",
         port=given.port or None,
     )
     functions = [function]
@@ -135,6 +145,12 @@ def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
         verbose=given.verbose,
         demo=demo,
     )
+
+
+def _can_run(command: str, directory: Path) -> bool:
+    if os.sep in command:  # looked up from the working directory, as execve does
+        return os.access(directory / command, os.X_OK)
+    return shutil.which(command) is not None
 
 
 def _free_port(option: str, port: int) -> int:
@@ -164,6 +180,7 @@ class Dev:
     router_lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
 
     async def run(self) -> None:
+        self.screen.on_closed = self.stop.set  # nothing reads the output any more: `dev | head`
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal)
@@ -336,7 +353,7 @@ class Dev:
         at_most = "one environment, as its port is fixed" if settings.function.port else many
         lines = [
             f"router             {base}",
-            f"embedded Lambda    {local.url}   (lambda-dispatch lambda ctl --url {local.url} list)",
+            f"embedded Lambda    {local.url}   ({own_command()} lambda ctl --url {local.url} list)",
             f"application        {what}   ({at_most})",
         ]
         if settings.config.direct_port is not None:
@@ -348,7 +365,7 @@ class Dev:
                 f"    curl {base}/",
                 f"    curl -N {base}/chunked-response",
                 f"    curl -N {base}/sse",
-                f"    curl --data-binary @README.md {base}/echo",
+                f"    curl --data-binary hello {base}/echo",
                 f"    curl -o image.png {base}/public/image.png",
             ]
         else:
@@ -363,16 +380,42 @@ class Dev:
             now = loop.time()
             found = _pool_status(self.router_pid)
             counts = local.fleet.statistics()[self.settings.function.name]
-            text = f"{counts['environments']} environments, {counts['idle']} idle"
+            rate = 0.0
             if found is not None:
                 completed = int(found["completions"])
                 rate = 0.0 if before is None else max(0, completed - before[1]) / (now - before[0])
                 before = (now, completed)
-                text = (
-                    f"{found['starting']} starting, {found['open']} open, {found['draining']} draining · "
-                    f"queue {found['queued']} · in flight {found['in_flight']} · {rate:.0f} req/s · {text}"
-                )
-            self.screen.status(text, now)
+            self.screen.status(status_forms(counts, found, rate), now)
+
+
+def status_forms(counts: Mapping[str, Any], pool: Mapping[str, Any] | None, rate: float) -> list[str]:
+    """The status line at its full length, and shorter for narrower terminals."""
+    environments, idle = counts["environments"], counts["idle"]
+    if pool is None:
+        return [f"{environments} environments, {idle} idle"]
+    starting, opened, draining = pool["starting"], pool["open"], pool["draining"]
+    queued, in_flight = pool["queued"], pool["in_flight"]
+    return [
+        f"{starting} starting, {opened} open, {draining} draining · queue {queued} · in flight {in_flight} · "
+        f"{rate:.0f} req/s · {environments} environments, {idle} idle",
+        f"{starting} starting, {opened} open · queue {queued} · in flight {in_flight} · {rate:.0f} req/s · "
+        f"{environments} env",
+        f"{opened} open · queue {queued} · in flight {in_flight} · {rate:.0f} req/s",
+        f"queue {queued} · in flight {in_flight}",
+    ]
+
+
+def own_command() -> str:
+    """How this program is typed here: its bare name where PATH finds this installation, else its path."""
+    installed = Path(sys.prefix) / "bin" / "lambda-dispatch"
+    if not installed.exists():
+        return f"{sys.executable} -m lambda_dispatch.cli"
+    found = shutil.which("lambda-dispatch")
+    if found is not None and Path(found).resolve() == installed.resolve():
+        return "lambda-dispatch"
+    with contextlib.suppress(ValueError):
+        return shlex.quote(str(installed.relative_to(Path.cwd())))
+    return shlex.quote(str(installed))
 
 
 def _router_variables(endpoint: str) -> dict[str, str]:
@@ -409,7 +452,10 @@ def _pool_status(router_pid: int) -> dict[str, Any] | None:
 
 def main(argv: list[str]) -> int:
     options, command = split_command(argv)
-    given = _parser().parse_args(options)
+    parser = _parser()
+    given, unknown = parser.parse_known_args(options)
+    if unknown:
+        parser.error(not_understood(unknown, [*argv]))
     screen = Screen()
     try:
         uvloop.run(_run(given, command, screen))
@@ -420,6 +466,16 @@ def main(argv: list[str]) -> int:
         print(f"lambda-dispatch dev: {error}", file=sys.stderr)
         return RESULT_ERROR
     return 0
+
+
+def not_understood(unknown: list[str], argv: list[str]) -> str:
+    """What to say of arguments that are no option: most often an application's command without `--` before it."""
+    first = next((word for word in unknown if not word.startswith("-")), None)
+    if first is None or unknown[0].startswith("-"):
+        return f"unknown option {unknown[0]}; lambda-dispatch dev --help lists the options"
+    at = argv.index(first)
+    words = shlex.join([*argv[:at], "--", *argv[at:]])
+    return f"{first!r} is not an option; put -- before the application's command: {own_command()} dev {words}"
 
 
 async def _run(given: argparse.Namespace, command: list[str], screen: Screen) -> None:
