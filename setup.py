@@ -35,7 +35,6 @@ DIRECTIVES = {
 }
 
 
-
 class BuildExt(build_ext):
     """build_ext that decides by fingerprint: first all that is stale becomes C, then the C is compiled in parallel."""
 

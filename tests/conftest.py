@@ -12,7 +12,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _how_to_repeat(config: pytest.Config) -> str:
-    return f"seed: {config.option.hypothesis_seed} (repeat this run with --hypothesis-seed={config.option.hypothesis_seed})"
+    seed = config.option.hypothesis_seed
+    return f"seed: {seed} (repeat this run with --hypothesis-seed={seed})"
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -11,7 +11,8 @@ import sys
 # setup.py and a checkout run this file by its path; its folder is on sys.path then.
 import fingerprints
 
-LOG = fingerprints.ROOT / "build" / "log.txt"
+ROOT = fingerprints.ROOT
+LOG = ROOT / "build" / "log.txt"
 STEP = re.compile(r"(?:\[ *\d+/\d+\] Cythonizing |compiling )(.*)")
 
 
@@ -23,7 +24,7 @@ def what_went_wrong(text: str) -> str:
 
 
 class Progress:
-    """`run: building 12 of 114  lambda_dispatch_core/h2/session.pyx`, drawn over in place; silent without a terminal."""
+    """`run: building 12 of 114  lambda_dispatch_core/h2/session.pyx`, drawn over in place; a line without one."""
 
     def __init__(self, modules: int) -> None:
         self._steps = 2 * modules  # to C, then to machine code
@@ -56,7 +57,7 @@ def main() -> int:
     with (
         LOG.open("w") as log,
         subprocess.Popen(
-            command, cwd=fingerprints.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         ) as setup,
     ):
         assert setup.stdout is not None

@@ -127,7 +127,9 @@ def test_the_command_runs_in_the_folder_it_is_typed_in_and_directory_names_anoth
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "health").write_text("fine")
     (tmp_path / "app" / "where").write_text("in the folder of the application")
-    (tmp_path / "app" / "start").write_text("#!/bin/sh\nexec " + sys.executable + " -m http.server -b 127.0.0.1 $PORT\n")
+    (tmp_path / "app" / "start").write_text(
+        "#!/bin/sh\nexec " + sys.executable + " -m http.server -b 127.0.0.1 $PORT\n"
+    )
     (tmp_path / "app" / "start").chmod(0o755)
     ran = [str(ROOT / "run"), "dev", "--router-port=0", "--control-port=0", "--lambda-port=0", "--workers=1"]
     for cwd, more in ((tmp_path / "app", []), (tmp_path, ["--directory", "app"])):
@@ -149,7 +151,8 @@ def test_a_reader_that_leaves_ends_the_run_without_a_traceback() -> None:
 
 @pytest.mark.parametrize("closed", ["<&-", "<&- 2>&-"])
 def test_it_runs_with_its_standard_input_closed(closed: str) -> None:
-    line = f"exec {sys.executable} -m lambda_dispatch.cli dev --{'port=0 --'.join(('router-', 'control-', 'lambda-'))}port=0 "
+    ports = " ".join(f"--{which}-port=0" for which in ("router", "control", "lambda"))
+    line = f"exec {sys.executable} -m lambda_dispatch.cli dev {ports}"
     with dev_run(command=["sh", "-c", f"{line} --workers=1 {closed}"]) as run:
         run.wait_for_line("the first environment is ready")
         assert run.ask("GET", "/ping")[1] == b"pong"
