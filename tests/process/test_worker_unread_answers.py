@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import signal
 import socket
 
+import h2.settings
 import pytest
 
-from tests.support.clients import RawClient
+from tests.support.clients import H2Client, RawClient
 from tests.support.instance_peer import Call
-from tests.support.loop import scenario, until
+from tests.support.loop import scenario, soon, until
 from tests.support.worker_process import WorkerProcess
 
+ENHANCE_YOUR_CALM = 11
 HASTY = ("--body-grace", "1", "--min-read-rate", "1000")
 HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
 PLAIN = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -60,3 +63,54 @@ async def test_pipelined_requests_go_on_when_the_client_reads_again() -> None:
                 assert (await client.response()).body == b"OK"
             assert (await client.response()).body == b"hello from /"
         assert worker.numbers()["health_checks"] == count
+
+
+async def without_credit(worker: WorkerProcess, count: int, path: str) -> H2Client:
+    """An HTTP/2 client whose streams have no window, with `count` requests."""
+    client = await worker.h2(credit=False)
+    client.conn.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    client.flush()
+    for _ in range(count):
+        client.open(path)
+    return client
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/_lambda_dispatch/goaway"])
+@scenario
+async def test_http2_answers_that_no_one_takes_are_reset_and_their_memory_is_freed(path: str) -> None:
+    count = 100
+    async with WorkerProcess.running(*HASTY) as worker:
+
+        async def handler(call: Call) -> None:
+            await call.respond(200, body=bytes(100_000))
+
+        await worker.instance(handler, channels=10)
+        async with await without_credit(worker, count, path) as client:
+            await until(lambda: worker.numbers()["requests"] + worker.numbers()["health_checks"] >= count, "answers")
+            if path == "/":
+                await worker.quiet()  # for the instances all of them are over
+            await until(lambda: worker.numbers()["slow_readers"] == count, "every stream is given up", 15)
+            await until(lambda: all(s.reset_code is not None for s in client.streams.values()), "the resets")
+            assert {s.reset_code for s in client.streams.values()} == {ENHANCE_YOUR_CALM}
+            assert {s.status for s in client.streams.values()} == {404 if "_" in path else 200}
+            # The connection lives, and serves a stream that has credit.
+            client.conn.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 65535})
+            client.flush()
+            assert (await soon(client.get("/health"), "the answer")).body == b"OK"
+
+
+@scenario
+async def test_http2_answers_that_no_one_takes_do_not_hold_up_a_drain() -> None:
+    async with WorkerProcess.running(*HASTY, "--lame-duck", "0", "--drain-deadline", "60") as worker:
+
+        async def handler(call: Call) -> None:
+            await call.respond(200, body=bytes(100_000))
+
+        await worker.instance(handler, channels=10)
+        async with await without_credit(worker, 10, "/"):
+            await until(lambda: worker.numbers()["requests"] == 10, "the answers")
+            assert worker.process is not None
+            worker.process.send_signal(signal.SIGTERM)
+            assert await soon(worker.process.wait(), "the end of the worker", 15) == 0
+        assert worker.numbers()["slow_readers"] == 10
+        assert "deadline" not in worker.text()

@@ -516,7 +516,7 @@ cdef class Board(BoardMap):
                 put16(&reserved[slot], 0)
         it.queued = it.running = 0
         it.oldest_queued = 0
-        it.connections = it.instance_connections = it.idle_channels = 0
+        it.connections = it.instance_connections = it.idle_channels = it.uploads_held = 0
         for slot in range(self.pools):
             put32(&self.worker_pools[worker * self.pools + slot].queued, 0)
             put32(&self.worker_pools[worker * self.pools + slot].running, 0)

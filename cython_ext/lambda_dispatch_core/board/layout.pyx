@@ -11,9 +11,9 @@ COUNTERS = (
     "requests", "status_1xx", "status_2xx", "status_3xx", "status_4xx", "status_5xx", "bad_requests", "heads_too_large",
     "bad_gateways", "rejected", "queue_timeouts", "clients_gone", "resends", "health_checks", "dispatched_local",
     "dispatched_sibling", "served_siblings", "accepted", "bytes_in", "bytes_out", "instance_bytes_in",
-    "instance_bytes_out", "channels_parked", "instance_accepted",
+    "instance_bytes_out", "channels_parked", "instance_accepted", "slow_readers", "slow_senders",
 )
-GAUGES = ("connections", "instance_connections", "idle_channels")
+GAUGES = ("connections", "instance_connections", "idle_channels", "uploads_held")
 
 WORKER_STATES = ("free", "booting", "ready", "draining", "gone")
 INSTANCE_STATES = ("free", "starting", "open", "draining", "closed")

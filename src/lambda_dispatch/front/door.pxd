@@ -102,5 +102,7 @@ cdef class ClientWire(Wire):
     cdef bint has_come(self) except -1
     # True when what was written waits for a client that does not read it at the least rate.
     cdef bint stuck(self, int64_t now) except -1
+    # Ends a connection whose client does not read: what waits for it is dropped.
+    cdef int cut_reader(self) except -1
     # True when the client has closed its side: what a connection that is not being read cannot be told otherwise.
     cdef bint hung_up(self) except -1

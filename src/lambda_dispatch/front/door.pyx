@@ -370,6 +370,11 @@ cdef class ClientWire(Wire):
             return False
         return not keeps(&self.pace, now, self.handed - waiting, self.door.min_read_rate, self.door.grace)
 
+    cdef int cut_reader(self) except -1:
+        if self.door.board.me != NULL:
+            self.door.board.me.slow_readers += 1
+        return self.abort()
+
     cdef bint hung_up(self) except -1:
         try:
             state = self.transport.get_extra_info("socket").getsockopt(IPPROTO_TCP, TCP_INFO, 1)[0]

@@ -519,7 +519,7 @@ cdef class H1Wire(ClientWire):
         if self.stuck(now):
             if exchange is not None:
                 exchange.fault = "client_reads_too_slowly"
-            return self.abort()
+            return self.cut_reader()
         if exchange is None:
             return 0
         if not self.reading and self.hung_up():

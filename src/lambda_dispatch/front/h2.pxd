@@ -10,8 +10,8 @@ from lambda_dispatch_core.h2.session cimport H2Events, H2Session, H2Stream
 
 
 cdef class H2Exchange(Exchange):
-    cdef H2ClientWire wire      # None once the stream is gone
-    cdef H2Stream stream        # None once the stream is gone
+    cdef H2ClientWire wire      # None once it is over
+    cdef H2Stream stream        # None once it is gone; stays while an answer that is over waits there
     cdef bint expects
     cdef int64_t owed_client    # request bytes whose credit is held back until the instance has taken them
     cdef int64_t owed_instance  # answer bytes whose credit is held back until the client has taken them
@@ -21,6 +21,8 @@ cdef class H2Exchange(Exchange):
     cdef int repay(self) except -1
     # Ends it when the client sends or reads less than it must.
     cdef int sweep(self, int64_t now) except -1
+    # It is over, and its stream has nothing left to send.
+    cdef int leave(self) except -1
 
 
 cdef class H2ClientWire(ClientWire):
@@ -30,6 +32,8 @@ cdef class H2ClientWire(ClientWire):
     # The connection began as an HTTP/1.1 one: this wire goes on with its transport.
     cdef int take_over(self, ClientWire other) except -1
     cdef int begin(self) except -1
+    cdef H2Exchange begin_exchange(self, H2Stream stream, bint end)
+    cdef int reset_reader(self, H2Stream stream, H2Exchange exchange) except -1
     cdef int request(self, H2Stream stream, FieldList head, bint end) except -1
     cdef int reply(self, H2Stream stream, int status, bytes text, str reason, bint is_head) except -1
     cdef int maybe_end(self) except -1

@@ -4,9 +4,10 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
+from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
 
-from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, Exchange
+from lambda_dispatch.dispatch.exchange cimport INLINE, OVER, PRESSURE, Exchange
 from lambda_dispatch.front.door cimport ECHO, HERE, REFUSED, ClientWire, Decision, Door, keeps
 from lambda_dispatch.front.echo cimport EchoSlot
 from lambda_dispatch_core.bytes.fields cimport (
@@ -14,7 +15,7 @@ from lambda_dispatch_core.bytes.fields cimport (
     T_X_LAMBDA_ID, UNKNOWN, Field, FieldList,
 )
 from lambda_dispatch_core.h2.session cimport (
-    INTERNAL_ERROR, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
+    ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
 )
 from lambda_dispatch_core.bytes.limits cimport CLIENT_TABLE
 from lambda_dispatch_core.http1.head cimport (
@@ -132,7 +133,14 @@ cdef class H2Exchange(Exchange):
         if self.stream.pending == 0:
             self.reading.since = 0
         elif not keeps(&self.reading, now, self.answer_bytes - self.stream.pending, door.min_read_rate, door.grace):
+            if door.board.me != NULL:
+                door.board.me.slow_readers += 1
             return self.fail(408, "client_reads_too_slowly")
+        return 0
+
+    cdef int leave(self) except -1:
+        self.stream.owner = None
+        self.stream = None
         return 0
 
     cdef int on_refused(self, int status, str reason) except -1:
@@ -164,8 +172,14 @@ cdef class H2Exchange(Exchange):
             if not self.request_ended and self.fault is None or self.fault == "client_sends_too_slowly":
                 # Answered before the request had ended (RFC 9113 8.1): the rest is not wanted.
                 wire.session.reset(self.stream, NO_ERROR)
-            self.stream.owner = None
-            self.stream = None
+            if self.stream.pending == 0:
+                self.leave()
+            elif self.store != self.spot:
+                # The client has yet to take the end of the answer: only its pace is still of interest.
+                free(self.store)
+                self.store = self.spot
+                self.room = INLINE
+                self.stored = 0
             return wire.maybe_end()
         return 0
 
@@ -177,11 +191,10 @@ cdef class H2ClientEvents(H2Events):
 
     cdef int on_data(self, H2Stream stream, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         cdef H2ClientWire wire = self.wire
-        cdef H2Exchange exchange
-        if stream.owner is None:
+        cdef H2Exchange exchange = <H2Exchange> stream.owner
+        if exchange is None or exchange.wire is None:
             wire.session.consumed(stream, n)
             return wire.maybe_end()
-        exchange = <H2Exchange> stream.owner
         exchange.body(p, n, end)
         if n and exchange.wire is not None and not end:
             if exchange.backlog() < PRESSURE and exchange.slot is not None:
@@ -198,21 +211,26 @@ cdef class H2ClientEvents(H2Events):
         cdef H2Exchange exchange
         if stream.owner is not None:
             exchange = <H2Exchange> stream.owner
+            if exchange.wire is None:
+                return exchange.leave()
             exchange.gone()
         return 0
 
     cdef int on_head_too_large(self, H2Stream stream, bint end) except -1:
         cdef H2ClientWire wire = self.wire
+        cdef H2Exchange exchange
         if wire.door.board.me != NULL:
             wire.door.board.me.heads_too_large += 1
-        return wire.reply(stream, 431, <bytes> reason_phrase(431), "head_too_large", False)
+        exchange = wire.begin_exchange(stream, end)
+        return exchange.fail(431, "head_too_large")
 
     cdef int on_drained(self, H2Stream stream) except -1:
-        cdef H2Exchange exchange
-        if stream.owner is not None and not self.wire.paused:
-            exchange = <H2Exchange> stream.owner
-            return exchange.repay()
-        return 0
+        cdef H2Exchange exchange = <H2Exchange> stream.owner
+        if exchange is None:
+            return 0
+        if exchange.wire is None:
+            return exchange.leave()
+        return 0 if self.wire.paused else exchange.repay()
 
 
 @cython.final
@@ -261,6 +279,16 @@ cdef class H2ClientWire(ClientWire):
             self.deadline = self.hub.now + self.door.idle_timeout
         return 0
 
+    cdef H2Exchange begin_exchange(self, H2Stream stream, bint end):
+        cdef H2Exchange exchange = H2Exchange()
+        self.deadline = 0
+        exchange.wire = self
+        exchange.stream = stream
+        exchange.arrived = self.hub.now
+        exchange.request_ended = end
+        stream.owner = exchange
+        return exchange
+
     cdef int request(self, H2Stream stream, FieldList head, bint end) except -1:
         cdef Door door = self.door
         cdef Decision decision
@@ -272,13 +300,7 @@ cdef class H2ClientWire(ClientWire):
         cdef Field* length = head.find(T_CONTENT_LENGTH)
         cdef Field* expect = head.find(T_EXPECT)
         cdef uint8_t* to
-        self.deadline = 0
-        exchange = H2Exchange()
-        exchange.wire = self
-        exchange.stream = stream
-        exchange.arrived = self.hub.now
-        exchange.request_ended = end
-        stream.owner = exchange
+        exchange = self.begin_exchange(stream, end)
         if method == NULL or path == NULL:
             return exchange.fail(501, "connect_not_supported")
         exchange.is_head = method.value_len == 4 and memcmp(method.value, b"HEAD", 4) == 0
@@ -379,17 +401,30 @@ cdef class H2ClientWire(ClientWire):
         if self.transport is None:
             return 0
         if self.stuck(now):
-            return self.abort()
+            return self.cut_reader()
         if not self.paused:
             self.pace.since = 0
             for item in self.session.streams():
                 stream = <H2Stream> item
                 if stream.owner is not None:
                     exchange = <H2Exchange> stream.owner    # held here: what ends it lets go of it
-                    exchange.sweep(now)
+                    if exchange.wire is not None:
+                        exchange.sweep(now)
+                    elif not keeps(&exchange.reading, now, exchange.answer_bytes - stream.pending,
+                                   self.door.min_read_rate, self.door.grace):
+                        self.reset_reader(stream, exchange)
         if self.door.draining and not self.session.going_away:
             return self.drain(False)
         return 0
+
+    # The end of an answer that is over waits, and the client does not take it.
+    cdef int reset_reader(self, H2Stream stream, H2Exchange exchange) except -1:
+        exchange.leave()
+        self.session.reset(stream, ENHANCE_YOUR_CALM)
+        if self.door.board.me != NULL:
+            self.door.board.me.slow_readers += 1
+        self.touch()
+        return self.maybe_end()
 
     cdef int drain(self, bint idle) except -1:
         # Two steps (RFC 9113 6.8): a GOAWAY that only warns, and later the one that names the last stream served.
