@@ -14,7 +14,7 @@ import hpack
 import pytest
 
 from lambda_dispatch_core.bytes.fields import FieldList
-from lambda_dispatch_core.hpack.hpack import Decoder, Encoder
+from lambda_dispatch_testing.hpack_face import Decoder, Encoder
 
 LOOP = 1000
 

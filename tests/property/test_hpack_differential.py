@@ -4,7 +4,7 @@ import hpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambda_dispatch_core.hpack.hpack import Decoder, Encoder, HpackError
+from lambda_dispatch_testing.hpack_face import Decoder, Encoder, HpackError
 
 Pairs = list[tuple[bytes, bytes]]
 

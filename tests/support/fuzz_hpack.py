@@ -8,7 +8,7 @@ import random
 import sys
 import time
 
-from lambda_dispatch_core.hpack.hpack import Decoder, Encoder, HeaderListTooLarge, HpackError
+from lambda_dispatch_testing.hpack_face import Decoder, Encoder, HeaderListTooLarge, HpackError
 
 ENTRY_OVERHEAD = 32
 BLOCKS_PER_CONNECTION = 12

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lambda_dispatch_core.h2.head import check, faults
+from lambda_dispatch_testing.head_face import check, faults
 from tests.support.h2_pair import Pairs
 
 REQUEST: Pairs = [(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/a"), (b":authority", b"here:443")]

@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from lambda_dispatch_core.bytes.fields import FieldList, token
-from lambda_dispatch_core.hpack.hpack import Decoder, Encoder, HeaderListTooLarge, HpackError
+from lambda_dispatch_testing.hpack_face import Decoder, Encoder, HeaderListTooLarge, HpackError
 
 Pairs = list[tuple[bytes, bytes]]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lambda_dispatch_core.hpack.hpack import Decoder, Encoder, HpackError
+from lambda_dispatch_testing.hpack_face import Decoder, Encoder, HpackError
 
 Pairs = list[tuple[bytes, bytes]]
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from lambda_dispatch_core.queue.waitqueue import Waiter, WaitQueue, expire, oldest, peek, pop, push, push_front, remove
+from lambda_dispatch_core.queue.waitqueue import Waiter, WaitQueue
+from lambda_dispatch_testing.queue_face import expire, oldest, peek, pop, push, push_front, remove
 
 
 def line(*sinces: int, limit: int = 10) -> tuple[WaitQueue, list[Waiter]]:
@@ -38,7 +39,7 @@ def test_who_has_waited_to_the_deadline_has_waited_too_long() -> None:
     queue, (first, second, third) = line(1, 2, 3)
     assert expire(queue, 100) is None
     assert [expire(queue, 102) for _ in range(3)] == [first, second, None]
-    assert [queue.pushed, queue.popped, queue.removed, len(queue)] == [3, 0, 2, 1]
+    assert len(queue) == 1
     assert peek(queue) is third
 
 

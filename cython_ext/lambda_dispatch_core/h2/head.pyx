@@ -267,29 +267,3 @@ cdef tuple WORDS = (
 
 cdef str head_fault(int fault):
     return WORDS[fault]
-
-
-def faults():
-    """The words of every fault, in the order of HeadFault (tests)."""
-    return list(WORDS)
-
-
-def check(str kind not None, list pairs not None, bint any_host=False):
-    """(fault in words or None, content-length, status) of a block given as (name, value) pairs (tests)."""
-    cdef FieldList fields = FieldList()
-    cdef HeadFacts facts
-    cdef int fault
-    cdef bytes name, value
-    facts.content_length = -1
-    facts.status = 0
-    for name, value in pairs:
-        fields.append(name, value)
-    if kind == "request":
-        fault = check_request(fields, &facts, any_host)
-    elif kind == "response":
-        fault = check_response(fields, &facts)
-    elif kind == "trailers":
-        fault = check_trailers(fields)
-    else:
-        raise ValueError(f"kind {kind!r} is none of request, response, trailers")
-    return (WORDS[fault] if fault else None, facts.content_length, facts.status)

@@ -21,7 +21,7 @@ costs twice, since what it displaced comes back as a literal. So:
 * Everything else is added at second sight: `seen` keeps hashes of fields that were lately sent as literals. A path with
   an id in it or an etag passes once and leaves the table alone; a channel's path, the date within one second, a
   browser's cookie come again and are added. When a field is added its hash is forgotten: pushed out of the table, it
-  has to earn its place anew.
+  must earn its place again.
 * A new hash takes the place of any of the four in its set, by chance: an order by age would never let in five fields
   that take turns in one set. When L fields take turns and are too many for the table (a hundred channels on one
   connection, each with its own path), a share of (3/4) ** (L / 16) of them is seen again: never more than 21 in one
@@ -41,7 +41,6 @@ there, so a match is a few compares.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
@@ -309,54 +308,6 @@ cdef class Decoder:
                 into.add(to, name_len, to + name_len, value_len, token, flags)
         return HPACK_TOO_LARGE if too_large else HPACK_OK
 
-    def decode_block(self, bytes block not None):
-        """The fields of one block as (name, value, flags); raises HpackError or HeaderListTooLarge (tests)."""
-        cdef FieldList fields = FieldList.__new__(FieldList)
-        cdef int done = self.decode(<const uint8_t*> PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), fields)
-        if done == HPACK_ERROR:
-            raise HpackError((<bytes> self.reason).decode("ascii"))
-        if done == HPACK_TOO_LARGE:
-            raise HeaderListTooLarge(
-                f"a header list has more than {self.max_list_size} bytes or {self.max_fields} fields")
-        return [(name, value, flags) for (name, value), flags in zip(fields.pairs(), fields.flags(), strict=True)]
-
-    def decode_tokens(self, bytes block not None):
-        """The tokens of one block's fields; empty when it is refused (tests)."""
-        cdef FieldList fields = FieldList.__new__(FieldList)
-        cdef int i
-        if self.decode(<const uint8_t*> PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), fields) != HPACK_OK:
-            return []
-        return [fields.at[i].token for i in range(fields.count)]
-
-    def decode_room(self, bytes block not None):
-        """Bytes of memory one block takes while it is decoded, whatever comes of it (tests)."""
-        cdef FieldList fields = FieldList.__new__(FieldList)
-        self.decode(<const uint8_t*> PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), fields)
-        return fields.arena_room + fields.room * sizeof(Field)
-
-    def decode_times(self, bytes block not None, int times):
-        """Decodes the same block again and again into the same list (benchmarks); returns the last HpackResult."""
-        cdef FieldList fields = FieldList.__new__(FieldList)
-        cdef int done = HPACK_OK
-        for _ in range(times):
-            fields.clear()
-            done = self.decode(<const uint8_t*> PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), fields)
-        return done
-
-    def table_entries(self):
-        """The dynamic table as (name, value), newest first (tests)."""
-        return table_list(&self.table)
-
-    @property
-    def table_size(self):
-        """The table's size limit in force, in bytes."""
-        return self.table.limit
-
-    @property
-    def table_used(self):
-        """Bytes in use, as RFC 7541 4.1 counts."""
-        return self.table.size
-
 
 @cython.final
 cdef class Encoder:
@@ -504,41 +455,6 @@ cdef class Encoder:
             self.field(out, f.name, f.name_len, f.value, f.value_len, f.token, f.flags, False)
         return 0
 
-    def encode_block(self, fields not None, bint lower=False):
-        """A block of (name, value) or (name, value, flags) in bytes (tests)."""
-        cdef OutBuffer out = OutBuffer.__new__(OutBuffer)
-        cdef bytes name, value
-        cdef const uint8_t* p
-        self.begin(out)
-        for name, value, *flags in fields:
-            p = <const uint8_t*> PyBytes_AS_STRING(name)
-            self.field(out, p, PyBytes_GET_SIZE(name), <const uint8_t*> PyBytes_AS_STRING(value),
-                       PyBytes_GET_SIZE(value), token_of(p, PyBytes_GET_SIZE(name)), flags[0] if flags else 0, lower)
-        return out.take()
-
-    def encode_times(self, FieldList fields not None, int times):
-        """Encodes the same fields again and again over the same octets (benchmarks); returns the last block."""
-        cdef OutBuffer out = OutBuffer.__new__(OutBuffer)
-        for _ in range(times):
-            out.length = 0
-            self.encode(out, fields)
-        return out.take()
-
-    def encode_status(self, int status):
-        """A block of :status alone, through status() (tests)."""
-        cdef OutBuffer out = OutBuffer.__new__(OutBuffer)
-        self.begin(out)
-        self.status(out, status)
-        return out.take()
-
-    def set_table_size(self, uint32_t size):
-        """The peer's SETTINGS_HEADER_TABLE_SIZE (tests)."""
-        self.set_peer_table_size(size)
-
-    def table_entries(self):
-        """The dynamic table as (name, value), newest first (tests)."""
-        return table_list(&self.table)
-
 
 # Whether the hash is in the set; forgets it if so, otherwise remembers it in place of any.
 cdef inline bint was_seen(uint32_t* ways, uint32_t pair_hash, uint32_t* dice) noexcept nogil:
@@ -570,16 +486,6 @@ cdef int write_lowered(OutBuffer out, uint8_t* start, const uint8_t* name, Py_ss
     to = write_string(to + name_len, value, value_len)
     out.length += to - start
     return 0
-
-
-cdef list table_list(Table* t):
-    cdef uint32_t index
-    cdef Entry* e
-    cdef list entries = []
-    for index in range(STATIC_LAST + 1, STATIC_LAST + 1 + t.count):
-        e = table_at(t, index)
-        entries.append(((t.store + e.start)[:e.name_len], (t.store + e.start + e.name_len)[:e.value_len]))
-    return entries
 
 
 cdef Decoder new_decoder(uint32_t max_table_size, uint32_t max_list_size, uint32_t max_fields):

@@ -4,7 +4,7 @@ A Waiter is its own link. Push, pop and removal from anywhere are O(1) and alloc
 reference to each waiter in it; a waiter is in at most one queue.
 """
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t
 
 
 cdef class Waiter:
@@ -23,9 +23,6 @@ cdef class WaitQueue:
     cdef Waiter _tail
     cdef readonly Py_ssize_t length         # waiters in it now
     cdef readonly Py_ssize_t limit          # waiters it may hold; push() beyond it returns False
-    cdef readonly uint64_t pushed           # ever
-    cdef readonly uint64_t popped           # ever, by pop()
-    cdef readonly uint64_t removed          # ever, by remove() or expire()
 
     # False when full. Deadlines must not decrease towards the tail: since + the queue's one timeout.
     cdef bint push(self, Waiter waiter, int64_t since, int64_t deadline) except -1
@@ -33,7 +30,6 @@ cdef class WaitQueue:
     # in once already.
     cdef int push_front(self, Waiter waiter) except -1
     cdef Waiter pop(self)                   # the oldest, or None
-    cdef Waiter peek(self)                  # the oldest, left in place, or None
     cdef bint remove(self, Waiter waiter) except -1     # False when it is not in this queue
     # The oldest waiter if its deadline <= now, removed; else None. Call until None.
     cdef Waiter expire(self, int64_t now)

@@ -40,7 +40,6 @@ cdef class WaitQueue:
             self._tail._next = waiter
         self._tail = waiter
         self.length += 1
-        self.pushed += 1
         return True
 
     cdef int push_front(self, Waiter waiter) except -1:
@@ -69,17 +68,12 @@ cdef class WaitQueue:
         cdef Waiter oldest = self._head
         if oldest is not None:
             self._unlink(oldest)
-            self.popped += 1
         return oldest
-
-    cdef Waiter peek(self):
-        return self._head
 
     cdef bint remove(self, Waiter waiter) except -1:
         if waiter is None or waiter._queue is not self:
             return False
         self._unlink(waiter)
-        self.removed += 1
         return True
 
     cdef Waiter expire(self, int64_t now):
@@ -87,7 +81,6 @@ cdef class WaitQueue:
         if oldest is None or oldest.deadline > now:
             return None
         self._unlink(oldest)
-        self.removed += 1
         return oldest
 
     cdef int64_t oldest(self) noexcept:
@@ -111,37 +104,3 @@ cdef class WaitQueue:
 
     def __len__(self):
         return self.length
-
-
-# ---- the same for tests, which cannot see what is C
-
-def push(WaitQueue queue not None, Waiter waiter, int64_t since, int64_t deadline):
-    return bool(queue.push(waiter, since, deadline))
-
-
-def push_front(WaitQueue queue not None, Waiter waiter):
-    queue.push_front(waiter)
-
-
-def pop(WaitQueue queue not None):
-    return queue.pop()
-
-
-def peek(WaitQueue queue not None):
-    return queue.peek()
-
-
-def remove(WaitQueue queue not None, Waiter waiter):
-    return bool(queue.remove(waiter))
-
-
-def expire(WaitQueue queue not None, int64_t now):
-    return queue.expire(now)
-
-
-def oldest(WaitQueue queue not None):
-    return queue.oldest()
-
-
-def waiting(Waiter waiter not None):
-    return bool(waiter.waiting())
