@@ -163,6 +163,19 @@ class RouterConfig:
     tcp_keepalive_interval: int = option("TcpKeepaliveInterval", whole(1, 7200), 5, "seconds between TCP probes")
     tcp_keepalive_count: int = option("TcpKeepaliveCount", whole(1, 100), 3, "unanswered probes that end a connection")
 
+    control_secret: str = option(
+        "ControlSecret",
+        choice("optional", "required"),
+        "optional",
+        "whether control calls must present the secret of their invoke; the original extension knows none",
+    )
+    control_bind_address: bool = option(
+        "ControlBindAddress",
+        boolean,
+        True,
+        "calls without the secret must come from the address that made the instance's first call",
+    )
+
     # Who may ask for what
     allow_function_header: bool = option(
         "AllowFunctionHeader", boolean, False, "honour X-Lambda-Name: clients choose the function"

@@ -2,11 +2,16 @@
 
 import asyncio
 
+import pytest
+
 from lambda_dispatch_core.board.board import INSTANCE_DRAINING, INSTANCE_OPEN
 from tests.support.clients import RawClient, ask
-from tests.support.instance_peer import Call, Gone
+from tests.support.instance_peer import ANNOUNCED, Call, Gone
 from tests.support.loop import scenario, soon, until
 from tests.support.worker_process import Given, WorkerProcess
+
+# A request whose client leaves before its body is whole: what is left of it cannot run out, so its channel is reset.
+UNFINISHED = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf "
 
 
 def state(worker: WorkerProcess, given: Given) -> int:
@@ -157,7 +162,7 @@ async def test_an_instance_that_parks_no_more_after_a_reset_is_replaced(worker: 
     peer = await worker.instance(streams, channels=3)
     given = worker.given[0]
     client = await RawClient.dial(worker.ports["http"])
-    await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await client.send(UNFINISHED)
     assert (await client.head()).status == 200
     await client.close()
     await until(lambda: state(worker, given) == INSTANCE_DRAINING, "it is to be replaced")
@@ -179,7 +184,7 @@ async def test_an_instance_that_parks_a_reset_channel_again_stays(worker: Worker
     other = await worker.instance(streams, channels=1)
     for _ in range(3):
         client = await RawClient.dial(worker.ports["http"])
-        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await client.send(UNFINISHED)
         assert (await client.head()).status == 200
         await client.close()
     await peer.parked(3)
@@ -191,7 +196,7 @@ async def test_an_instance_that_parks_a_reset_channel_again_stays(worker: Worker
 
 
 @scenario
-async def test_what_is_parked_goes_and_what_comes_late_is_refused_at_once_while_a_request_has_no_answer_yet(
+async def test_a_closing_instance_keeps_a_channel_while_a_request_has_no_answer_and_refuses_a_late_one_at_once(
     worker: WorkerProcess,
 ) -> None:
     gate = asyncio.Event()
@@ -205,9 +210,87 @@ async def test_what_is_parked_goes_and_what_comes_late_is_refused_at_once_while_
     slow = asyncio.create_task(ask("h1", worker.ports["http"], "/slow"))
     await until(lambda: len(peer.calls) == 1, "the request has come")
     assert await soon(peer.ask_to_close(), "the answer to close") == 200
-    await until(lambda: peer.idle() == 0, "go-away on both parked channels")
+    await until(lambda: peer.idle() == 1, "go-away on all parked channels but one")
     late = peer.answer_to(peer.park(1))
     await soon(late.done.wait(), "the answer to the channel that came late")
     assert late.status == 409
     gate.set()
     assert (await soon(slow, "the answer")).body == b"hello"
+    await until(lambda: peer.idle() == 0, "go-away on the last channel")
+
+
+@scenario
+async def test_a_drained_instance_keeps_a_channel_and_a_late_one_waits_while_a_request_has_no_answer(
+    worker: WorkerProcess,
+) -> None:
+    gate = asyncio.Event()
+
+    async def waits(call: Call) -> None:
+        await gate.wait()
+        await call.respond(200, body=b"hello")
+
+    peer = await worker.instance(waits, channels=3)
+    given = worker.given[0]
+    slow = asyncio.create_task(ask("h1", worker.ports["http"], "/slow"))
+    await until(lambda: len(peer.calls) == 1, "the request has come")
+    worker.board.begin_drain(given.slot, given.generation, worker.now())
+    worker.ring()
+    await until(lambda: peer.idle() == 1, "go-away on all parked channels but one")
+    late = peer.answer_to(peer.park(1))
+    assert await peer.ping() == 409
+    assert not late.done.is_set()
+    gate.set()
+    assert (await soon(slow, "the answer")).body == b"hello"
+    await soon(late.done.wait(), "the answer to the channel that came late")
+    assert late.status == 409
+    await until(lambda: peer.idle() == 0, "go-away on the last channel")
+
+
+# What it cannot parse ends its invoke
+
+
+@pytest.mark.parametrize("speaks", ["h1", "h2"])
+@scenario
+async def test_a_target_is_encoded_for_an_extension_that_has_not_announced_itself(
+    worker: WorkerProcess, speaks: str
+) -> None:
+    peer = await worker.instance()
+    assert (await ask(speaks, worker.ports["http"], '/<a>`?a="b"', method="POST", body=b'"<`')).status == 200
+    assert peer.calls[0].target == "/%3Ca%3E%60?a=%22b%22"
+    assert peer.calls[0].received == 3
+
+
+@scenario
+async def test_what_such_an_extension_cannot_take_is_answered_by_the_router(worker: WorkerProcess) -> None:
+    peer = await worker.instance(channels=1)
+    many = [(f"x-{n}", "1") for n in range(70)]
+    answer = await ask("h1", worker.ports["http"], "/", fields=many)
+    assert (answer.status, answer.error) == (431, "too_many_fields")
+    answer = await ask("h1", worker.ports["http"], "*", method="OPTIONS")
+    assert (answer.status, answer.error) == (501, "asterisk_not_supported")
+    assert not peer.calls
+    # The channel was not used: it serves the next request.
+    assert (await soon(ask("h1", worker.ports["http"], "/"), "an answer")).status == 200
+    await worker.quiet()
+
+
+@scenario
+async def test_our_own_extension_takes_them(worker: WorkerProcess) -> None:
+    peer = await worker.instance(channels=1, more_fields=ANNOUNCED)
+    many = [(f"x-{n}", "1") for n in range(70)]
+    assert (await ask("h1", worker.ports["http"], "/", fields=many)).status == 200
+    assert (await ask("h1", worker.ports["http"], "*", method="OPTIONS")).status == 200
+    assert peer.calls[1].target == "*"
+
+
+@scenario
+async def test_those_that_wait_are_refused_when_their_turn_comes_and_others_served(worker: WorkerProcess) -> None:
+    many = [(f"x-{n}", "1") for n in range(70)]
+    asked = [
+        asyncio.create_task(ask("h1", worker.ports["http"], f"/{n}", fields=many if n % 2 else [])) for n in range(6)
+    ]
+    await worker.waits(6)
+    await worker.instance(channels=1)
+    answers = await soon(asyncio.gather(*asked), "the answers")
+    assert [answer.status for answer in answers] == [200, 431] * 3
+    await worker.quiet()

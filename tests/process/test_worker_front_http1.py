@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.support.clients import RawClient
-from tests.support.instance_peer import Call
+from tests.support.instance_peer import ANNOUNCED, Call
 from tests.support.loop import scenario, soon
 from tests.support.worker_process import WorkerProcess
 
@@ -286,7 +286,7 @@ async def test_an_absolute_target_is_a_path_and_its_authority_the_host(worker: W
 
 @scenario
 async def test_options_star_reaches_the_instance_and_connect_does_not(worker: WorkerProcess) -> None:
-    peer = await worker.instance()
+    peer = await worker.instance(more_fields=ANNOUNCED)
     async with await worker.client() as client:
         await client.send(b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n")
         assert (await client.response()).status == 200

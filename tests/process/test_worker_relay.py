@@ -6,7 +6,7 @@ import pytest
 from h2.errors import ErrorCodes
 
 from tests.support.clients import Broken, Response, ask
-from tests.support.instance_peer import Call, Handler
+from tests.support.instance_peer import ANNOUNCED, Call, Handler
 from tests.support.loop import scenario, soon, until
 from tests.support.worker_process import WorkerProcess
 
@@ -54,7 +54,7 @@ async def test_a_request_reaches_the_instance_and_its_answer_the_client(worker: 
 )
 @scenario
 async def test_a_path_is_delivered_byte_for_byte(worker: WorkerProcess, speaks: str, target: str) -> None:
-    peer = await worker.instance()
+    peer = await worker.instance(more_fields=ANNOUNCED)
     if speaks == "h2" and not target.isascii():
         pytest.skip("the test's HTTP/2 library sends text")
     await ask(speaks, worker.ports["http"], target)

@@ -30,6 +30,8 @@ TERMINATORS = (b"\r\n\r\n", b"\n\n")
 
 Fields = Iterable[tuple[str, str]]
 
+ANNOUNCED = (("x-lambda-dispatch-extension", "1"),)  # what our own extension sends on every call
+
 
 class Gone(Exception):
     """The stream or the connection ended under a handler."""
@@ -176,11 +178,13 @@ class InstancePeer(asyncio.Protocol):
         pool: str | None = "default",
         window: int | None = None,
         long_spelling: bool = False,
+        more_fields: Fields = (),
     ) -> None:
         self.id = instance_id
         self.handler = handler
         self.pool = pool
         self.long_spelling = long_spelling
+        self.more_fields = list(more_fields)  # on every control call
         self.channels = channels
         self.channel_ids = [str(uuid.uuid4()) for _ in range(channels)]
         self.calls: list[Call] = []
@@ -257,6 +261,7 @@ class InstancePeer(asyncio.Protocol):
             fields = [("x-lambda-id", self.id), ("x-channel-id", own)]
             if self.pool is not None:
                 fields.append(("x-pool-id", self.pool))
+            fields += self.more_fields
         stream = self._conn.get_next_available_stream_id()
         self._waiting[stream] = (channel, bytearray())
         self._answers[stream] = Answer()
@@ -288,6 +293,7 @@ class InstancePeer(asyncio.Protocol):
     async def get(self, path: str, fields: list[tuple[str, str]] | None = None, method: str = "GET") -> Answer:
         if fields is None:
             fields = [("x-lambda-id", self.id)] + ([("x-pool-id", self.pool)] if self.pool is not None else [])
+            fields += self.more_fields
         stream = self._conn.get_next_available_stream_id()
         answer = self._answers[stream] = Answer()
         self._conn.send_headers(stream, self._head(method, path) + fields, end_stream=True)

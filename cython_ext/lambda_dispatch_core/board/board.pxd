@@ -59,6 +59,10 @@ cdef class Board(BoardMap):
     # A draining instance is let go earlier than begin_drain() said; True when it was later before. The scaler's.
     cpdef bint hasten(self, int slot, uint32_t generation, int64_t goaway_at) noexcept
     cpdef bint request_close(self, int slot, uint32_t generation) noexcept  # True: this call was the first
+    # A call presented the secret: from now on every call must.
+    cdef void show_secret(self, int slot, uint32_t generation) noexcept
+    # Whether calls from the address of this hash (not 0) may speak for the instance: the first one binds it.
+    cpdef bint bind_opener(self, int slot, uint32_t generation, uint64_t opener) noexcept
     cpdef bint close_instance(self, int slot, uint32_t generation, int64_t now) noexcept    # scaler
     cpdef bint free_instance(self, int slot, uint32_t generation) noexcept  # scaler; False while anything is held of it
 

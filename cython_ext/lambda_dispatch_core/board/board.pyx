@@ -15,8 +15,8 @@ from lambda_dispatch_core.bytes.atomics cimport (
 )
 from lambda_dispatch_core.board.layout cimport (
     CLOSE_REQUESTED, INSTANCE_CLOSED, INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, INSTANCE_STARTING, MAX_WORKERS,
-    NOT_USABLE, POOL_ACTIVE, POOL_FREE, POOL_NAME, POOL_RETIRED, SECRET_SIZE, WORKER_BOOTING, WORKER_DRAINING,
-    WORKER_FREE, WORKER_GONE, WORKER_READY, InstanceSlot, PoolSlot, WorkerSlot,
+    NOT_USABLE, POOL_ACTIVE, POOL_FREE, POOL_NAME, POOL_RETIRED, SECRET_SHOWN, SECRET_SIZE, WORKER_BOOTING,
+    WORKER_DRAINING, WORKER_FREE, WORKER_GONE, WORKER_READY, InstanceSlot, PoolSlot, WorkerSlot,
 )
 
 # The whole of the board under one name.
@@ -296,6 +296,18 @@ cdef class Board(BoardMap):
         self._index_add(slot)
         putu64(&it.life, <uint64_t> generation << 32 | INSTANCE_STARTING)
         return slot, generation
+
+    cdef void show_secret(self, int slot, uint32_t generation) noexcept:
+        if self.state_of(slot, generation) != INSTANCE_FREE:
+            oru32(&self.slots[slot].flags, SECRET_SHOWN)
+
+    cpdef bint bind_opener(self, int slot, uint32_t generation, uint64_t opener) noexcept:
+        cdef uint64_t bound
+        if self.state_of(slot, generation) in (INSTANCE_FREE, INSTANCE_CLOSED):
+            return False
+        bound = getu64(&self.slots[slot].opener)
+        return bound == opener or (bound == 0 and (swapu64(&self.slots[slot].opener, 0, opener)
+                                                   or getu64(&self.slots[slot].opener) == opener))
 
     def set_secret(self, int slot, bytes secret not None):
         """What the invoke's payload will carry and the control calls of the instance must present: SECRET_SIZE bytes,

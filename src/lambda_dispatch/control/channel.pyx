@@ -1,21 +1,26 @@
 """Channels and the connections that carry them; the theory stands in channel.pxd."""
 
 import socket
-import uuid
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
+from lambda_dispatch.control.credentials cimport proof_of
 from lambda_dispatch.control.routes cimport CHANNEL, Route, parse_route
 from lambda_dispatch.dispatch.exchange cimport SENT, Exchange, Slot
+from lambda_dispatch.dispatch.foreign cimport encode_target, needs_encoding
 from lambda_dispatch.dispatch.matcher cimport RETIRED, Instance, Matcher
 from lambda_dispatch_net.wire cimport Hub, Wire
+from lambda_dispatch_core.board.board cimport Board
+from lambda_dispatch_core.bytes.atomics cimport get16
+from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.bytes.fields cimport T_X_LAMBDA_ID, Field, FieldList
 from lambda_dispatch_core.h2.session cimport (
     CANCEL, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
 )
+from lambda_dispatch_core.h2.stream cimport may_receive
 
 cdef int IPPROTO_TCP = socket.IPPROTO_TCP
 cdef int TCP_INFO = getattr(socket, "TCP_INFO", -1)
@@ -30,18 +35,38 @@ cdef enum:
     MAX_STREAMS = 512
     # Bytes of body thrown away behind an answer that was complete; a stream that goes on beyond is reset.
     SURPLUS = 64 * 1024
+    # The same for the rest of an answer that nobody waits for, from an extension that has not announced itself; and see
+    # ABANDONED_NS in control.py.
+    ABANDONED = 8 * 1024 * 1024
     MAX_CONTROL_HEAD = 32 * 1024    # bytes of header list: what a channel request is never near
+
+# A request's line and target for an extension that has not announced itself.
+cdef OutBuffer scratch = OutBuffer()
+
+
+cdef inline bint same(const uint8_t* p, Py_ssize_t n, bytes text) noexcept:
+    return n == PyBytes_GET_SIZE(text) and memcmp(p, PyBytes_AS_STRING(text), n) == 0
 
 
 @cython.final
 cdef class Channel(Slot):
     cdef int send(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         cdef ControlWire wire = self.wire
+        cdef Py_ssize_t used
         if wire is None:
             return 0
-        wire.session.send_data(self.stream, p, n, end)
         if self.head_upto == 0:
+            # The whole head, and what came of the body.
+            if not (<Instance> self.instance).announced and needs_encoding(p, n):
+                scratch.clear()
+                used = encode_target(scratch, p, n)
+                wire.session.send_data(self.stream, scratch.data, scratch.length, False)
+                p += used
+                n -= used
+            wire.session.send_data(self.stream, p, n, end)
             self.head_upto = wire.handed + wire.out.length
+        else:
+            wire.session.send_data(self.stream, p, n, end)
         return wire.touch()
 
     cdef Py_ssize_t backlog(self) noexcept:
@@ -58,13 +83,27 @@ cdef class Channel(Slot):
 
     cdef int cancel(self) except -1:
         cdef ControlWire wire = self.wire
-        if wire is not None:
-            wire.session.reset(self.stream, CANCEL)
-            wire.control.took_back(self.instance, <bytes> self.id[:self.id_len])
-            wire.touch()
-            self._forget()
-            wire.matcher.done(self, wire.hub.now)
-        return 0
+        if wire is None:
+            return 0
+        if self._runs_out():
+            self.allowance = ABANDONED
+            wire.control.abandoned(self)
+            return wire.matcher.satisfied(self, wire.hub.now)
+        return self._reset()
+
+    # The original extension ends its whole invoke when a channel is reset. Not where the request is incomplete: its end
+    # would make it look complete to the application.
+    cdef bint _runs_out(self) noexcept:
+        return (self.exchange is not None and self.exchange.request_ended
+                and not (<Instance> self.instance).announced and may_receive(self.stream.state))
+
+    cdef int _reset(self) except -1:
+        cdef ControlWire wire = self.wire
+        wire.session.reset(self.stream, CANCEL)
+        wire.control.took_back(self.instance, <bytes> self.id[:self.id_len])
+        wire.touch()
+        self._forget()
+        return wire.matcher.done(self, wire.hub.now)
 
     cdef int finished(self) except -1:
         cdef ControlWire wire = self.wire
@@ -76,6 +115,7 @@ cdef class Channel(Slot):
     cdef int satisfied(self) except -1:
         cdef ControlWire wire = self.wire
         if wire is not None:
+            self.allowance = SURPLUS
             return wire.matcher.satisfied(self, wire.hub.now)
         return 0
 
@@ -84,15 +124,20 @@ cdef class Channel(Slot):
         self.surplus += <uint32_t> n
         if end:
             return self.finished()
-        if self.surplus > SURPLUS:
-            return self.cancel()
+        if self.surplus > self.allowance:
+            return self._reset()
         if self.wire.out.length:
             return self.wire.touch()
         return 0
 
     cdef str where(self):
         cdef Instance instance = self.instance
-        return "instance %s" % uuid.UUID(bytes=<bytes> instance.id[:16])
+        return "instance " + instance.short()
+
+    def give_up(self):
+        """Resets the stream if the rest of an answer that nobody waits for still has not run out."""
+        if self.wire is not None and self.exchange is None and self.held:
+            self._reset()
 
     cdef int _forget(self) except -1:
         self.stream.owner = None
@@ -115,7 +160,10 @@ cdef class ControlEvents(H2Events):
             # All channels of a connection are one instance's: the look-up by name is for the first of them.
             if (instance is not None and instance.standing != RETIRED and route.whole_id
                     and memcmp(route.id, instance.id, 16) == 0
-                    and named.value_len == route.id_len and memcmp(named.value, route.id_text, route.id_len) == 0):
+                    and named.value_len == route.id_len and memcmp(named.value, route.id_text, route.id_len) == 0
+                    and (route.pool_text == NULL or same(route.pool_text, route.pool_len, instance.pool.name))
+                    and not wire.full(instance)
+                    and proof_of(wire.matcher.board, instance.slot, instance.generation, head, wire.secret_required)):
                 return wire.park(stream, instance, route.channel_text, route.channel_len)
             wire.control.channel(wire, stream, route.id_text[:route.id_len], head)
             return 0
@@ -178,6 +226,7 @@ cdef class ControlEvents(H2Events):
 cdef class ControlWire(Wire):
     def __init__(self, Hub hub not None, Matcher matcher not None, control):
         Wire.__init__(self, hub)
+        self.secret_required = control.secret_required
         self.matcher = matcher
         self.control = control
 
@@ -194,7 +243,8 @@ cdef class ControlWire(Wire):
         self.session.events = events
         self.out = self.session.out
         self.heard = self.hub.now
-        self.control.opened(self)
+        peer = self.transport.get_extra_info("peername")
+        self.origin = self.control.opened(self, peer[0] if isinstance(peer, tuple) else "")
         if self.matcher.board.me != NULL:
             self.matcher.board.me.instance_accepted += 1
             self.matcher.board.me.instance_connections += 1
@@ -258,6 +308,24 @@ cdef class ControlWire(Wire):
             return (<const uint64_t*> (at + BYTES_ACKED))[0]
         return (<const uint64_t*> (at + BYTES_SENT))[0] - (<const uint64_t*> (at + BYTES_RETRANS))[0]
 
+    cdef bint full(self, Instance instance) noexcept:
+        cdef Board board = self.matcher.board
+        cdef int asked = board.pool_slots[instance.pool.index].channels
+        cdef int here = instance.idle_count + instance.busy_count
+        cdef int worker, held = 0
+        if here < instance.most_channels or asked == 0:
+            return False
+        if here >= asked:
+            return True
+        for worker in range(board.workers):
+            held += (get16(&board.idle[worker * board.instances + instance.slot])
+                     + get16(&board.reserved[worker * board.instances + instance.slot]))
+        # A sibling that takes a channel for a request counts it twice for an instant.
+        if held >= asked + board.workers - 1:
+            return True
+        instance.most_channels = here + 1
+        return False
+
     cdef int park(self, H2Stream stream, Instance instance, const uint8_t* id, Py_ssize_t id_len) except -1:
         cdef Py_ssize_t said = self.out.length
         cdef Channel channel = Channel()
@@ -295,12 +363,18 @@ cdef class ControlWire(Wire):
         """Answers a call (ping, close, or a channel that is refused)."""
         self.refuse(stream, status, text)
 
-    def accept(self, H2Stream stream not None, Instance instance not None, bytes channel not None):
+    def accept(self, H2Stream stream not None, Instance instance not None, bytes channel not None, bint announced):
         """Parks a channel of this instance; later ones of the same connection need no look-up."""
         self.instance = instance
         self.left = 0
         instance.wires.add(self)
+        if announced:
+            instance.announced = True
         self.park(stream, instance, <const uint8_t*> PyBytes_AS_STRING(channel), PyBytes_GET_SIZE(channel))
+
+    def is_full(self, Instance instance not None):
+        """Whether one more channel would be more than the instance was asked for."""
+        return self.full(instance)
 
     def carries(self):
         """The instance whose channels come over this connection, or None."""

@@ -30,6 +30,7 @@ cdef enum:
     INLINE = 768                # bytes of request head kept without an allocation
     STORE_LIMIT = 64 * 1024     # bytes of request (head and early body) kept while there is no slot, or to try again
     UNSURE_LIMIT = 192 * 1024   # the same while the slot may yet refuse it; one read is at most 128 KiB
+    MANY = 0xFFFF               # head_fields: nobody counted them
     PRESSURE = 64 * 1024        # request bytes waiting for the instance above which the client is not read
 
 
@@ -66,6 +67,7 @@ cdef class Exchange(Waiter):
     cdef readonly uint8_t stage
     cdef readonly bint request_ended    # the whole request has come from the client
     cdef readonly bint answer_ended     # the whole answer has come from the instance
+    cdef int head_fields        # fields of the request's head at most; a scan counts exactly where that matters
     cdef bint is_head           # the method is HEAD: the answer has no body whatever its head says
     cdef bint resent            # it had its second try
     cdef bint whole             # `store` holds everything that came of the request so far

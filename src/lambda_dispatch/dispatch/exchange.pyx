@@ -62,6 +62,7 @@ cdef class Exchange(Waiter):
         self.store = self.spot
         self.room = INLINE
         self.answer_left = -1
+        self.head_fields = MANY
 
     def __dealloc__(self):
         if self.store != self.spot:

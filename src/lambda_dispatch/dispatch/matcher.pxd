@@ -51,6 +51,8 @@ cdef class Instance:
     cdef readonly int busy_count        # slots here that serve an exchange
     cdef readonly uint8_t standing      # a Standing
     cdef set wires                      # the control connections it has here
+    cdef readonly bint announced        # its extension is ours: takes every request, lives with resets
+    cdef int most_channels              # held here at once so far; control compares more than that with what was asked
 
 
 cdef class Pool:
@@ -122,6 +124,9 @@ cdef class Matcher:
     cdef bint submit_guest(self, Exchange exchange, int64_t now) except -1
     cdef Pool pool_at(self, int64_t index)
     cdef Slot take_idle(self, Instance instance)
+    cdef int _enlist(self, Instance instance, Slot slot) except -1
+    # The slot is free again, its exchange was refused before anything was sent.
+    cdef int _put_back(self, Instance instance, Slot slot) except -1
 
     cdef int hint(self, Pool pool) noexcept
     cdef Slot _acquire(self, Pool pool, int64_t since, int64_t now)

@@ -9,6 +9,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from lambda_dispatch.dispatch.exchange cimport WAITING, Exchange, Slot
+from lambda_dispatch.dispatch.foreign cimport unfit
 from lambda_dispatch_core.bytes.atomics cimport get16, get32, get64, getu32
 from lambda_dispatch_core.board.board cimport INSTANCE_OPEN, Board, WorkerPool
 from lambda_dispatch_core.board.layout cimport WORKER_DRAINING, WORKER_READY
@@ -39,6 +40,10 @@ cdef class Instance:
     def text(self):
         """The id as a UUID is written."""
         return str(UUID(bytes=self.key)).encode("ascii")
+
+    def short(self):
+        """The beginning of the id: for logs. Whole, it is a key to the control port."""
+        return self.id[:4].hex()
 
     def carriers(self):
         """The control connections it has here."""
@@ -165,6 +170,19 @@ cdef class Matcher:
     cdef int park(self, Instance instance, Slot slot, int64_t now) except -1:
         cdef Pool pool = instance.pool
         slot.instance = instance
+        self._enlist(instance, slot)
+        if self.board.me != NULL:
+            self.board.me.channels_parked += 1
+        if instance.standing == OPEN:
+            pool.parked_top += 1
+            pool.parked[pool.parked_top % HINTS] = instance.slot
+        if pool.queue.length:
+            return self.serve(pool, now)
+        if self.lender is not None:
+            return self._offer(pool, True)
+        return 0
+
+    cdef int _enlist(self, Instance instance, Slot slot) except -1:
         slot.idle = True
         slot._before = None
         slot._next = instance._idle
@@ -174,17 +192,14 @@ cdef class Matcher:
         instance.idle_count += 1
         self.board.park(instance.slot, instance.generation)
         if self.board.me != NULL:
-            self.board.me.channels_parked += 1
             self.board.me.idle_channels += 1
         if instance.standing == OPEN:
-            pool.mask[instance.slot] = 0
-            pool.parked_top += 1
-            pool.parked[pool.parked_top % HINTS] = instance.slot
-        if pool.queue.length:
-            return self.serve(pool, now)
-        if self.lender is not None:
-            return self._offer(pool, True)
+            instance.pool.mask[instance.slot] = 0
         return 0
+
+    cdef int _put_back(self, Instance instance, Slot slot) except -1:
+        self.board.release(instance.slot)
+        return self._enlist(instance, slot)
 
     cdef int unpark(self, Slot slot) except -1:
         cdef Instance instance
@@ -265,12 +280,19 @@ cdef class Matcher:
 
     cdef int _start(self, Exchange exchange, Slot slot, int64_t now) except -1:
         cdef Instance instance
+        cdef int status = 0
+        cdef str reason
         if slot.instance is None:
             # A sibling's: it counts there.
             if self.board.me != NULL:
                 self.board.me.dispatched_sibling += 1
             return exchange.dispatch(slot, now)
         instance = <Instance> slot.instance
+        if not instance.announced:
+            reason = unfit(exchange.store, exchange.stored, exchange.head_fields, &status)
+            if reason is not None:
+                self._put_back(instance, slot)
+                return exchange.fail(status, reason)
         slot.held = True
         instance.busy_count += 1
         instance.pool.running += 1

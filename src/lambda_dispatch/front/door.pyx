@@ -26,6 +26,7 @@ cdef enum:
     SECOND = 1000000000
     # What an idle connection's client gets to close its side, too, when the worker drains: the way to it and back.
     FAREWELL = SECOND // 2
+    OWN_FIELDS = 5              # that write_fields() adds at most: Host, transfer-encoding and X-Forwarded-…
     TCP_CLOSE = 7               # linux/tcp_states.h
     TCP_CLOSE_WAIT = 8
 
@@ -239,6 +240,7 @@ cdef class Door:
             to = put_bytes(to, wire.port)
         to = put(to, b"\r\n\r\n", 4)
         exchange.stored += to - start
+        exchange.head_fields = fields.count + OWN_FIELDS
         return 0
 
     cdef int count(self, Exchange exchange, ClientWire wire, int minor) except -1:

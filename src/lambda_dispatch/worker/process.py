@@ -18,7 +18,7 @@ from lambda_dispatch import __version__
 from lambda_dispatch.boot import EXIT_BOOT, EXIT_CONFIG, Boot, BootError
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.control.channel import ControlWire
-from lambda_dispatch.control.roster import Control
+from lambda_dispatch.control.control import Control
 from lambda_dispatch.dispatch.exchange import set_answer_limits, set_guest_debug
 from lambda_dispatch.dispatch.matcher import Matcher
 from lambda_dispatch.dispatch.peers import GuestWire, Peers, PeerWire
@@ -54,7 +54,7 @@ class Worker:
         self.matcher = Matcher(
             self.board, config.max_queue, config.incoming_request_timeout, self.ring_scaler, self.ring_sibling
         )
-        self.control = Control(self.hub, self.board, self.matcher, self.ring_scaler, boot.index)
+        self.control = Control(self.hub, self.board, self.matcher, self.ring_scaler, boot.index, config)
         self.peers = Peers(self.hub, self.matcher, boot.peer_addresses, self._dial)
         if len(boot.peer_addresses) > 1:
             self.matcher.lender = self.peers
