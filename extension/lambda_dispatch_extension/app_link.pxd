@@ -25,6 +25,8 @@ cdef class AppUser:
     cdef int on_link(self, AppLink link) except -1
     # It could not be made. refused: nobody listens on the application's port.
     cdef int on_no_link(self, bint refused, str why) except -1
+    # An interim answer's head (1xx, neither 100 nor 101). Pointers are valid until the method returns.
+    cdef int on_interim(self, const ResponseHead* head, FieldList fields) except -1
     # The final answer's head. end: no body follows. Pointers are valid until the method returns.
     cdef int on_answer(self, const ResponseHead* head, FieldList fields, bint end) except -1
     # A piece of the body, framing removed; n may be 0 only with end.
@@ -55,6 +57,8 @@ cdef class AppLink(Wire):
     cdef ChunkReader chunks
     cdef OutBuffer carry        # a head that is not whole yet
     cdef FieldList fields
+    cdef readonly bytes bad         # the first bytes of a head that could not be read, for the log; None otherwise
+    cdef readonly str bad_why
 
     # A new request begins.
     cdef int begin(self, AppUser user, bint head_request) except -1
@@ -80,6 +84,7 @@ cdef class AppPool:
     cdef set links              # every open link
     cdef set dials              # tasks that are connecting
     cdef object sweeper         # timer handle that closes what was idle too long, or None
+    cdef readonly OutBuffer scratch     # where a user puts a head together, within one pass over one link's bytes
 
     # An idle connection, or None: then one is being made and on_link or on_no_link follows, never from within this
     # call. fresh: do not take an idle one.

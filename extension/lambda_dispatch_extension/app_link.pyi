@@ -1,5 +1,6 @@
 from typing import final
 
+from lambda_dispatch_core.bytes.buffer import OutBuffer
 from lambda_dispatch_net.wire import Hub, Wire
 
 class AppUser: ...
@@ -9,6 +10,8 @@ class AppLink(Wire):
     served: int
     answered: bool
     reusable: bool
+    bad: bytes | None
+    bad_why: str | None
     def __init__(self, pool: AppPool) -> None: ...
 
 @final
@@ -18,6 +21,7 @@ class AppPool:
     port: int
     connect_timeout: float
     idle_timeout: float
+    scratch: OutBuffer
     def __init__(self, hub: Hub, host: str, port: int, *, connect_timeout: float, idle_timeout: float) -> None: ...
     def close_idle(self) -> None: ...
     def abort(self) -> None: ...

@@ -11,7 +11,8 @@ from lambda_dispatch_net.wire cimport Hub, Wire
 from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.http1.head cimport (
-    CHUNK_DATA, CHUNK_END, ChunkReader, HeadLimits, ResponseHead, parse_response, read_chunked, scan_head,
+    CHUNK_DATA, CHUNK_END, ChunkReader, HeadLimits, ResponseHead, head_error_reason, parse_response, read_chunked,
+    scan_head,
 )
 
 cdef enum LinkState:
@@ -29,6 +30,8 @@ cdef enum:
     ANSWER_FIELDS = 512
     # A carry larger than this is given back once the head is read.
     KEPT_CARRY = 16 * 1024
+    # Bytes of a head that could not be read which are kept for the log.
+    BAD_SHOWN = 200
 
 cdef HeadLimits answer_limits
 answer_limits.head = ANSWER_HEAD
@@ -41,6 +44,9 @@ cdef class AppUser:
         return 0
 
     cdef int on_no_link(self, bint refused, str why) except -1:
+        return 0
+
+    cdef int on_interim(self, const ResponseHead* head, FieldList fields) except -1:
         return 0
 
     cdef int on_answer(self, const ResponseHead* head, FieldList fields, bint end) except -1:
@@ -145,8 +151,8 @@ cdef class AppLink(Wire):
             user.on_answer_pause()
         return 0
 
-    # Takes one head off the front of the bytes, or keeps them all when it is not whole yet. An interim answer (1xx) is
-    # swallowed: the router has dealt with Expect itself, and 103 has no way through the tunnel.
+    # Takes one head off the front of the bytes, or keeps them all when it is not whole yet. 100 is dropped: the router
+    # answers Expect itself.
     cdef int read_head(self, const uint8_t** p, Py_ssize_t* n) except -1:
         cdef ResponseHead head
         cdef Py_ssize_t used = 0
@@ -164,12 +170,17 @@ cdef class AppLink(Wire):
             n[0] = 0
             return 0
         if used < 0 or head.status < 100 or head.status == 101:
+            self.bad = p[0][:min(n[0], BAD_SHOWN)]
+            if used < 0:
+                self.bad_why = (<bytes> head_error_reason(<int> used)).decode("ascii")
+            else:
+                self.bad_why = f"status {head.status}"
             return self.lose(APP_BAD_HEAD)
         p[0] += used
         n[0] -= used
         self.scan.at = 0
         if head.status < 200:
-            return 0
+            return self.user.on_interim(&head, self.fields) if head.status != 100 else 0
         bodiless = self.head_request or head.status == 204 or head.status == 304
         self.reusable = head.keep_alive
         if bodiless or (not head.chunked and head.content_length == 0):
@@ -270,6 +281,7 @@ cdef class AppPool:
         self.links = set()
         self.dials = set()
         self.sweeper = None
+        self.scratch = OutBuffer()
 
     cdef AppLink lend(self, AppUser user, bint fresh):
         cdef AppLink link
@@ -287,10 +299,10 @@ cdef class AppPool:
             async with asyncio.timeout(self.connect_timeout):
                 _, link = await self.hub.loop.create_connection(self._link, self.host, self.port)
         except ConnectionRefusedError:
-            user.on_no_link(True, f"nobody listens on {self.host}:{self.port}")
+            user.on_no_link(True, f"{self.host}:{self.port} refuses connections")
         except TimeoutError:
             user.on_no_link(
-                False, f"{self.host}:{self.port} did not take a connection within {self.connect_timeout:g} s"
+                False, f"connect to {self.host}:{self.port} timed out after {self.connect_timeout:g} s"
             )
         except OSError as error:
             user.on_no_link(False, f"{self.host}:{self.port}: {error}")

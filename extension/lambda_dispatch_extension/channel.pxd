@@ -27,7 +27,8 @@ cdef class Channel(StreamUser):
     cdef int date_field             # which of its fields is the date
     cdef bytes path
     cdef tuple texts                # owns the other bytes park_head points to
-    cdef bytes app_lines            # x-pool-id ... as HTTP/1.1 lines, for the application
+    cdef bytes lambda_id
+    cdef bytes app_lines            # x-pool-id ... as HTTP/1.1 lines, for an application that asked for them; or empty
     cdef bytes answer_lines         # X-Lambda-Id ... likewise, for the router
     cdef bint compression           # gzip where the client and the answer allow it
 
@@ -53,7 +54,7 @@ cdef class Channel(StreamUser):
     cdef Py_ssize_t owed            # request bytes written to the link, not yet credited to the router
     cdef OutBuffer kept             # the request as written so far: waits for the connection, or for its one retry
     cdef bint keeping               # `kept` is complete
-    cdef bint head_waits            # the answer's head stands in the scratch buffer, to leave with the first bytes
+    cdef bint head_waits            # the answer's head stands in the pool's scratch, to leave with the first bytes
     cdef bint gzip_wanted           # the client prefers gzip
     cdef object gzip                # zlib's compressor, or None
     cdef bint gzip_unflushed
@@ -68,10 +69,12 @@ cdef class Channel(StreamUser):
     cdef int put(self, const uint8_t* p, Py_ssize_t n, bint chunk) except -1
     cdef int ask_link(self, bint fresh) except -1
     cdef int attach(self, AppLink link) except -1
+    cdef bint is_go_away(self, const RequestHead* head, FieldList fields) noexcept
     cdef int credit(self) except -1
     cdef int emit(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
     cdef int emit_gzip(self, bytes piece, bint end) except -1
     cdef int abandon_app(self) except -1
+    cdef str fault_text(self, AppLink link, int fault)
     cdef int check_done(self) except -1
     cdef int over(self, bint whole) except -1
     cdef int fail(self, uint32_t code) except -1

@@ -4,9 +4,10 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
+from posix.strings cimport strncasecmp
 
 from lambda_dispatch_core.bytes.buffer cimport OutBuffer
-from lambda_dispatch_core.bytes.fields cimport Field, FieldList, token_of
+from lambda_dispatch_core.bytes.fields cimport T_X_LAMBDA_ID, Field, FieldList, token_of
 from lambda_dispatch_core.h2.session cimport CANCEL, INTERNAL_ERROR, REFUSED_STREAM
 from lambda_dispatch_core.http1.head cimport (
     HeadLimits, RequestHead, ResponseHead, head_error_reason, head_error_status, parse_tunnel_request, scan_head,
@@ -16,7 +17,7 @@ from lambda_dispatch_extension.app_link cimport APP_BAD_BODY, APP_BAD_HEAD, APP_
 from lambda_dispatch_extension.compression cimport accepts_gzip, compressible, varies
 from lambda_dispatch_extension.heads cimport (
     CHUNKED, LENGTH, NO_BODY, UNSETTLED, end_request_head, idempotent, write_answer_head, write_lines,
-    write_request_head,
+    write_interim_head, write_request_head,
 )
 from lambda_dispatch_extension.router_link cimport RouterLink, StreamUser
 
@@ -53,12 +54,6 @@ cdef bytes GO_AWAY_PATH = b"/_lambda_dispatch/goaway"
 cdef const uint8_t* go_away_path = <const uint8_t*> PyBytes_AS_STRING(GO_AWAY_PATH)
 cdef Py_ssize_t go_away_len = len(GO_AWAY_PATH)
 
-# Where an answer's head is put together. Used within one pass over one application's bytes only (see head_waits).
-cdef OutBuffer scratch = OutBuffer()
-
-# The head being read; used within one call of take_head() only.
-cdef FieldList request_fields = FieldList()
-
 cdef object zlib = None         # imported when the first answer is compressed
 
 
@@ -66,13 +61,14 @@ cdef object zlib = None         # imported when the first answer is compressed
 cdef class Channel(StreamUser):
 
     def __init__(self, RouterLink router not None, AppPool pool not None, str pool_id not None, str lambda_id not None,
-                 str channel_id not None, *, bint compression):
+                 str channel_id not None, *, bint compression, bint pass_ids=False):
         cdef FieldList head = FieldList()
         cdef bytes name
         cdef bytes value
         pool_text = pool_id.encode("utf-8")
         lambda_text = lambda_id.encode("utf-8")
         self.id = channel_id.encode("ascii")
+        self.lambda_id = lambda_text
         self.router = router
         self.ledger = router.ledger
         self.pool = pool
@@ -81,7 +77,7 @@ cdef class Channel(StreamUser):
         self.kept = OutBuffer()
         self.path = b"/api/chunked/request/%b/%b" % (lambda_text, self.id)
         ids = ((b"x-pool-id", pool_text), (b"x-lambda-id", lambda_text), (b"x-channel-id", self.id))
-        self.app_lines = b"".join(b"%b: %b\r\n" % pair for pair in ids)
+        self.app_lines = b"".join(b"%b: %b\r\n" % pair for pair in ids) if pass_ids else b""
         self.answer_lines = b"X-Lambda-Id: %b\r\nX-Channel-Id: %b\r\n" % (lambda_text, self.id)
         self.texts = (
             (b":method", b"POST"),
@@ -92,6 +88,7 @@ cdef class Channel(StreamUser):
             (b"host", router.authority),
             (b"content-type", b"application/octet-stream"),
             *ids,
+            *router.announced,
         )
         for name, value in self.texts:
             if name == b"date":
@@ -220,7 +217,7 @@ cdef class Channel(StreamUser):
 
     cdef int take_head(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         cdef RequestHead head
-        cdef FieldList fields = request_fields
+        cdef FieldList fields = self.router.request_fields
         cdef Py_ssize_t used
         cdef Py_ssize_t fresh = n
         if end and n == 0 and self.carry.length == 0:
@@ -254,13 +251,13 @@ cdef class Channel(StreamUser):
     # A head that cannot be read is answered like any bad request: the application has no part in it, and the next
     # channel is not to suffer. The router hears the same word for it that its own front door would use.
     cdef int misunderstood(self, int error, bint end) except -1:
-        cdef bytes why = b"it is not whole"
+        cdef bytes why = b"incomplete"
         cdef bytes body
+        cdef OutBuffer scratch = self.pool.scratch
         if error:
             why = <bytes> head_error_reason(error)
-        why = b"the request's head could not be read: " + why
-        body = why + b"\n"
-        self.ledger.owner.on_trouble(why.decode("ascii"))
+        body = b"the request's head could not be read: " + why + b"\n"
+        self.ledger.owner.on_trouble("request refused", f"request head {why.decode('ascii')}", None)
         self.misread += 1
         self.begin_counting()
         self.discarding = True
@@ -303,7 +300,7 @@ cdef class Channel(StreamUser):
         return 0
 
     cdef int begin(self, RequestHead* head, FieldList fields, const uint8_t* rest, Py_ssize_t n, bint end) except -1:
-        if head.target_len == go_away_len and memcmp(head.target, go_away_path, go_away_len) == 0:
+        if self.is_go_away(head, fields):
             self.router.session.send_data(self.stream, NULL, 0, True)
             self.router.spoken()
             self.off()
@@ -320,6 +317,19 @@ cdef class Channel(StreamUser):
         elif self.framing != UNSETTLED:
             self.ask_link(False)
         return 0
+
+    # The path alone is no go-away: any client could send it. The router names our own invoke in it.
+    cdef bint is_go_away(self, const RequestHead* head, FieldList fields) noexcept:
+        cdef Field* f
+        cdef int i
+        if head.target_len != go_away_len or memcmp(head.target, go_away_path, go_away_len) != 0:
+            return False
+        for i in range(fields.count):
+            f = &fields.at[i]
+            if f.token == T_X_LAMBDA_ID and f.value_len == <Py_ssize_t> PyBytes_GET_SIZE(self.lambda_id) and (
+                    strncasecmp(<const char*> f.value, PyBytes_AS_STRING(self.lambda_id), f.value_len) == 0):
+                return True
+        return False
 
     cdef int take_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         if end:
@@ -340,6 +350,7 @@ cdef class Channel(StreamUser):
         elif self.framing == LENGTH:
             if n > self.body_left or (end and n < self.body_left):
                 # More or less than was announced: what follows on the application's connection would be misread.
+                self.ledger.owner.on_trouble("request failed", "request body differs from its content-length", None)
                 return self.fail(INTERNAL_ERROR)
             self.body_left -= n
             self.put(p, n, False)
@@ -405,7 +416,7 @@ cdef class Channel(StreamUser):
         if refused:
             self.ledger.owner.on_app_refused(why)
         else:
-            self.ledger.owner.on_trouble(why)
+            self.ledger.owner.on_trouble("request returned", why, None)
         # The application has not seen the request (a second try is made only where that makes no difference), so the
         # router may send it elsewhere.
         return self.fail(REFUSED_STREAM)
@@ -433,6 +444,7 @@ cdef class Channel(StreamUser):
     cdef int on_answer(self, const ResponseHead* head, FieldList fields, bint end) except -1:
         cdef bint squeeze = False
         cdef bint vary = False
+        cdef OutBuffer scratch = self.pool.scratch
         self.keeping = False
         self.kept.length = 0
         self.answer_begun = True
@@ -448,6 +460,19 @@ cdef class Channel(StreamUser):
         if end:
             self.emit(NULL, 0, True)
         return 0
+
+    # Early Hints and the like: only a router that knows us tells them from the answer itself.
+    cdef int on_interim(self, const ResponseHead* head, FieldList fields) except -1:
+        cdef OutBuffer scratch = self.pool.scratch
+        if not self.router.interim:
+            return 0
+        scratch.length = 0
+        write_interim_head(scratch, head, fields)
+        self.router.session.send_data(self.stream, scratch.data, scratch.length, False)
+        scratch.length = 0
+        if self.stream.pending > PENDING_HIGH:
+            self.link.stop_reading()
+        return self.router.spoken()
 
     cdef int on_answer_data(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         if self.gzip is None:
@@ -478,6 +503,7 @@ cdef class Channel(StreamUser):
 
     cdef int emit(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         cdef RouterLink router = self.router
+        cdef OutBuffer scratch = self.pool.scratch
         if self.head_waits:
             self.head_waits = False
             if n <= ONE_PIECE:
@@ -516,7 +542,16 @@ cdef class Channel(StreamUser):
             # The connection had waited in the pool and went stale before the application saw the request.
             self.retried = True
             return self.ask_link(True)
+        self.ledger.owner.on_trouble("request failed", self.fault_text(link, fault), link.bad)
         return self.fail(INTERNAL_ERROR if fault == APP_BAD_HEAD or fault == APP_BAD_BODY else CANCEL)
+
+    cdef str fault_text(self, AppLink link, int fault):
+        if fault == APP_BAD_HEAD:
+            return f"application sent a bad answer head: {link.bad_why}"
+        if fault == APP_BAD_BODY:
+            return "application sent broken chunked framing"
+        how = "reset" if fault == APP_RESET else "closed"
+        return f"application {how} the connection {'within' if self.answer_begun else 'before'} its answer"
 
     # The answer is out and the application wants no more of the request.
     cdef int abandon_app(self) except -1:

@@ -1,4 +1,4 @@
-"""Connections to the router: TCP, or TLS with ALPN h2."""
+"""Connections to the router: TCP, or TLS where ALPN, if the router speaks it, must choose h2."""
 
 import asyncio
 import socket
@@ -61,7 +61,7 @@ class Dialer:
                     link.shut()
         kept = [link for link in kept if not link.down]
         if not kept:
-            raise Unreachable(f"{invocation.scheme}://{invocation.authority}: the router closed every connection")
+            raise Unreachable("the router closed every connection")
         return kept
 
     async def _ask(self, link: RouterLink, invocation: Invocation) -> None:
@@ -96,21 +96,27 @@ class Dialer:
     async def dial_one(self, invocation: Invocation, ledger: Ledger) -> RouterLink:
         """A connection, tried for a while."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + TRY_FOR
+        began = loop.time()
+        first = ""
+        tries = 0
         while True:
+            tries += 1
             try:
                 return await self._connect(invocation, ledger)
             except TimeoutError:
-                why = f"no connection within {self.options.router_connect:g} s"
+                why = f"connect timed out after {self.options.router_connect:g} s"
             except OSError as error:
                 why = str(error)
-            if loop.time() >= until:
-                raise Unreachable(f"{invocation.scheme}://{invocation.authority}: {why}")
+            # The first cause says most: later tries may only find what it left behind.
+            first = first or why
+            if loop.time() - began >= TRY_FOR:
+                last = f", the last: {why}" if why != first else ""
+                raise Unreachable(f"{first} (the first of {tries} tries in {loop.time() - began:.1f} s{last})")
             await asyncio.sleep(PAUSE)
 
     async def _connect(self, invocation: Invocation, ledger: Ledger) -> RouterLink:
         def link() -> Any:  # a Wire is a BufferedProtocol by its methods, not by its base
-            return RouterLink(self.hub, ledger, invocation.scheme, invocation.authority)
+            return RouterLink(self.hub, ledger, invocation.scheme, invocation.authority, invocation.secret)
 
         tls = self._context() if invocation.scheme == "https" else None
         async with asyncio.timeout(self.options.router_connect):
@@ -124,7 +130,7 @@ class Dialer:
         assert isinstance(protocol, RouterLink)
         keep_alive(transport.get_extra_info("socket"))
         if tls is not None:
-            self._check_peer(transport, protocol)
+            self._check_peer(transport, protocol, invocation)
         return protocol
 
     def _context(self) -> Any:
@@ -135,22 +141,32 @@ class Dialer:
             if not self.options.ca_file:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
+            if self.options.client_certificate:
+                try:
+                    context.load_cert_chain(self.options.client_certificate, self.options.client_key or None)
+                except (ssl.SSLError, OSError) as error:
+                    named = f"LAMBDA_DISPATCH_CLIENT_CERTIFICATE={self.options.client_certificate!r}"
+                    raise OSError(f"{named} cannot be used: {error}") from None
             context.set_alpn_protocols(["h2"])
             self._tls = context
         return self._tls
 
-    def _check_peer(self, transport: asyncio.BaseTransport, link: RouterLink) -> None:
+    def _check_peer(self, transport: asyncio.BaseTransport, link: RouterLink, invocation: Invocation) -> None:
         session = transport.get_extra_info("ssl_object")
-        if session.selected_alpn_protocol() != "h2":
+        chosen = session.selected_alpn_protocol()
+        if chosen not in (None, "h2"):
             link.cut()
-            raise OSError("the router did not choose h2 by ALPN")
-        if self.options.fingerprint:
+            raise OSError(f"the router chose {chosen!r} by ALPN, not 'h2'")
+        pinned, source = self.options.fingerprint, "LAMBDA_DISPATCH_ROUTER_FINGERPRINT"
+        if not pinned and not self.options.ca_file:
+            pinned, source = invocation.certificate, "the invoke's CertificateSha256"
+        if pinned:
             import hashlib
 
             found = hashlib.sha256(session.getpeercert(True)).digest()
-            if found != self.options.fingerprint:
+            if found != pinned:
                 link.cut()
-                raise OSError(f"the router's certificate has SHA-256 {found.hex()}, not the pinned fingerprint")
+                raise OSError(f"the router's certificate has SHA-256 {found.hex()}, {source} pins {pinned.hex()}")
 
 
 def keep_alive(sock: socket.socket) -> None:

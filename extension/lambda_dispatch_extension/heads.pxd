@@ -30,4 +30,6 @@ cdef int write_answer_head(OutBuffer out, const ResponseHead* head, FieldList fi
                            bint vary) except -1
 # RFC 9110 section 9.2.2: the method's requests may be sent again when nothing came back.
 cdef bint idempotent(const uint8_t* p, Py_ssize_t n) noexcept nogil
+# Appends an interim answer's head (1xx) for the router.
+cdef int write_interim_head(OutBuffer out, const ResponseHead* head, FieldList fields) except -1
 cdef int write_lines(OutBuffer out, bytes lines) except -1

@@ -116,3 +116,19 @@ cdef int write_answer_head(OutBuffer out, const ResponseHead* head, FieldList fi
         text(out, "content-encoding: gzip\r\n", 24)
     text(out, "\r\n", 2)
     return 0
+
+
+cdef int write_interim_head(OutBuffer out, const ResponseHead* head, FieldList fields) except -1:
+    cdef Field* f
+    cdef int i
+    write_status_line(out, head.status, head.reason, head.reason_len)
+    for i in range(fields.count):
+        f = &fields.at[i]
+        if LAST_PSEUDO < f.token <= LAST_HOP or f.token == T_CONTENT_LENGTH or (
+                T_X_POOL_ID <= f.token <= T_X_CHANNEL_ID):
+            continue
+        if head.connection_options and named_by_connection(fields, f.name, f.name_len):
+            continue
+        write_field(out, f.name, f.name_len, f.value, f.value_len)
+    text(out, "\r\n", 2)
+    return 0

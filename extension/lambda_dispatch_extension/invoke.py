@@ -19,7 +19,7 @@ from lambda_dispatch_extension import exits
 from lambda_dispatch_extension.app_link import AppPool
 from lambda_dispatch_extension.channel import Channel
 from lambda_dispatch_extension.dialer import Dialer, Unreachable
-from lambda_dispatch_extension.log import say
+from lambda_dispatch_extension.log import say, say_limited, say_suppressed, short
 from lambda_dispatch_extension.options import Options
 from lambda_dispatch_extension.payload import Invocation
 from lambda_dispatch_extension.router_link import Ledger, RouterLink
@@ -38,7 +38,6 @@ RELEASE_PATIENCE = 0.5  # s that parked channels wait for the router's go-away o
 # A router that closes an instance which lived longer waits for its replacement first (protocol.md section 3).
 LONG_LIVED, REPLACEMENT_SHARE, REPLACEMENT_MOST = 10.0, 0.1, 5.0
 REPLACED_MOST = 20  # connections replaced in one invoke; a router that loses more is broken
-TROUBLES = 20  # per-request troubles that are logged, so that a broken client does not fill the log
 NEVER = float("inf")
 
 
@@ -80,7 +79,7 @@ class Invoke:
         self._pings: dict[RouterLink, float] = {}  # unanswered ones, and when they were sent
         self._replacing: set[asyncio.Task[None]] = set()
         self._replaced = 0
-        self._troubles = 0
+        self._id = short(invocation.lambda_id)  # as the log has it
 
     # The course -------------------------------------------------------------------------------------------------------
 
@@ -95,7 +94,7 @@ class Invoke:
         try:
             self.links = await self.dialer.dial(self.invocation, self.ledger)
         except Unreachable as error:
-            say(f"invoke {self.invocation.lambda_id}: the router cannot be reached: {error}")
+            say("router unreachable", id=self._id, router=self.invocation.url, cause=error)
             return exits.ROUTER_UNREACHABLE
         try:
             self._park_all()
@@ -107,6 +106,7 @@ class Invoke:
                 channel.cut()
             for link in self.links:
                 link.shut()
+            say_suppressed()
         if self.app_down:
             raise AppDown(self.app_down)
         return exits.worst(self.reasons or {exits.ROUTER_GO_AWAY})
@@ -138,6 +138,7 @@ class Invoke:
             invocation.lambda_id,
             channel_id,
             compression=self.options.compression,
+            pass_ids=self.options.pass_ids,
         )
 
     async def _serve(self) -> None:
@@ -147,7 +148,7 @@ class Invoke:
         while not self._over():
             now = time.monotonic()
             if not self._accepted and now - parked_at > ACCEPT_PATIENCE:
-                self.on_broken(f"the router took no channel within {ACCEPT_PATIENCE:g} s")
+                self.on_broken(f"no channel accepted within {ACCEPT_PATIENCE:g} s")
             self._watch(now)
             self._keep_promises(now)
             if self._over():
@@ -181,7 +182,7 @@ class Invoke:
         """What was put off until a certain time."""
         if any(now - sent > PING_PATIENCE for sent in self._pings.values()):
             self._pings.clear()
-            self.on_broken(f"no answer to a ping within {PING_PATIENCE:g} s")
+            self.on_broken(f"ping timed out after {PING_PATIENCE:g} s")
         if now >= self._closing_until:
             self._close_answered()
         if now >= self._refuse_at:
@@ -220,7 +221,7 @@ class Invoke:
 
     def _on_close_answer(self, status: int) -> None:
         if status != 200:
-            say(f"invoke {self.invocation.lambda_id}: close was answered with {status or 'nothing'}")
+            say("close call failed", id=self._id, cause=f"status {status}" if status else "no answer")
         if self._closing_until != NEVER:
             self._close_answered()
 
@@ -273,19 +274,19 @@ class Invoke:
     def on_status(self, channel: Channel, status: int) -> None:
         if status == 409:
             if not self.reasons:
-                say(f"invoke {self.invocation.lambda_id}: the router does not know this instance (409)")
+                say("channel refused", id=self._id, status=409, cause="the router does not know this instance")
             self.on_go_away()
             return
-        say(f"invoke {self.invocation.lambda_id}: the router answered a channel with {status}")
+        say("channel refused", id=self._id, status=status)
         self._end(exits.of_status(status), NEVER)
 
     def on_broken(self, why: str) -> None:
-        say(f"invoke {self.invocation.lambda_id}: {why}")
+        say("router connection failed", id=self._id, cause=why)
         self._end(exits.ROUTER_CONNECTION_ERROR, AFTER_FAULT)
         self._tell_router()
 
     def on_channel_error(self, why: str) -> None:
-        say(f"invoke {self.invocation.lambda_id}: {why}")
+        say("channel failed", id=self._id, cause=why)
         self._end(exits.CHANNEL_ERROR_OTHER, AFTER_FAULT)
         self._tell_router()
 
@@ -295,7 +296,7 @@ class Invoke:
             return  # one of those dialled to find out which worker they reach
         if not self.ledger.channels and (self.reasons or self.shutting_down):
             return
-        say(f"invoke {self.invocation.lambda_id}: {why}")
+        say("router connection lost", id=self._id, worker=link.worker or "unknown", cause=why)
         alive = any(not other.down for other in self.links)
         if alive and not self.reasons and not self.shutting_down and self._replaced < REPLACED_MOST:
             self._replaced += 1
@@ -314,7 +315,7 @@ class Invoke:
         try:
             link = await self.dialer.dial_one(self.invocation, self.ledger)
         except Unreachable as error:
-            say(f"invoke {self.invocation.lambda_id}: {error}")
+            say("router connection not replaced", id=self._id, router=self.invocation.url, cause=error)
             self._lost_for_good(any(not other.down for other in self.links))
             return
         self.links[self.links.index(lost)] = link
@@ -330,7 +331,7 @@ class Invoke:
         if self.app_down:
             return
         self.app_down = why
-        say(f"invoke {self.invocation.lambda_id}: the application is gone: {why}")
+        say("application unreachable", id=self._id, cause=why)
         self._end(exits.APP_CONNECTION_ERROR, AFTER_FAULT)
         self._tell_router()
 
@@ -340,10 +341,12 @@ class Invoke:
             self._end(exits.APP_CONNECTION_CLOSED, 0.0)
             self._tell_router()
 
-    def on_trouble(self, why: str) -> None:
-        self._troubles += 1
-        if self._troubles <= TROUBLES:
-            say(f"invoke {self.invocation.lambda_id}: {why}")
+    def on_trouble(self, event: str, cause: str, sent: bytes | None) -> None:
+        """One request failed: a 502 for the client, or a retry. sent: what the application sent, where that is why."""
+        if sent is None:
+            say_limited(event, id=self._id, cause=cause)
+        else:
+            say_limited(event, id=self._id, cause=cause, sent=sent)
 
     def _tell_router(self) -> None:
         """A close call as a courtesy: what it is answered changes nothing, but it must have left."""
@@ -371,7 +374,7 @@ class Invoke:
         if status == 409:
             self.on_go_away()
         elif status == 0:
-            self.on_broken("a ping was not answered")
+            self.on_broken("ping got no answer")
         else:
-            say(f"invoke {self.invocation.lambda_id}: a ping was answered with {status}")
+            say("ping failed", id=self._id, status=status)
             self._end(exits.of_status(status), NEVER)

@@ -2,19 +2,24 @@
 
 import os
 import sys
+from collections.abc import Sequence
 
 from lambda_dispatch_extension.log import say
 
 USAGE = """\
 usage: lambda-dispatch extension [-- COMMAND ...]
 
-Runs beside an application inside an AWS Lambda environment: registers with Lambda, waits until the application is
-healthy, and relays to it what the router sends. With COMMAND it starts the application itself.
+Runs next to a web application inside an AWS Lambda environment: waits until the application is healthy, and relays to
+it the requests that the router sends.
 
-Everything is set by environment variables LAMBDA_DISPATCH_*; docs/extension.md lists them.
+  -- COMMAND ...   start the application too; it gets its port in PORT and LAMBDA_DISPATCH_PORT.
+                   Outside Lambda (AWS_LAMBDA_RUNTIME_API is not set) this only runs COMMAND.
+
+Options are environment variables LAMBDA_DISPATCH_*; docs/extension.md lists them.
 """
 EX_USAGE = 64  # sysexits.h
 EX_CONFIG = 78
+NOT_FOUND, NOT_EXECUTABLE = 127, 126  # a shell's codes for a command that cannot be run
 
 
 def main(argv: list[str]) -> int:
@@ -23,13 +28,13 @@ def main(argv: list[str]) -> int:
         at = argv.index("--")
         argv, command = argv[:at], argv[at + 1 :]
         if not command:
-            say("a command must follow --")
+            say("usage error", cause="a command must follow --")
             return EX_USAGE
     if argv and argv[0] in ("-h", "--help"):
         sys.stdout.write(USAGE)
         return 0
     if argv:
-        sys.stderr.write(USAGE)
+        sys.stderr.write(f"lambda-dispatch extension: unknown argument {argv[0]!r}\n\n{USAGE}")
         return EX_USAGE
 
     from lambda_dispatch_extension.options import OptionError, load
@@ -37,8 +42,10 @@ def main(argv: list[str]) -> int:
     try:
         options = load(os.environ, say)
     except OptionError as error:
-        say(str(error))
+        say("start failed", cause=error)
         return EX_CONFIG
+    if command and not os.environ.get("AWS_LAMBDA_RUNTIME_API"):
+        return run_outside_lambda(command, options.port)
 
     import uvloop
 
@@ -49,7 +56,19 @@ def main(argv: list[str]) -> int:
     try:
         return int(loop.run_until_complete(serve(options, command)))
     except ApiError as error:
-        say(str(error))
+        say("start failed", cause=error)
         return EX_CONFIG
     finally:
         loop.close()
+
+
+def run_outside_lambda(command: Sequence[str], port: int) -> int:
+    """Becomes the application, with the port it has in Lambda: the image runs anywhere."""
+    from lambda_dispatch_extension.app_process import environment
+
+    say("not in Lambda", cause="AWS_LAMBDA_RUNTIME_API is not set", action="run the command alone", port=port)
+    try:
+        os.execvpe(command[0], list(command), environment(os.environ, port))
+    except OSError as error:
+        say("command not started", command=command[0], cause=error.strerror)
+        return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE

@@ -1,17 +1,26 @@
-"""What the environment may say about the extension. A bad value is noted and its default used, as in the original,
-except where a default would weaken what was asked for (TLS)."""
+"""What the environment may say about the extension: each option stands once in TABLE.
+
+A bad value is logged and the default used, as in the original, except where a default would weaken what was asked for
+(TLS): there the process does not start.
+"""
 
 import os
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-T = TypeVar("T")
 PREFIX = "LAMBDA_DISPATCH_"
 Statuses = tuple[tuple[int, int], ...]
 
 
 class OptionError(Exception):
     """An option without which going on would be unsafe."""
+
+
+class Margin(NamedTuple):
+    """What is kept free at the end of an invocation: seconds, or, where share is not 0, a share of its length."""
+
+    seconds: float
+    share: float = 0.0
 
 
 class Options(NamedTuple):
@@ -25,17 +34,21 @@ class Options(NamedTuple):
     health_protocol: str = "http"
     healthy: Statuses = ((200, 200),)
     init_timeout: float = 120.0  # s, when init is not asynchronous; 0: wait for ever
-    margin_seconds: float = 15.0  # of the invocation's end that is kept free ...
-    margin_share: float = 0.0  # ... or, when not 0, as a share of the whole
+    deadline_margin: Margin = Margin(15.0)
     app_idle: float = 4.0  # s; below the 5 s after which common servers close
     app_connect: float = 1.0  # s
     router_connect: float = 0.5  # s
     ca_file: str = ""
     fingerprint: bytes = b""  # SHA-256 of the router's certificate
+    client_certificate: str = ""  # PEM file, shown to the router
+    client_key: str = ""  # PEM file; empty: the certificate's file has it too
+    pass_ids: bool = False  # x-pool-id, x-lambda-id and x-channel-id reach the application
+    runtime: str = ""  # of the original; without effect
 
     def margin(self, whole: float) -> float:
         """Seconds to keep free at the end of an invocation that lasts `whole` seconds."""
-        return whole * self.margin_share if self.margin_share else self.margin_seconds
+        seconds, share = self.deadline_margin
+        return whole * share if share else seconds
 
     def is_healthy(self, status: int) -> bool:
         return any(low <= status <= high for low, high in self.healthy)
@@ -103,14 +116,14 @@ def statuses(text: str) -> Statuses:
     return tuple(ranges)
 
 
-def margin(text: str) -> tuple[float, float]:
+def margin(text: str) -> Margin:
     """Seconds, or a share of the function's timeout: 15 or 10%"""
     if not text.endswith("%"):
-        return seconds(text), 0.0
+        return Margin(seconds(text))
     share = seconds(text[:-1]) / 100
     if not 0 < share <= 0.5:
         raise ValueError("not more than 0% and at most 50%")
-    return 0.0, share
+    return Margin(0.0, share)
 
 
 def fingerprint(text: str) -> bytes:
@@ -121,53 +134,77 @@ def fingerprint(text: str) -> bytes:
     return value
 
 
-def ca_file(text: str) -> str:
-    if not os.access(text, os.R_OK):
+def readable(text: str) -> str:
+    if not os.path.isfile(text) or not os.access(text, os.R_OK):
         raise ValueError("no such readable file")
     return text
 
 
-def load(environ: Mapping[str, str], note: Callable[[str], object]) -> Options:
-    known = Options()
+class Option(NamedTuple):
+    name: str  # after the prefix
+    field: str  # of Options
+    convert: Callable[[str], Any]
+    otherwise: str = ""  # what unsetting it would mean; with this a bad value is an error and no default is used
 
-    def read(name: str, convert: Callable[[str], T], default: T) -> T:
-        text = environ.get(PREFIX + name, "").strip()
+
+ANY_ROUTER = "unset it to accept any router"
+TABLE = (
+    Option("PORT", "port", port),
+    Option("ASYNC_INIT", "async_init", boolean),
+    Option("ASYNC_INIT_TIMEOUT", "async_init_timeout", seconds),
+    Option("INIT_TIMEOUT", "init_timeout", seconds),
+    Option("HEALTH_CHECK_PATH", "health_path", path),
+    Option("HEALTH_CHECK_PROTOCOL", "health_protocol", protocol),
+    Option("HEALTHY_STATUSES", "healthy", statuses),
+    Option("ENABLE_COMPRESSION", "compression", boolean),
+    Option("LAST_ACTIVE_GRACE_PERIOD_MS", "grace", milliseconds),
+    Option("DEADLINE_MARGIN", "deadline_margin", margin),
+    Option("FORCE_DEADLINE", "force_deadline", seconds),
+    Option("APP_IDLE_TIMEOUT_MS", "app_idle", timeout),
+    Option("APP_CONNECT_TIMEOUT_MS", "app_connect", timeout),
+    Option("ROUTER_CONNECT_TIMEOUT_MS", "router_connect", timeout),
+    Option("PASS_IDS", "pass_ids", boolean),
+    Option("ROUTER_CA_FILE", "ca_file", readable, ANY_ROUTER),
+    Option("ROUTER_FINGERPRINT", "fingerprint", fingerprint, ANY_ROUTER),
+    Option("CLIENT_CERTIFICATE", "client_certificate", readable, "unset it to show the router no certificate"),
+    Option("CLIENT_KEY", "client_key", readable, "unset it where the certificate's file has the key too"),
+    Option("RUNTIME", "runtime", str),
+)
+# What the launcher tells the program that it starts; no options.
+EXTENSION_ID = PREFIX + "EXTENSION_ID"  # registered already, under this identifier
+APP_PID = PREFIX + "APP_PID"  # the application runs already, as this child of ours
+# Every variable of the extension's, without the prefix: the router does not warn about these.
+NAMES = (*(option.name for option in TABLE), "EXTENSION_ID", "APP_PID")
+
+
+def load(environ: Mapping[str, str], note: Callable[..., object]) -> Options:
+    """The options of this environment. note(event, **fields) takes what is worth a log line."""
+    values: dict[str, Any] = {}
+    for option in TABLE:
+        name = PREFIX + option.name
+        text = environ.get(name, "").strip()
+        if not text and option.field == "port":
+            # What most platforms and frameworks call it.
+            name, text = "PORT", environ.get("PORT", "").strip()
         if not text:
-            return default
+            continue
         try:
-            return convert(text)
+            values[option.field] = option.convert(text)
         except ValueError as error:
-            note(f"{PREFIX}{name}={text!r} is ignored: {error}; the default is used")
-            return default
+            if option.otherwise:
+                raise OptionError(f"{name}={text!r}: {error}; correct it, or {option.otherwise}") from None
+            note("option ignored", variable=name, value=text, cause=error, default=default_text(option.field))
+    if values.get("runtime"):
+        note("option ignored", variable=PREFIX + "RUNTIME", value=values.pop("runtime"), cause="has no effect here")
+    if values.get("client_key") and not values.get("client_certificate"):
+        raise OptionError(f"{PREFIX}CLIENT_KEY is set without {PREFIX}CLIENT_CERTIFICATE; set both")
+    return Options(**values)
 
-    def demand(name: str, convert: Callable[[str], T], default: T) -> T:
-        text = environ.get(PREFIX + name, "").strip()
-        try:
-            return convert(text) if text else default
-        except ValueError as error:
-            raise OptionError(
-                f"{PREFIX}{name}={text!r}: {error}; correct it, or unset it to trust any router"
-            ) from None
 
-    if environ.get(PREFIX + "RUNTIME"):
-        note(f"{PREFIX}RUNTIME is accepted and has no effect: there is one runtime here")
-    margin_seconds, margin_share = read("DEADLINE_MARGIN", margin, (known.margin_seconds, known.margin_share))
-    return Options(
-        port=read("PORT", port, known.port),
-        async_init=read("ASYNC_INIT", boolean, known.async_init),
-        async_init_timeout=read("ASYNC_INIT_TIMEOUT", seconds, known.async_init_timeout),
-        compression=read("ENABLE_COMPRESSION", boolean, known.compression),
-        force_deadline=read("FORCE_DEADLINE", seconds, known.force_deadline),
-        grace=read("LAST_ACTIVE_GRACE_PERIOD_MS", milliseconds, known.grace),
-        health_path=read("HEALTH_CHECK_PATH", path, known.health_path),
-        health_protocol=read("HEALTH_CHECK_PROTOCOL", protocol, known.health_protocol),
-        healthy=read("HEALTHY_STATUSES", statuses, known.healthy),
-        init_timeout=read("INIT_TIMEOUT", seconds, known.init_timeout),
-        margin_seconds=margin_seconds,
-        margin_share=margin_share,
-        app_idle=read("APP_IDLE_TIMEOUT_MS", timeout, known.app_idle),
-        app_connect=read("APP_CONNECT_TIMEOUT_MS", timeout, known.app_connect),
-        router_connect=read("ROUTER_CONNECT_TIMEOUT_MS", timeout, known.router_connect),
-        ca_file=demand("ROUTER_CA_FILE", ca_file, known.ca_file),
-        fingerprint=demand("ROUTER_FINGERPRINT", fingerprint, known.fingerprint),
-    )
+def default_text(field: str) -> str:
+    value = Options._field_defaults[field]
+    if isinstance(value, Margin):
+        return f"{value.seconds:g}"
+    if field == "healthy":
+        return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in value)
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

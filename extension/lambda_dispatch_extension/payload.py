@@ -6,6 +6,9 @@ from typing import Any, NamedTuple, TypeGuard
 MAX_CHANNELS = 255
 # More connections than a router has workers are of no use, and no router has more workers than this.
 MAX_CONNECTIONS = 64
+DIGEST = re.compile(r"[0-9A-Fa-f]{64}\Z")
+# Base64url, whatever its length: the router compares it, we only carry it.
+SECRET = re.compile(r"[A-Za-z0-9_=-]{1,128}\Z")
 MAX_IDLE_GRACE_MS = 24 * 3600 * 1000  # no invocation lasts nearly as long
 DEFAULT_POOL = "default"
 
@@ -34,6 +37,12 @@ class Invocation(NamedTuple):
     sent: float  # seconds since the epoch
     init_only: bool
     idle_grace: float  # s for which the router wants us although nothing is to do; 0 when it does not say
+    secret: str = ""  # to be presented on every call; only our own router gives one
+    certificate: bytes = b""  # SHA-256 of the router's certificate, when the router says
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.authority}"
 
     @property
     def authority(self) -> str:
@@ -64,6 +73,12 @@ def parse(payload: object) -> Invocation:
     idle_grace = payload.get("IdleGraceMs", 0)
     if not whole(idle_grace):
         idle_grace = 0
+    secret = payload.get("Secret", "")
+    if not isinstance(secret, str) or (secret and not SECRET.match(secret)):
+        raise invalid("Secret is not 1 to 128 characters of base64url")
+    certificate = payload.get("CertificateSha256", "")
+    if not isinstance(certificate, str) or (certificate and not DIGEST.match(certificate)):
+        raise invalid(f"CertificateSha256 {certificate!r} is not 64 hex digits")
     url = text(payload.get("DispatcherUrl"))
     found = URL.match(url)
     port = int(found[4] or {"http": 80, "https": 443}[found[1]]) if found else 0
@@ -82,6 +97,8 @@ def parse(payload: object) -> Invocation:
         sent,
         payload.get("InitOnly") is True,
         max(0, min(idle_grace, MAX_IDLE_GRACE_MS)) / 1000,
+        secret,
+        bytes.fromhex(certificate),
     )
 
 

@@ -30,6 +30,9 @@ cdef class RouterLink(Wire):
     cdef readonly bytes worker      # the worker of the router it reached, as that says; None before the first answer
     cdef readonly bytes authority
     cdef readonly bytes scheme
+    cdef readonly tuple announced   # (name, value) fields that every call carries: what we are, and the invoke's secret
+    cdef readonly bint interim      # the router has shown that it is ours: 1xx may travel up the channels
+    cdef FieldList request_fields   # the request head being read; used within one call only
     cdef char date_text[32]         # the date header, as of date_at
     cdef Py_ssize_t date_len
     cdef int64_t date_at            # ns, the Hub's clock; 0 before the first use

@@ -100,13 +100,19 @@ cdef class LinkEvents(H2Events):
 @cython.final
 cdef class RouterLink(Wire):
 
-    def __init__(self, Hub hub not None, Ledger ledger not None, str scheme not None, str authority not None):
+    def __init__(self, Hub hub not None, Ledger ledger not None, str scheme not None, str authority not None,
+                 str secret not None=""):
         cdef H2Limits limits
         cdef LinkEvents events = LinkEvents()
         Wire.__init__(self, hub)
         self.ledger = ledger
         self.scheme = scheme.encode("ascii")
         self.authority = authority.encode("ascii")
+        self.announced = ((b"x-lambda-dispatch-extension", b"1"),)
+        if secret:
+            self.announced += ((b"x-lambda-dispatch-secret", secret.encode("ascii")),)
+            self.interim = True
+        self.request_fields = FieldList()
         default_limits(&limits)
         limits.max_concurrent_streams = 0
         self.session = new_session(True, &limits)
@@ -185,6 +191,7 @@ cdef class RouterLink(Wire):
             (b"host", self.authority),
             (b"x-pool-id", pool_id.encode("utf-8")),
             (b"x-lambda-id", lambda_id.encode("utf-8")),
+            *self.announced,
         ):
             head.append(name, value)
         call.link = self

@@ -4,19 +4,20 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from lambda_dispatch_extension import exits, payload
 from lambda_dispatch_extension.app_link import AppPool
-from lambda_dispatch_extension.app_process import AppProcess
+from lambda_dispatch_extension.app_process import AppProcess, environment
 from lambda_dispatch_extension.dialer import Dialer
-from lambda_dispatch_extension.health import HOST, wait_until_healthy
+from lambda_dispatch_extension.health import HOST, INIT_WARNING, Health
 from lambda_dispatch_extension.invoke import AppDown, Invoke
-from lambda_dispatch_extension.lambda_api import Api, ApiError, Next, endpoint
-from lambda_dispatch_extension.log import say
-from lambda_dispatch_extension.options import Options
+from lambda_dispatch_extension.lambda_api import NAME, Api, ApiError, Next, endpoint
+from lambda_dispatch_extension.log import say, short
+from lambda_dispatch_extension.options import APP_PID, EXTENSION_ID, Options
 from lambda_dispatch_net.wire import Hub
 
 ASYNC_INIT_WAIT = 9.5  # s of Lambda's 10 s of init
@@ -24,6 +25,8 @@ IN_FLIGHT_PATIENCE = 0.15  # s that requests have when the environment ends; all
 CUT_PATIENCE = 0.02  # s for an invoke to return after that
 APP_PATIENCE = 0.08  # s that the application then has before it is killed
 API_PATIENCE = 1.0  # s for a last word to the Runtime API
+EXTENSIONS = "/opt/extensions"
+FORBIDDEN = 403  # how the Extensions and Runtime API refuse what the sender's state or kind does not allow
 MAX_CONCURRENCY = 64  # loops that wait for invokes, whatever AWS_LAMBDA_MAX_CONCURRENCY says
 
 
@@ -34,15 +37,18 @@ class Fatal(Exception):
 class Service:
     def __init__(self, options: Options, environ: Mapping[str, str], command: Sequence[str]) -> None:
         self.options = options
+        self.environ = environ
         self.command = command
-        self.api_address = endpoint(environ.get("AWS_LAMBDA_RUNTIME_API", ""))
+        api_address = endpoint(environ.get("AWS_LAMBDA_RUNTIME_API", ""))
         concurrency = environ.get("AWS_LAMBDA_MAX_CONCURRENCY", "")
         self.loops = min(int(concurrency), MAX_CONCURRENCY) if concurrency.isdigit() and concurrency != "0" else 1
         loop = asyncio.get_running_loop()
-        self.hub = Hub(loop, say)
+        self.hub = Hub(loop, say_failure)
+        self.api = Api(self.hub, *api_address)
         self.pool = AppPool(
             self.hub, HOST, options.port, connect_timeout=options.app_connect, idle_timeout=options.app_idle
         )
+        self.health = Health(options, self.pool)
         self.dialer = Dialer(options, self.hub)
         self.app: AppProcess | None = None
         self.invokes: set[Invoke] = set()
@@ -51,6 +57,7 @@ class Service:
         self._free = asyncio.Event()  # no invoke is running
         self._free.set()
         self._tasks: list[asyncio.Task[None]] = []
+        self._began = time.monotonic()
 
     async def run(self) -> int:
         """Lives as long as the environment and returns the exit code."""
@@ -72,14 +79,15 @@ class Service:
         try:
             await work
         except (Fatal, ApiError) as error:
-            say(str(error))
+            if not self._ended.done():
+                say("environment failed", cause=error)
             self._end(1)
         except asyncio.CancelledError:
             raise
         except Exception:
             import traceback
 
-            say(traceback.format_exc())
+            say_failure(traceback.format_exc())
             self._end(1)
 
     def _end(self, code: int) -> None:
@@ -87,29 +95,55 @@ class Service:
             self._ended.set_result(code)
 
     def _on_signal(self, number: int) -> None:
-        say(f"{signal.Signals(number).name}: ending")
+        waited = time.monotonic() - self._began
+        name = signal.Signals(number).name
+        if not self._app_up.done() and waited >= INIT_WARNING:
+            say("init interrupted", signal=name, waited=f"{waited:.1f}s", answer=self.health.answer)
+        else:
+            say("environment ending", signal=name)
         self._end(0)
 
     # Birth ------------------------------------------------------------------------------------------------------------
 
     async def _live(self) -> None:
-        if self.command:
+        started = self.environ.get(APP_PID, "")
+        if started.isdigit() and self.command:
+            self.app = AppProcess(int(started))
+        elif self.command:
             try:
-                self.app = await AppProcess.start(self.command)
+                self.app = AppProcess.start(self.command, environment(self.environ, self.options.port))
             except OSError as error:
                 await self._fail_init("AppNotStarted", f"{self.command[0]}: {error.strerror}")
-            else:
-                self._spawn(self._watch_app(self.app))
-        api = Api(*self.api_address)
-        try:
-            identifier = await api.register()
-        finally:
-            api.close()
-        self._spawn(self._watch_events(identifier))
+        if self.app is not None:
+            self._spawn(self._watch_app(self.app))
+        identifier = self.environ.get(EXTENSION_ID, "") or await self._register()
+        if identifier:
+            self._spawn(self._watch_events(identifier))
         self._spawn(self._watch_health())
         await self._init()
         for _ in range(self.loops):
             self._spawn(self._take_invokes())
+
+    async def _register(self) -> str:
+        """Registers with the Extensions API; the identifier, or nothing where Lambda does not want us there.
+
+        A program of /opt/extensions is an external extension and must register. What the entry point starts is an
+        internal one: Lambda lets it ask for no SHUTDOWN event, and sends it SIGTERM instead because it has registered.
+        """
+        if not self.command:
+            try:
+                return await self.api.register(own_name(), ["SHUTDOWN"])
+            except ApiError as error:
+                if error.status != FORBIDDEN or external():
+                    raise
+        try:
+            return await self.api.register(NAME, [])
+        except ApiError as error:
+            if error.status != FORBIDDEN:
+                raise
+            # The Runtime API serves without it; all that is lost is the time for an orderly end.
+            say("extension not registered", cause=error, effect="Lambda ends the environment without SIGTERM")
+            return ""
 
     async def _init(self) -> None:
         if self.options.async_init:
@@ -117,19 +151,16 @@ class Service:
         elif not await self._wait_for_app(self.options.init_timeout or None):
             await self._fail_init(
                 "AppNotHealthy",
-                f"the application did not become healthy within {self.options.init_timeout:g} s: GET "
-                f"http://{HOST}:{self.options.port}{self.options.health_path}",
+                f"the application did not become healthy within {self.options.init_timeout:g} s: "
+                f"{self.health.target} gave {self.health.answer}",
             )
 
     async def _fail_init(self, kind: str, message: str) -> None:
-        api = Api(*self.api_address)
         try:
             async with asyncio.timeout(API_PATIENCE):
-                await api.fail_init(kind, message)
+                await self.api.fail_init(kind, message)
         except (ApiError, TimeoutError) as error:
-            say(f"init/error could not be sent: {error}")
-        finally:
-            api.close()
+            say("init error not reported", cause=error)
         raise Fatal(message)
 
     async def _watch_app(self, app: AppProcess) -> None:
@@ -145,7 +176,7 @@ class Service:
             raise Fatal(why)
 
     async def _watch_health(self) -> None:
-        await wait_until_healthy(self.options)
+        await self.health.wait()
         self._app_up.set_result(None)
 
     async def _wait_for_app(self, patience: float | None) -> bool:
@@ -153,30 +184,33 @@ class Service:
         return self._app_up.done()
 
     async def _watch_events(self, identifier: str) -> None:
-        api = Api(*self.api_address)
-        try:
-            while await api.next_event(identifier) != "SHUTDOWN":
-                pass
-        finally:
-            api.close()
+        while await self.api.next_event(identifier) != "SHUTDOWN":
+            pass
         self._end(0)
 
     # Invokes ----------------------------------------------------------------------------------------------------------
 
     async def _take_invokes(self) -> None:
-        api = Api(*self.api_address)
+        while True:
+            invocation = await self._next()
+            began = time.monotonic()
+            try:
+                answer = await self._serve(invocation, began)
+            except AppDown as error:
+                await self.api.fail(invocation.request_id, exits.APP_CONNECTION_ERROR, str(error))
+                raise Fatal(f"invoke failed: {error}") from error
+            await self.api.respond(invocation.request_id, answer)
+
+    async def _next(self) -> Next:
         try:
-            while True:
-                invocation = await api.next()
-                began = time.monotonic()
-                try:
-                    answer = await self._serve(invocation, began)
-                except AppDown as error:
-                    await api.fail(invocation.request_id, exits.APP_CONNECTION_ERROR, str(error))
-                    raise Fatal(f"invoke failed: {error}") from error
-                await api.respond(invocation.request_id, answer)
-        finally:
-            api.close()
+            return await self.api.next()
+        except ApiError as error:
+            if error.status != FORBIDDEN or self.loops > 1:
+                raise
+            raise Fatal(
+                "another process polls Lambda's Runtime API: the function has a runtime of its own. Let the image's "
+                f"ENTRYPOINT start the web application itself, not a Lambda runtime or handler ({error})"
+            ) from error
 
     async def _serve(self, invocation: Next, began: float) -> dict[str, object]:
         try:
@@ -185,7 +219,7 @@ class Service:
             except ValueError as error:
                 raise payload.InvalidInvoke(f"the payload is not JSON: {error}") from None
         except payload.InvalidInvoke as error:
-            say(f"invoke not understood: {error}")
+            say("invoke refused", id=short(error.lambda_id), cause=error)
             return payload.answer(error.pool_id, error.lambda_id, 0, 0, exits.INVOKE_INVALID)
         invoke = Invoke(self.options, self.hub, self.pool, self.dialer, asked)
         self.invokes.add(invoke)
@@ -208,7 +242,7 @@ class Service:
         if not await self._wait_for_app(self.options.async_init_timeout):
             raise Fatal(
                 f"the application did not become healthy within {self.options.async_init_timeout:g} s of the first "
-                "invoke: ending, so that Lambda starts a new environment"
+                f"invoke: {self.health.target} gave {self.health.answer}; Lambda starts a new environment"
             )
 
     # Death ------------------------------------------------------------------------------------------------------------
@@ -225,11 +259,28 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.pool.abort()
+        self.api.abort()
         if self.app is not None:
             await self.app.stop(APP_PATIENCE)
         # Two turns of the loop: what the connections have said last leaves, and their ends are heard.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
+
+
+def external() -> bool:
+    """Whether Lambda started this program as a file of its extensions directory."""
+    return os.path.dirname(sys.argv[0]) == EXTENSIONS
+
+
+def own_name() -> str:
+    """The name that Lambda expects: that of the file in the extensions directory."""
+    return os.path.basename(sys.argv[0]) if external() else NAME
+
+
+def say_failure(trace: str) -> None:
+    """A bug of ours: its trace, one log line per line of it."""
+    for line in trace.rstrip("\n").split("\n"):
+        say("internal error", trace=line)
 
 
 async def serve(options: Options, command: Sequence[str]) -> int:

@@ -29,19 +29,14 @@ from lambda_dispatch.config_values import (
     whole,
 )
 from lambda_dispatch.errors import ConfigError
+from lambda_dispatch_extension.options import NAMES as EXTENSION_NAMES
 
 PREFIX = "LAMBDA_DISPATCH_"
 
 # Names with our prefix that are somebody else's business: the extension's, the build's, and the original router's
 # knobs for a thread pool that this one does not have.
 FOREIGN = (
-    "PORT",
-    "ASYNC_INIT",
-    "ASYNC_INIT_TIMEOUT",
-    "ENABLE_COMPRESSION",
-    "LAST_ACTIVE_GRACE_PERIOD_MS",
-    "FORCE_DEADLINE",
-    "RUNTIME",
+    *EXTENSION_NAMES,
     "CFLAGS",
     "SANITIZE",
     "MinWorkerThreads",

@@ -11,7 +11,7 @@ import pytest
 from tests.support.apps.raw_app import App
 from tests.support.extension_rig import Rig, rig
 from tests.support.router_peer import Policy
-from tests.support.runtime_api import Invocation
+from tests.support.runtime_api import Invocation, RuntimeApi
 
 Body = Callable[[Rig], Awaitable[None]]
 
@@ -69,6 +69,8 @@ def test_a_missing_pool_is_the_default_one_everywhere() -> None:
         {"SentTime": "last Tuesday"},
         {"SentTime": None},
         {"NumberOfChannels": 1000},
+        {"Secret": "two words"},
+        {"CertificateSha256": "12"},
     ],
 )
 def test_a_payload_that_cannot_be_served_is_answered_with_its_ids(changes: dict[str, Any]) -> None:
@@ -102,13 +104,61 @@ def test_it_registers_as_lambda_dispatch_for_shutdown() -> None:
     run(body)
 
 
+@pytest.mark.parametrize("managed", [False, True])
+def test_as_an_internal_extension_it_registers_for_no_event(managed: bool) -> None:
+    """What an image's entry point starts has no name that Lambda knows, and Lambda refuses it SHUTDOWN."""
+
+    async def body(r: Rig) -> None:
+        await r.ready()
+        assert r.api.registered == [("lambda-dispatch", {"events": []})]
+        await r.api.event_polled.wait()
+
+    run(body, api=RuntimeApi(managed=managed))
+
+
+def test_without_a_place_among_the_extensions_it_serves_as_the_runtime() -> None:
+    async def body(r: Rig) -> None:
+        assert (await (await r.parked()).exchange("GET", "/text/4")).status == 200
+        assert not r.api.registered and not r.api.event_polled.is_set()
+        await r.extension.line("extension not registered")
+
+    run(body, api=RuntimeApi(closed=True))
+
+
+def test_an_extension_that_its_launcher_has_registered_does_not_register_again() -> None:
+    async def body(r: Rig) -> None:
+        await r.ready()
+        await r.api.event_polled.wait()
+        assert not r.api.registered
+
+    run(body, env={"LAMBDA_DISPATCH_EXTENSION_ID": "identifier-1"})
+
+
+def test_a_runtime_of_the_functions_own_is_named_as_the_cause() -> None:
+    async def body(r: Rig) -> None:
+        assert await r.extension.exited() == 1
+        assert await r.extension.line("the function has a runtime of its own")
+
+    run(body, api=RuntimeApi(["lambda-dispatch"], taken=True))
+
+
+def test_an_application_without_a_health_page_is_shown_its_answer_and_the_options() -> None:
+    async def body(r: Rig) -> None:
+        line = await r.extension.line("application not healthy")
+        assert 'answer="status 404"' in line and f"check=http://127.0.0.1:{r.app_port}/health" in line
+        assert "LAMBDA_DISPATCH_HEALTH_CHECK_PATH" in line and "LAMBDA_DISPATCH_HEALTHY_STATUSES" in line
+        assert r.app is not None
+
+    run(body, app=("-m", "tests.support.apps.raw_app", "--unhealthy", "1000000"))
+
+
 def test_it_asks_for_no_invoke_before_the_application_is_healthy() -> None:
     async def body(r: Rig) -> None:
         await r.ready()
         counts = (await (await r.parked()).exchange("GET", "/counts")).body
-        assert b'"/health": 401' in counts
+        assert b'"/health": 41' in counts
 
-    run(body, app=("-m", "tests.support.apps.raw_app", "--unhealthy", "400"))
+    run(body, app=("-m", "tests.support.apps.raw_app", "--unhealthy", "40"))
 
 
 def test_a_port_that_swallows_connections_is_tried_again() -> None:
@@ -344,6 +394,8 @@ def test_a_router_that_refuses_connections_is_unreachable_within_two_seconds() -
         began = time.monotonic()
         assert await reason(r.invoke(2, DispatcherUrl="http://127.0.0.1:1/api/chunked")) == "RouterUnreachable"
         assert 0.5 <= time.monotonic() - began < 2.0
+        line = await r.extension.line("router unreachable")
+        assert "router=http://127.0.0.1:1 " in line and "Connection refused" in line and "the first of " in line
 
     run(body)
 

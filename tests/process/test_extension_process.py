@@ -122,6 +122,30 @@ def test_a_command_is_started_its_output_passed_through_and_it_is_served() -> No
     run(body, command=(*RAW_APP, str(port)), app_port=port)
 
 
+def test_the_command_is_told_the_port_on_which_it_is_looked_for() -> None:
+    async def body(r: Rig) -> None:
+        assert await r.extension.line("ports") == f"ports {port} {port}"
+        terminate(r.extension)
+        assert await r.extension.exited() == 0
+
+    port = own_port()
+    run(body, command=("/bin/sh", "-c", "echo ports $PORT $LAMBDA_DISPATCH_PORT; exec sleep 60"), app_port=port)
+
+
+def test_a_command_that_the_launcher_has_started_is_not_started_again() -> None:
+    """The launcher forks the application and becomes us: the shell here is the launcher."""
+    port = own_port()
+    launcher = f'{sys.executable} -m tests.support.apps.raw_app {port} & export LAMBDA_DISPATCH_APP_PID=$!; exec "$@"'
+
+    async def body(r: Rig) -> None:
+        channel = await r.parked()
+        await channel.request("GET", "/exit")
+        assert await r.extension.exited() == 1
+        await r.extension.line("the application exited with code 3")
+
+    run(body, command=("/no/such/command",), app_port=port, wrapper=("/bin/sh", "-c", launcher, "launcher"))
+
+
 def test_the_whole_process_group_of_the_command_ends() -> None:
     async def body(r: Rig) -> None:
         child = int((await r.extension.line("child ")).removeprefix("child "))
@@ -193,7 +217,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server_context(certificate: Path, alpn: str = "h2") -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    context.set_alpn_protocols([alpn])
+    if alpn:
+        context.set_alpn_protocols([alpn])
     return context
 
 
@@ -202,10 +227,10 @@ def fingerprint(certificate: Path) -> str:
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(text)).hexdigest()
 
 
-@pytest.mark.parametrize("verify", ["nothing", "ca", "fingerprint"])
+@pytest.mark.parametrize("verify", ["nothing", "ca", "fingerprint", "hint", "no alpn", "client"])
 def test_tls_to_the_router(certificate: Path, verify: str) -> None:
     async def body(r: Rig) -> None:
-        channel = await r.parked()
+        channel = await r.parked(CertificateSha256=fingerprint(certificate) if verify == "hint" else None)
         data = os.urandom(300_000)
         assert (await channel.exchange("POST", "/echo", [], data)).body == data
         assert channel.headers[":scheme"] == "https"
@@ -214,17 +239,24 @@ def test_tls_to_the_router(certificate: Path, verify: str) -> None:
         "nothing": {},
         "ca": {"LAMBDA_DISPATCH_ROUTER_CA_FILE": str(certificate.with_name("cert.pem"))},
         "fingerprint": {"LAMBDA_DISPATCH_ROUTER_FINGERPRINT": fingerprint(certificate)},
+        "hint": {},
+        "no alpn": {},
+        "client": {"LAMBDA_DISPATCH_CLIENT_CERTIFICATE": str(certificate)},
     }[verify]
-    run(body, tls=server_context(certificate), env=env)
+    context = server_context(certificate, "" if verify == "no alpn" else "h2")
+    if verify == "client":
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(certificate.with_name("cert.pem"))
+    run(body, tls=context, env=env)
 
 
-@pytest.mark.parametrize("fault", ["ca", "fingerprint", "alpn"])
+@pytest.mark.parametrize("fault", ["ca", "fingerprint", "hint"])
 def test_a_router_that_is_not_the_right_one_is_unreachable(certificate: Path, fault: str) -> None:
     async def body(r: Rig) -> None:
-        result = await r.invoke(1).result()
+        result = await r.invoke(1, CertificateSha256="00" * 32 if fault == "hint" else None).result()
         assert result["ExitReason"] == "RouterUnreachable"
         assert r.router.posts == 0
-        await r.extension.line({"ca": "certificate", "fingerprint": "not the pinned", "alpn": "ALPN"}[fault])
+        await r.extension.line({"ca": "certificate", "fingerprint": "pins 0000", "hint": "pins 0000"}[fault])
 
     other = ssl.get_default_verify_paths().cafile
     if fault == "ca" and not other:
@@ -232,9 +264,9 @@ def test_a_router_that_is_not_the_right_one_is_unreachable(certificate: Path, fa
     env = {
         "ca": {"LAMBDA_DISPATCH_ROUTER_CA_FILE": str(other)},
         "fingerprint": {"LAMBDA_DISPATCH_ROUTER_FINGERPRINT": "00" * 32},
-        "alpn": {},
+        "hint": {},
     }[fault]
-    run(body, tls=server_context(certificate, "http/1.1" if fault == "alpn" else "h2"), env=env)
+    run(body, tls=server_context(certificate), env=env)
 
 
 # What it costs --------------------------------------------------------------------------------------------------------
@@ -274,6 +306,10 @@ def test_starting_imports_nothing_that_is_not_needed() -> None:
         ([], {}, 78, "AWS_LAMBDA_RUNTIME_API"),
         ([], {"AWS_LAMBDA_RUNTIME_API": "nowhere"}, 78, "AWS_LAMBDA_RUNTIME_API='nowhere'"),
         ([], {"LAMBDA_DISPATCH_ROUTER_FINGERPRINT": "12"}, 78, "LAMBDA_DISPATCH_ROUTER_FINGERPRINT"),
+        (["--", "/bin/sh", "-c", "echo $PORT $LAMBDA_DISPATCH_PORT; exit 5"], {"PORT": "8081"}, 5, "8081 8081"),
+        (["--", "/bin/sh", "-c", "kill -KILL $$"], {}, -9, "not in Lambda"),
+        (["--", "/no/such/command"], {}, 127, "command not started command=/no/such/command"),
+        (["--", "/"], {}, 126, "command not started command=/"),
     ],
 )
 def test_the_command_line_says_what_is_wrong(arguments: list[str], env: dict[str, str], code: int, words: str) -> None:

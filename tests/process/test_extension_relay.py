@@ -57,21 +57,16 @@ def test_the_answer_names_instance_and_channel_first() -> None:
     run(body)
 
 
-def test_the_application_sees_the_head_as_written_and_three_ids() -> None:
+@pytest.mark.parametrize("pass_ids", [False, True])
+def test_the_application_sees_the_head_as_written_and_the_ids_where_it_asks(pass_ids: bool) -> None:
     async def body(r: Rig) -> None:
         channel = await r.router.parked()
         answer = await channel.exchange("GET", "/head", [("Host", "example.org"), ("X-Pool-Id", "forged"), ("A", "b")])
         head = bytes.fromhex(json.loads(answer.body)["head"]).decode().split("\r\n")
-        assert head == [
-            "GET /head HTTP/1.1",
-            "Host: example.org",
-            "A: b",
-            "x-pool-id: pool-1",
-            f"x-lambda-id: {r.ids[0]}",
-            f"x-channel-id: {channel.id}",
-        ]
+        ids = ["x-pool-id: pool-1", f"x-lambda-id: {r.ids[0]}", f"x-channel-id: {channel.id}"]
+        assert head == ["GET /head HTTP/1.1", "Host: example.org", "A: b", *(ids if pass_ids else [])]
 
-    run(body)
+    run(body, env={"LAMBDA_DISPATCH_PASS_IDS": str(pass_ids)})
 
 
 @pytest.mark.parametrize("cut", [1, 7, 64])
@@ -92,7 +87,7 @@ def test_a_bare_line_feed_ends_a_line_of_the_head() -> None:
         channel = await r.router.parked()
         channel.send_frames([b"GET /head HTTP/1.1\nHost: h\n\n"], end=True)
         told = json.loads((await channel.answer()).body)
-        assert bytes.fromhex(told["head"]).startswith(b"GET /head HTTP/1.1\r\nHost: h\r\n")
+        assert bytes.fromhex(told["head"]) == b"GET /head HTTP/1.1\r\nHost: h"
 
     run(body)
 
@@ -128,7 +123,7 @@ def test_hop_by_hop_fields_go_no_further_in_either_direction() -> None:
     async def body(r: Rig) -> None:
         fields = [("connection", "close, x-mine"), ("x-mine", "1"), ("te", "trailers"), ("upgrade", "h2c")]
         head, _ = await seen(r, "GET", "/head", [*fields, ("expect", "100-continue"), ("keep-alive", "3"), ("b", "c")])
-        assert head[1] == "b: c" and len(head) == 5
+        assert head[1] == "b: c" and len(head) == 2
         answer = await r.exchange("GET", "/cookies")
         assert answer.all("set-cookie") == ["a=1", "b=2"]
         assert not {"connection", "keep-alive", "x-hop"} & {name.lower() for name, _ in answer.headers}
@@ -325,6 +320,93 @@ def test_every_framing_of_an_answer_is_understood(path: str, expected: bytes) ->
             answer = await r.exchange("GET", path)
             assert (answer.status, answer.body) == (200, expected)
             assert answer.get("transfer-encoding") is None
+
+    run(body)
+
+
+def test_early_hints_reach_a_router_that_has_given_a_secret_and_no_other() -> None:
+    async def body(r: Rig) -> None:
+        channel = await r.router.parked()
+        answer = await channel.exchange("GET", "/interim")
+        assert (answer.status, answer.body) == (200, b"done"), "the original would take a 103 for the answer"
+        await (await r.router.parked()).go_away()
+        r.invoke(1, Secret="c2VjcmV0c2VjcmV0c2U")
+        channel = await r.router.parked()
+        await channel.request("GET", "/interim")
+        hints = await channel.head()
+        assert (hints.status, hints.reason, hints.headers) == (103, "Early Hints", [("link", "</a>")])
+        answer = await channel.answer()
+        assert (answer.status, answer.body) == (200, b"done")
+
+    run(body)
+
+
+def test_every_call_says_whose_it_is_and_shows_the_invokes_secret() -> None:
+    async def body(r: Rig) -> None:
+        channel = await r.router.parked()
+        assert channel.headers["x-lambda-dispatch-extension"] == "1"
+        assert "x-lambda-dispatch-secret" not in channel.headers
+        await channel.go_away()
+        secret = "c2VjcmV0c2VjcmV0c2U"
+        r.invoke(1, timeout=16.0, Secret=secret)
+        channel = await r.router.parked()
+        assert channel.headers["x-lambda-dispatch-secret"] == secret
+        # The deadline is within its margin after a second: a close call.
+        await r.router.until(lambda: bool(r.router.closes))
+        close = r.router.closes[0]
+        assert (close["x-lambda-dispatch-extension"], close["x-lambda-dispatch-secret"]) == ("1", secret)
+
+    run(body)
+
+
+@pytest.mark.parametrize("lines", ["", "X-Lambda-Id: 00000000-0000-4000-8000-000000000000\r\n"])
+def test_a_request_for_the_go_away_path_is_relayed_unless_it_names_this_invoke(lines: str) -> None:
+    async def body(r: Rig) -> None:
+        channel = await r.router.parked()
+        await channel.send(f"GET /_lambda_dispatch/goaway HTTP/1.1\r\n{lines}\r\n".encode(), end=True)
+        told = json.loads((await channel.answer()).body)
+        assert bytes.fromhex(told["head"]).startswith(b"GET /_lambda_dispatch/goaway HTTP/1.1")
+        channel = await r.router.parked()
+        path = "/_lambda_dispatch/goaway?x"
+        await channel.send(f"GET {path} HTTP/1.1\r\nX-Lambda-Id: {r.ids[0]}\r\n\r\n".encode(), end=True)
+        assert (await channel.answer()).status == 200
+        await (await r.router.parked()).go_away()
+        invocation = next(iter(r.api.invocations.values()))
+        assert (await invocation.result())["RequestCount"] == 2
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("path", "cause", "sent"),
+    [
+        ("/garbage", "bad answer head", 'sent="SSH-2.0-OpenSSH_9.2\\r\\n\\r\\n"'),
+        ("/bad-chunk", "broken chunked framing", ""),
+        ("/short", "closed the connection within its answer", ""),
+        ("/drop", "closed the connection before its answer", ""),
+    ],
+)
+def test_the_log_says_why_a_request_failed_and_what_the_application_sent(path: str, cause: str, sent: str) -> None:
+    async def body(r: Rig) -> None:
+        channel = await r.router.parked()
+        await channel.request("GET", path)
+        await channel.until_reset()
+        line = await r.extension.line("request failed")
+        assert f"id={r.ids[0][:8]} " in line and r.ids[0] not in line
+        assert cause in line and sent in line
+
+    run(body)
+
+
+def test_a_client_that_causes_failures_does_not_fill_the_log() -> None:
+    async def body(r: Rig) -> None:
+        for _ in range(30):
+            channel = await r.router.parked()
+            await channel.request("GET", "/garbage")
+            await channel.until_reset()
+        await (await r.router.parked()).go_away()
+        await r.extension.line('log lines suppressed event="request failed" count=20')
+        assert len([line for line in r.extension.lines if "request failed id" in line]) == 10
 
     run(body)
 

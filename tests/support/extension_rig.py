@@ -144,10 +144,12 @@ async def rig(
     command: Sequence[str] = (),
     tls: Any = None,
     grace: int = 60_000,
+    api: RuntimeApi | None = None,
+    wrapper: Sequence[str] = (),
 ) -> AsyncIterator[Rig]:
     """Everything started, the extension registered. The idle exit is put far away unless a test asks for it."""
     async with AsyncExitStack() as stack:
-        api = await stack.enter_async_context(RuntimeApi())
+        api = await stack.enter_async_context(api or RuntimeApi(["lambda-dispatch"]))
         router = await stack.enter_async_context(RouterPeer(policy, tls))
         application = None
         if app is not None and not command:
@@ -155,6 +157,7 @@ async def rig(
             stack.push_async_callback(application.end)
             app_port = int(await application.line())
         extension = await Process.start(
+            *wrapper,
             sys.executable,
             "-m",
             "lambda_dispatch_extension",

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Container
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -31,9 +32,20 @@ class Invocation:
 
 
 class RuntimeApi:
-    """Use it as `async with RuntimeApi() as api`."""
+    """Use it as `async with RuntimeApi() as api`.
 
-    def __init__(self) -> None:
+    external: the files of /opt/extensions; any other name is an internal extension, which may ask for no SHUTDOWN event
+    (managed: for no event at all). closed: registration is refused. taken: another process polls for invokes.
+    """
+
+    def __init__(
+        self, external: Container[str] = (), *, managed: bool = False, closed: bool = False, taken: bool = False
+    ) -> None:
+        self.external = external
+        self.managed = managed
+        self.closed = closed
+        self.taken = taken
+        self.refused: list[str] = []  # registrations, by the error they got
         self.registered: list[tuple[str, Any]] = []
         self.init_errors: list[Any] = []
         self.invocations: dict[str, Invocation] = {}
@@ -99,12 +111,25 @@ class RuntimeApi:
             self._clients.discard(task)
             writer.close()
 
+    def _refusal(self, name: str, events: list[str]) -> str:
+        if self.closed:
+            return "Extension registration closed already"
+        if name in self.external:
+            return ""
+        if self.managed and events:
+            return "No events allowed for internal extensions"
+        return "SHUTDOWN: ShutdownEventNotSupportedForInternalExtension" if "SHUTDOWN" in events else ""
+
     async def _answer(
         self, method: str, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
         match [method, *path.strip("/").split("/")]:
             case ["POST", "2020-01-01", "extension", "register"]:
-                self.registered.append((headers["lambda-extension-name"], json.loads(body)))
+                name, events = headers["lambda-extension-name"], json.loads(body)["events"]
+                if fault := self._refusal(name, events):
+                    self.refused.append(fault)
+                    return 403, {}, json.dumps({"errorType": "Extension.Refused", "errorMessage": fault}).encode()
+                self.registered.append((name, json.loads(body)))
                 return 200, {"Lambda-Extension-Identifier": "identifier-1"}, b"{}"
             case ["GET", "2020-01-01", "extension", "event", "next"]:
                 assert headers["lambda-extension-identifier"] == "identifier-1"
@@ -114,6 +139,8 @@ class RuntimeApi:
             case ["GET", "2018-06-01", "runtime", "invocation", "next"]:
                 self.nexts += 1
                 self.ready.set()
+                if self.taken:
+                    return 403, {}, b'{"errorType": "InvalidStateTransition"}'
                 invocation = await self._waiting.get()
                 extra = {
                     "Lambda-Runtime-Aws-Request-Id": invocation.id,

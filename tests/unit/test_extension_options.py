@@ -1,16 +1,22 @@
 """What the environment may say, and what is made of a bad value."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from lambda_dispatch_extension.options import OptionError, Options, load
+from lambda_dispatch_extension.options import NAMES, TABLE, OptionError, Options, load
 
 PREFIX = "LAMBDA_DISPATCH_"
 
 
 def loaded(**environ: str) -> tuple[Options, list[str]]:
     notes: list[str] = []
-    options = load({PREFIX + name: value for name, value in environ.items()}, notes.append)
-    return options, notes
+
+    def note(event: str, **fields: object) -> None:
+        notes.append(event + "".join(f" {name}={value!r}" for name, value in fields.items()))
+
+    return load({PREFIX + name: value for name, value in environ.items()}, note), notes
 
 
 def test_without_any_variable_the_defaults_are_the_originals() -> None:
@@ -40,8 +46,9 @@ def test_without_any_variable_the_defaults_are_the_originals() -> None:
         ("HEALTHY_STATUSES", "200-", "healthy"),
         ("HEALTHY_STATUSES", "300-200", "healthy"),
         ("HEALTHY_STATUSES", "99", "healthy"),
-        ("DEADLINE_MARGIN", "60%", "margin_seconds"),
-        ("DEADLINE_MARGIN", "0%", "margin_share"),
+        ("DEADLINE_MARGIN", "60%", "deadline_margin"),
+        ("DEADLINE_MARGIN", "0%", "deadline_margin"),
+        ("PASS_IDS", "please", "pass_ids"),
         ("APP_IDLE_TIMEOUT_MS", "0", "app_idle"),
     ],
 )
@@ -67,6 +74,7 @@ def test_a_bad_value_is_noted_and_the_default_is_used(name: str, value: str, fie
         ("APP_IDLE_TIMEOUT_MS", "1500", "app_idle", 1.5),
         ("APP_CONNECT_TIMEOUT_MS", "200", "app_connect", 0.2),
         ("ROUTER_CONNECT_TIMEOUT_MS", "900", "router_connect", 0.9),
+        ("PASS_IDS", "true", "pass_ids", True),
         ("ROUTER_FINGERPRINT", ":".join(["AB"] * 32), "fingerprint", b"\xab" * 32),
     ],
 )
@@ -100,8 +108,39 @@ def test_the_runtime_option_is_accepted_with_a_note_and_ignored() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("ROUTER_FINGERPRINT", "abcd"), ("ROUTER_FINGERPRINT", "zz" * 32), ("ROUTER_CA_FILE", "/nowhere/ca.pem")],
+    [
+        ("ROUTER_FINGERPRINT", "abcd"),
+        ("ROUTER_FINGERPRINT", "zz" * 32),
+        ("ROUTER_CA_FILE", "/nowhere/ca.pem"),
+        ("CLIENT_CERTIFICATE", "/nowhere/client.pem"),
+        ("CLIENT_KEY", "/dev/null"),
+    ],
 )
 def test_a_bad_way_to_verify_the_router_is_an_error_and_never_weakened(name: str, value: str) -> None:
     with pytest.raises(OptionError, match=PREFIX + name):
         loaded(**{name: value})
+
+
+def test_without_a_port_of_its_own_the_applications_port_is_that_of_PORT() -> None:
+    def port(**environ: str) -> int:
+        return load(environ, lambda *_, **__: None).port
+
+    assert port(PORT="8080") == 8080
+    assert port(PORT="8080", LAMBDA_DISPATCH_PORT="9000") == 9000
+    assert port() == 3001
+
+
+def test_every_field_has_one_option_and_the_page_lists_each() -> None:
+    assert sorted(option.field for option in TABLE) == sorted(Options._fields)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "extension.md").read_text()
+    listed = re.findall(r"^\| `LAMBDA_DISPATCH_(\w+)`", page, re.MULTILINE)
+    assert sorted(listed) == sorted(NAMES)
+
+
+def test_the_router_does_not_warn_about_the_extensions_variables() -> None:
+    from lambda_dispatch import config
+
+    environ = {PREFIX + name: "x" for name in NAMES}
+    needed = {PREFIX + "FunctionName": "f", PREFIX + "AllowInsecureControlChannel": "true"}
+    needed[PREFIX + "PreferredControlChannelScheme"] = "http"
+    assert not [line for line in config.load({**environ, **needed}, []).warnings if "is not known" in line]
