@@ -149,6 +149,15 @@ class RouterConfig:
     # A dial-up modem is twenty times faster; whoever is slower than this is holding a slot on purpose.
     min_body_rate: float = option("MinBodyRate", decimal(0, 1e9), 240.0, "bytes/s a client must send a body at; 0: any")
     min_read_rate: float = option("MinReadRate", decimal(0, 1e9), 240.0, "bytes/s a client must read at; 0: any")
+    min_upload_rate: float = option(
+        "MinUploadRate", decimal(0, 1e9), 1000.0, "bytes/s a body must come at while its request holds a slot; 0: any"
+    )
+    upload_grace: float = option(
+        "UploadGrace", seconds(0, 3600), 1.0, "time a body gets to arrive before a slow upload may have a slot"
+    )
+    upload_share: float = option(
+        "UploadShare", decimal(0, 1), 0.5, "share of a pool's slots for requests whose body is still on its way"
+    )
     body_grace: float = option("BodyGrace", seconds(0, 3600), 10.0, "time before either rate is looked at")
 
     # Instances' connections

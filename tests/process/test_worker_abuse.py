@@ -119,31 +119,6 @@ async def test_a_head_that_takes_too_long_is_told_so() -> None:
         assert (answer.status, answer.error) == (408, "head_timeout")
 
 
-@pytest.mark.parametrize("speaks", ["h1", "h2"])
-@scenario
-async def test_a_body_that_comes_too_slowly_is_given_up(speaks: str) -> None:
-    async with WorkerProcess.running(*HASTY) as worker:
-        codes: list[int | None] = []
-
-        async def handler(call: Call) -> None:
-            codes.append(await call.gone())
-
-        await worker.instance(handler)
-        if speaks == "h1":
-            async with await worker.client() as client:
-                await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nab")
-                answer = await soon(client.response(), "the answer")
-                assert (answer.status, answer.error) == (408, "client_sends_too_slowly")
-        else:
-            async with await worker.h2() as client2:
-                stream = client2.open(method="POST", end=False)
-                await stream.send(b"ab")
-                await soon(stream.done(), "the end of the stream")
-                assert stream.status == 408 or stream.reset_code is not None
-        await until(lambda: bool(codes), "the reset at the instance")
-        await worker.quiet()
-
-
 @pytest.mark.parametrize("speaks", ["h1", "h2", "h2 without credit"])
 @scenario
 async def test_a_client_that_reads_too_slowly_is_cut_off(speaks: str) -> None:

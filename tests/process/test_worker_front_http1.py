@@ -208,12 +208,11 @@ async def test_a_client_far_ahead_with_its_pipeline_is_not_read_for_ever(worker:
 
 
 @scenario
-async def test_expect_100_continue_is_answered_once_an_instance_has_the_request(worker: WorkerProcess) -> None:
+async def test_expect_100_continue_is_answered_while_the_body_is_awaited(worker: WorkerProcess) -> None:
+    peer = await worker.instance()
     async with await worker.client() as client:
         head = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\nExpect: 100-continue\r\n\r\n"
         await client.send(head)
-        await worker.waits(1)
-        peer = await worker.instance(wait=False)
         assert (await soon(client.head(), "100 Continue")).status == 100
         await client.send(b"body")
         assert (await client.response()).status == 200

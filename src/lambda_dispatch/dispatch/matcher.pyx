@@ -298,7 +298,7 @@ cdef class Matcher:
         instance.pool.running += 1
         self.running += 1
         if self.board.my_pools != NULL:
-            self.board.my_pools[instance.pool.index].wait_ns += now - exchange.arrived
+            self.board.my_pools[instance.pool.index].wait_ns += now - (exchange.since or exchange.arrived)
             self.board.me.dispatched_local += 1
         return exchange.dispatch(slot, now)
 

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from lambda_dispatch.dispatch.exchange cimport Exchange
 from lambda_dispatch.dispatch.matcher cimport Matcher, Pool
+from lambda_dispatch.front.uploads cimport Uploads
 from lambda_dispatch.telemetry.access cimport AccessLog
 from lambda_dispatch_net.wire cimport Hub, Wire
 from lambda_dispatch_core.board.board cimport Board
@@ -48,6 +49,7 @@ cdef class Door:
     cdef bytes date                 # the value of Date for this second
     cdef int64_t date_until         # hub time from which it is stale
     cdef FieldList fields           # scratch: the head being read
+    cdef Uploads uploads            # requests whose body is on its way
     cdef readonly set wires         # client connections open now
     cdef uint64_t told_in           # bytes of clients the board was last told of: read
     cdef uint64_t told_out          # written

@@ -13,6 +13,7 @@ from libc.string cimport memchr, memcmp, memcpy
 from lambda_dispatch.dispatch.exchange cimport Exchange
 from lambda_dispatch.dispatch.matcher cimport Matcher, Pool
 from lambda_dispatch.front.reserved cimport is_reserved
+from lambda_dispatch.front.uploads cimport Uploads
 from lambda_dispatch_net.wire cimport Hub, Wire
 from lambda_dispatch_core.board.board cimport Board, WorkerSlot, latency_bucket
 from lambda_dispatch_core.bytes.fields cimport (
@@ -70,6 +71,7 @@ cdef class Door:
             self.common += b"%s: %s\r\n" % (name, value)
         self.fields = FieldList()
         self.wires = set()
+        self.uploads = Uploads(hub, matcher, board, config)
 
     def begin_drain(self):
         """Answers ask for no more requests on their connection from now on; HTTP/2 connections are told."""
@@ -97,10 +99,11 @@ cdef class Door:
             wire.sweep(now)
 
     def publish(self):
-        """Tells the board what came from and went to clients. On every tick."""
+        """Tells the board what came from and went to clients, and starts uploads that have waited. On every tick."""
         cdef WorkerSlot* me = self.board.me
         cdef uint64_t now_in
         cdef uint64_t now_out
+        self.uploads.tick(self.hub.now)
         if me == NULL:
             return
         now_in = self.hub.bytes_in - me.instance_bytes_in
@@ -248,6 +251,8 @@ cdef class Door:
         cdef WorkerSlot* me = self.board.me
         cdef int status = exchange.status
         cdef int64_t now = self.hub.now
+        # When it asked for a slot: an upload does when its body allows.
+        cdef int64_t asked = exchange.since if exchange.since else exchange.arrived
         if me != NULL:
             me.requests += 1
             if status < 300:
@@ -270,7 +275,7 @@ cdef class Door:
                     me.queue_timeouts += 1
             me.total[latency_bucket(now - exchange.arrived)] += 1
             if exchange.sent:
-                me.wait[latency_bucket(exchange.sent - exchange.arrived)] += 1
+                me.wait[latency_bucket(exchange.sent - asked)] += 1
         if exchange.debug is not None:
             exchange.tell("over: %d %s" % (status, exchange.fault or "served"), now)
         if self.access is not None:
@@ -279,7 +284,7 @@ cdef class Door:
             self.access.line(
                 now, wire.peer, exchange.store, line_end - exchange.store - 9 if line_end != NULL else 0, minor, status,
                 exchange.request_bytes, exchange.answer_bytes,
-                (exchange.sent if exchange.sent else now) - exchange.arrived, now - exchange.arrived, exchange.fault)
+                (exchange.sent if exchange.sent else now) - asked, now - exchange.arrived, exchange.fault)
         return 0
 
 

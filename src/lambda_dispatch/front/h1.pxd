@@ -8,15 +8,14 @@ come; nothing is repaired: what the strict parser refuses is answered and the co
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from lambda_dispatch.dispatch.exchange cimport Exchange
 from lambda_dispatch.front.door cimport ClientWire
 from lambda_dispatch.front.h2 cimport H2ClientWire
+from lambda_dispatch.front.uploads cimport ClientExchange
 from lambda_dispatch_core.http1.head cimport ChunkReader, HeadScan, RequestHead
 
 
-cdef class H1Exchange(Exchange):
+cdef class H1Exchange(ClientExchange):
     cdef H1Wire wire
-    cdef bint expects           # the client waits for 100 Continue
     cdef bint chunked           # the answer goes out in chunks
     cdef bint until_close       # the answer's end is the connection's (HTTP/1.0)
 

@@ -6,10 +6,11 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 
-from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, Exchange
+from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE
 from lambda_dispatch.front.door cimport ECHO, HERE, REFUSED, ClientWire, Decision, Door, keeps
 from lambda_dispatch.front.echo cimport EchoSlot
 from lambda_dispatch.front.h2 cimport H2ClientWire
+from lambda_dispatch.front.uploads cimport FRESH, ClientExchange
 from lambda_dispatch_core.bytes.fields cimport (
     LAST_HOP, T_CONTENT_LENGTH, T_DATE, T_X_CHANNEL_ID, T_X_LAMBDA_ID, UNKNOWN, Field, FieldList,
 )
@@ -46,14 +47,22 @@ cdef bytes text_of(int status):
 
 
 @cython.final
-cdef class H1Exchange(Exchange):
-    cdef int on_dispatched(self) except -1:
+cdef class H1Exchange(ClientExchange):
+    cdef int on_collect(self) except -1:
         cdef H1Wire wire = self.wire
         if self.expects and wire is not None and wire.body_open:
             self.expects = False
             wire.out.write(<const uint8_t*> b"HTTP/1.1 100 Continue\r\n\r\n", 25)
             wire.touch()
-        if wire is not None and not wire.reading and self.backlog() < PRESSURE:
+        return 0
+
+    cdef int on_dispatched(self) except -1:
+        cdef H1Wire wire = self.wire
+        self.on_collect()
+        if wire is None:
+            return 0
+        wire.pace.since = 0
+        if not wire.reading and self.backlog() < PRESSURE:
             wire.start_reading()
         return 0
 
@@ -151,6 +160,8 @@ cdef class H1Exchange(Exchange):
 
     cdef int on_over(self) except -1:
         cdef H1Wire wire = self.wire
+        if self.upload:
+            self.uploads.forget(self)
         if wire is not None:
             wire.door.count(self, wire, wire.minor)
             self.wire = None
@@ -221,6 +232,8 @@ cdef class H1Wire(ClientWire):
                     at += r
         finally:
             self.working = False
+        if self.exchange is not None and self.exchange.upload == FRESH:
+            self.exchange.settle()
         if at < n and not self.closing and not self.lingering:
             self.keep(p + at, n - at)
             if self.paused and self.exchange is None:
@@ -347,7 +360,7 @@ cdef class H1Wire(ClientWire):
         if decision.verdict == ECHO:
             return exchange.dispatch(EchoSlot(), self.hub.now)
         exchange.pool = door.to_pool
-        return door.matcher.submit(exchange, self.hub.now)
+        return exchange.admit(door.uploads, not head.chunked, self.hub.now)
 
     # Body bytes of the request in hand: the bytes used. 0 only when the connection ends.
     cdef Py_ssize_t feed(self, const uint8_t* p, Py_ssize_t n) except -1:
@@ -391,7 +404,7 @@ cdef class H1Wire(ClientWire):
             if end:
                 self.over()
             return 0
-        exchange.body(p, n, end)
+        exchange.came(p, n, end)
         if not end and exchange is self.exchange and exchange.backlog() >= PRESSURE:
             self.stop_reading()
         return 0
@@ -506,6 +519,7 @@ cdef class H1Wire(ClientWire):
 
     cdef int sweep(self, int64_t now) except -1:
         cdef H1Exchange exchange = self.exchange    # held here: what ends it lets go of it
+        cdef int64_t rate
         if self.deadline and now >= self.deadline:
             self.deadline = 0
             if self.lingering:
@@ -527,8 +541,11 @@ cdef class H1Wire(ClientWire):
             return self.close()
         if self.paused:
             return 0
-        if self.body_open and self.reading and not exchange.expects and not exchange.may_pause():
-            if not keeps(&self.pace, now, self.body_seen, self.door.min_body_rate, self.door.grace):
+        rate = exchange.least_rate(self.door.min_body_rate)
+        if rate and self.body_open and self.reading and not exchange.expects:
+            if not keeps(&self.pace, now, self.body_seen, rate, self.door.grace):
+                if self.door.board.me != NULL:
+                    self.door.board.me.slow_senders += 1
                 if exchange.answer_ended:
                     exchange.fault = "client_sends_too_slowly"
                     return self.abort()

@@ -2,17 +2,17 @@
 
 from libc.stdint cimport int64_t, uint8_t
 
-from lambda_dispatch.dispatch.exchange cimport Exchange
 from lambda_dispatch.front.door cimport ClientWire, Pace
+from lambda_dispatch.front.uploads cimport ClientExchange
 from lambda_dispatch_net.wire cimport Wire
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.h2.session cimport H2Events, H2Session, H2Stream
 
 
-cdef class H2Exchange(Exchange):
+cdef class H2Exchange(ClientExchange):
     cdef H2ClientWire wire      # None once it is over
     cdef H2Stream stream        # None once it is gone; stays while an answer that is over waits there
-    cdef bint expects
+    cdef H2Exchange after       # the one before it in the wire's `fresh`
     cdef int64_t owed_client    # request bytes whose credit is held back until the instance has taken them
     cdef int64_t owed_instance  # answer bytes whose credit is held back until the client has taken them
     cdef Pace sending           # of the client's body
@@ -27,11 +27,13 @@ cdef class H2Exchange(Exchange):
 
 cdef class H2ClientWire(ClientWire):
     cdef H2Session session
+    cdef H2Exchange fresh       # requests of this pass whose body has not come whole
     cdef bint ending            # the last GOAWAY went out: closes when the last stream has
 
     # The connection began as an HTTP/1.1 one: this wire goes on with its transport.
     cdef int take_over(self, ClientWire other) except -1
     cdef int begin(self) except -1
+    cdef int settle(self) except -1
     cdef H2Exchange begin_exchange(self, H2Stream stream, bint end)
     cdef int reset_reader(self, H2Stream stream, H2Exchange exchange) except -1
     cdef int request(self, H2Stream stream, FieldList head, bint end) except -1

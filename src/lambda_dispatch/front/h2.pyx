@@ -7,9 +7,10 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
 
-from lambda_dispatch.dispatch.exchange cimport INLINE, OVER, PRESSURE, Exchange
+from lambda_dispatch.dispatch.exchange cimport INLINE, OVER, PRESSURE
 from lambda_dispatch.front.door cimport ECHO, HERE, REFUSED, ClientWire, Decision, Door, keeps
 from lambda_dispatch.front.echo cimport EchoSlot
+from lambda_dispatch.front.uploads cimport COLLECTING, FRESH, ClientExchange
 from lambda_dispatch_core.bytes.fields cimport (
     LAST_HOP, T_AUTHORITY, T_CONTENT_LENGTH, T_DATE, T_EXPECT, T_HOST, T_METHOD, T_PATH, T_X_CHANNEL_ID,
     T_X_LAMBDA_ID, UNKNOWN, Field, FieldList,
@@ -32,15 +33,18 @@ cdef dict TEXTS = {
 
 
 @cython.final
-cdef class H2Exchange(Exchange):
-    cdef int on_dispatched(self) except -1:
+cdef class H2Exchange(ClientExchange):
+    cdef int on_collect(self) except -1:
         cdef H2ClientWire wire = self.wire
-        if wire is None:
-            return 0
-        if self.expects:
+        if wire is not None and self.expects:
             self.expects = False
             wire.session.send_status(self.stream, 100, False)
             wire.touch()
+        return 0
+
+    cdef int on_dispatched(self) except -1:
+        self.on_collect()
+        self.sending.since = 0
         return self.on_flowing()
 
     cdef int on_interim(self, ResponseHead* head, FieldList fields) except -1:
@@ -126,9 +130,12 @@ cdef class H2Exchange(Exchange):
 
     cdef int sweep(self, int64_t now) except -1:
         cdef Door door = self.wire.door
-        if self.request_ended or self.owed_client or self.expects or self.may_pause():
+        cdef int64_t rate = self.least_rate(door.min_body_rate)
+        if rate == 0 or self.request_ended or self.expects or self.owed_client and self.upload != COLLECTING:
             self.sending.since = 0      # it may not send, or need not
-        elif not keeps(&self.sending, now, self.request_bytes, door.min_body_rate, door.grace):
+        elif not keeps(&self.sending, now, self.request_bytes, rate, door.grace):
+            if door.board.me != NULL:
+                door.board.me.slow_senders += 1
             return self.fail(408, "client_sends_too_slowly")
         if self.stream.pending == 0:
             self.reading.since = 0
@@ -166,6 +173,8 @@ cdef class H2Exchange(Exchange):
 
     cdef int on_over(self) except -1:
         cdef H2ClientWire wire = self.wire
+        if self.upload:
+            self.uploads.forget(self)
         if wire is not None:
             wire.door.count(self, wire, -1)
             self.wire = None
@@ -195,7 +204,7 @@ cdef class H2ClientEvents(H2Events):
         if exchange is None or exchange.wire is None:
             wire.session.consumed(stream, n)
             return wire.maybe_end()
-        exchange.body(p, n, end)
+        exchange.came(p, n, end)
         if n and exchange.wire is not None and not end:
             if exchange.backlog() < PRESSURE and exchange.slot is not None:
                 wire.session.consumed(stream, n + exchange.owed_client)
@@ -269,6 +278,8 @@ cdef class H2ClientWire(ClientWire):
             return 0
         if self.session.receive(p, n) < 0:
             self.close()
+        if self.fresh is not None:
+            self.settle()
         if self.out.length:
             self.touch()
         # Until the first stream the time for a head runs, after the last one that for idleness. Bytes alone, a head
@@ -335,7 +346,21 @@ cdef class H2ClientWire(ClientWire):
         if decision.verdict == ECHO:
             return exchange.dispatch(EchoSlot(), self.hub.now)
         exchange.pool = door.to_pool
-        return door.matcher.submit(exchange, self.hub.now)
+        exchange.admit(door.uploads, length != NULL, self.hub.now)
+        if exchange.upload == FRESH:
+            exchange.after = self.fresh
+            self.fresh = exchange
+        return 0
+
+    cdef int settle(self) except -1:
+        cdef H2Exchange exchange
+        while self.fresh is not None:
+            exchange = self.fresh
+            self.fresh = exchange.after
+            exchange.after = None
+            if not self.closing:
+                exchange.settle()
+        return 0
 
     # An answer of our own.
     cdef int reply(self, H2Stream stream, int status, bytes text, str reason, bint is_head) except -1:
