@@ -32,9 +32,13 @@ class Boot:
     front_tls_fds: tuple[int, ...]
     control_fds: tuple[int, ...]  # listening sockets: HTTP/2 from instances
     control_tls_fds: tuple[int, ...]
+    sibling_fds: tuple[tuple[str, int, int], ...]  # (kind, set, descriptor) of the other sets of listening sockets
     peer_fd: int  # listening Unix socket for siblings; -1 for the scaler
     peer_addresses: tuple[str, ...]  # per worker slot: a path, or "\0name" in Linux's own space
     ports: dict[str, int]  # by http, https, control_http, control_https; 0: no such socket
+    cert_fd: int  # certificate chain and key in PEM, as anonymous memory; -1: no TLS
+    key_fd: int
+    certificate_sha256: str  # hex, of a certificate that the router made itself; empty otherwise
     life_fd: int  # reads end of file when the supervisor is no more
     parent_pid: int
 
@@ -47,7 +51,7 @@ class Boot:
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or set(values) != names:
             raise BootError("the boot record is of another release than this program")
-        record: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        record: dict[str, Any] = {k: _frozen(v) for k, v in values.items()}
         return cls(**record)
 
     @classmethod
@@ -63,6 +67,5 @@ class Boot:
         return cls.from_json(text.decode())
 
 
-# How a child says at exit why it could not begin; the supervisor tells them apart.
-EXIT_CONFIG = 78  # the configuration is wrong: starting again cannot help (sysexits.h EX_CONFIG)
-EXIT_BOOT = 79  # something needed at start was not there; may be tried again
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(each) for each in value) if isinstance(value, list) else value

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from lambda_dispatch.exits import EX_USAGE
+
 USAGE = """\
 usage: lambda-dispatch COMMAND [OPTIONS]
 
@@ -23,8 +25,6 @@ ELSEWHERE = {
     "dev": "lambda_dispatch.local.dev_command",
     "status": "lambda_dispatch.supervisor.status",
 }
-
-EX_USAGE = 64  # sysexits.h
 
 
 def open_standard_files() -> None:

@@ -28,13 +28,14 @@ from lambda_dispatch.config_values import (
     variable,
     whole,
 )
-from lambda_dispatch.errors import ConfigError
+from lambda_dispatch.errors import CertificateError, ConfigError
+from lambda_dispatch.tls import check as check_certificate
 from lambda_dispatch_extension.options import NAMES as EXTENSION_NAMES
 
 PREFIX = "LAMBDA_DISPATCH_"
 
-# Names with our prefix that are somebody else's business: the extension's, the build's, and the original router's
-# knobs for a thread pool that this one does not have.
+# Names with our prefix that the router does not read: the extension's options, the build's, and the original router's
+# options for a thread pool that this one does not have.
 FOREIGN = (
     *EXTENSION_NAMES,
     "CFLAGS",
@@ -43,6 +44,14 @@ FOREIGN = (
     "MinCompletionPortThreads",
     "MaxCompletionPortThreads",
 )
+
+MAX_WORKERS = 64  # the board has twice as many worker slots
+
+_host = matching(
+    r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}\]?", "a host name or address alone, without scheme and port"
+)
+# What goes into a header field of every response.
+_version = matching(r"[ -~]{1,200}", "1 to 200 printable ASCII characters")
 
 _port = whole(1, 65535)
 _port_flag = whole(0, 65535)._replace(allowed="a port from 1 to 65535, or 0: any free port")
@@ -101,7 +110,12 @@ class RouterConfig:
     cert_file: str = option("CertFile", text, DEFAULT_CERT, "PEM certificate chain; the default is used if it exists")
     key_file: str = option("KeyFile", text, DEFAULT_KEY, "PEM private key; the default is used if it exists")
     callback_host: str = option(
-        "RouterCallbackHost", text, "", "host name or address instances call back to; empty: found out at start"
+        "RouterCallbackHost",
+        matching(
+            r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}\]?", "a host name or address alone, without scheme and port"
+        ),
+        "",
+        "host name or address instances call back to; empty: found out at start",
     )
     env_var_for_callback_ip: str = option(
         "EnvVarForCallbackIp", variable, "K8S_POD_IP", "environment variable that holds the address to call back to"
@@ -124,11 +138,11 @@ class RouterConfig:
 
     # Workers
     max_worker_threads: int = option(
-        "MaxWorkerThreads", whole(0, 64), 0, "worker processes at most; 0: as many as there are CPUs to use"
+        "MaxWorkerThreads", whole(0, MAX_WORKERS), 0, "worker processes at most; 0: as many as there are CPUs to use"
     )
     workers: int = option(
         "Workers",
-        whole(0, 64),
+        whole(0, MAX_WORKERS),
         0,
         "worker processes, exactly; 0: CPUs this process may use, capped by MaxWorkerThreads",
     )
@@ -205,8 +219,8 @@ class RouterConfig:
     log_level: str = option("LogLevel", choice("debug", "info", "warning", "error"), "info", "least level logged")
     log_format: str = option("LogFormat", choice("text", "json"), "text", "form of the log on stderr")
     cloudwatch_metrics_enabled: bool = option("CloudWatchMetricsEnabled", boolean, False, "write EMF metrics on stdout")
-    git_hash: str = option("GIT_HASH", text, "", "x-lambda-dispatch-version of responses", exact=True)
-    build_time: str = option("BUILD_TIME", text, "", "x-lambda-dispatch-build-time of responses", exact=True)
+    git_hash: str = option("GIT_HASH", _version, "", "x-lambda-dispatch-version of responses", exact=True)
+    build_time: str = option("BUILD_TIME", _version, "", "x-lambda-dispatch-build-time of responses", exact=True)
 
     # Birth and death
     # Load balancers go on sending for as long as their check takes to fail: ALB 5 s at its quickest, Kubernetes 1-2 s.
@@ -219,6 +233,9 @@ class RouterConfig:
     hang_timeout: float = option("HangTimeout", seconds(1, 3600), 15.0, "silence after which a process is replaced")
     ready_fd: int = option("ReadyFd", whole(-1, 1 << 20), -1, "descriptor written to once everything listens; -1: none")
 
+    # Made at start for the control port, when no certificate is given and instances call back over TLS.
+    self_signed: bool = False
+
     # Attribute to where its value came from: "default", a variable's or a flag's name, or "derived: ...".
     sources: dict[str, str] = field(default_factory=dict, compare=False)
     # Things worth saying once there is a log; not errors.
@@ -226,7 +243,12 @@ class RouterConfig:
 
     @property
     def tls(self) -> bool:
+        """Whether clients are served over TLS."""
         return bool(self.cert_file)
+
+    @property
+    def control_tls(self) -> bool:
+        return self.tls or self.self_signed
 
     @property
     def function(self) -> names.FunctionName:
@@ -441,9 +463,10 @@ def _derive(reader: _Reader) -> None:
             f"({get('max_instances')})"
         )
     _derive_tls(reader, get, derive)
+    _check_ports(reader, get)
 
     if get("workers") == 0:
-        usable = cpus.usable()
+        usable = min(cpus.usable(), MAX_WORKERS)
         cap = get("max_worker_threads")
         derive(
             "workers", min(cap, usable) if cap else usable, f"{usable} CPUs usable, MaxWorkerThreads {cap or 'unset'}"
@@ -451,34 +474,51 @@ def _derive(reader: _Reader) -> None:
 
 
 def _derive_tls(reader: _Reader, get: Any, derive: Any) -> None:
+    files = {attribute: get(attribute) for attribute in ("cert_file", "key_file")}
     present = True
-    for attribute in ("cert_file", "key_file"):
-        if not os.access(get(attribute), os.R_OK):
+    for attribute, path in files.items():
+        if not os.path.isfile(path) or not os.access(path, os.R_OK):
             present = False
             if attribute in reader.sources:
+                state = "which is a directory" if os.path.isdir(path) else "which cannot be read"
                 reader.problems.append(
-                    f"{reader.name_of(attribute)} is {get(attribute)!r}, which cannot be read; "
-                    "name a readable PEM file, or leave it out to go without TLS"
+                    f"{reader.name_of(attribute)} is {path!r}, {state}; "
+                    "name a readable PEM file, or leave it out to go without a certificate"
                 )
-    if not present:
-        for attribute in ("cert_file", "key_file"):
-            derive(attribute, "", f"no TLS: {DEFAULT_CERT} or {DEFAULT_KEY} cannot be read")
+    if present:
+        try:
+            check_certificate(files["cert_file"], files["key_file"])
+        except CertificateError as error:
+            reader.problems.append(f"{error}; name a PEM certificate chain and its private key")
+    else:
+        for attribute in files:
+            derive(attribute, "", f"no certificate: {DEFAULT_CERT} or {DEFAULT_KEY} cannot be read")
     insecure = get("allow_insecure_control")
-    way_out = "set AllowInsecureControlChannel to true and PreferredControlChannelScheme to http"
-    if "preferred_control_scheme" in reader.sources:
-        name = reader.name_of("preferred_control_scheme")
-        if get("preferred_control_scheme") == "http" and not insecure:
-            reader.problems.append(
-                f"{name} is 'http' while AllowInsecureControlChannel is false; allow it, or use https"
-            )
-        elif get("preferred_control_scheme") == "https" and not present:
-            reader.problems.append(
-                f"{name} is 'https' and there is no certificate; set CertFile and KeyFile, or {way_out}"
-            )
-    elif not present and insecure:
-        derive("preferred_control_scheme", "http", "there is no certificate")
-    elif not present:
+    if get("preferred_control_scheme") == "http" and not insecure:
         reader.problems.append(
-            "there is no certificate for instances to call back over TLS, and AllowInsecureControlChannel is false; "
-            f"set CertFile and KeyFile (default {DEFAULT_CERT}, {DEFAULT_KEY}), or {way_out}"
+            f"{reader.name_of('preferred_control_scheme')} is 'http' while AllowInsecureControlChannel is false; "
+            "allow it, or use https"
         )
+    elif not present and insecure and "preferred_control_scheme" not in reader.sources:
+        derive("preferred_control_scheme", "http", "there is no certificate")
+    if not present and get("preferred_control_scheme") == "https":
+        derive("self_signed", True, "instances call back over TLS, and there is no certificate")
+
+
+def _check_ports(reader: _Reader, get: Any) -> None:
+    certificate = bool(get("cert_file"))
+    open_ports = {
+        "http_port": True,
+        "https_port": certificate,
+        "control_http_port": get("allow_insecure_control"),
+        "control_https_port": certificate or reader.values.get("self_signed", False),
+    }
+    seen: dict[int, str] = {}
+    for attribute in (attribute for attribute, opens in open_ports.items() if opens):
+        port = get(attribute)
+        if port and port in seen:
+            reader.problems.append(
+                f"{reader.name_of(seen[port])} and {reader.name_of(attribute)} are both {port}; "
+                "each port needs a number of its own"
+            )
+        seen.setdefault(port, attribute)

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from lambda_dispatch.boot import EXIT_CONFIG
+from lambda_dispatch.exits import EX_CONFIG
 from lambda_dispatch_core.board import board as b
 from tests.support.held_board import HeldBoard
 from tests.support.stand_in import Invoke, StandIn, stand_in
@@ -385,7 +385,7 @@ def test_no_region_is_a_configuration_error() -> None:
         held = HeldBoard()
         try:
             held.start("", AWS_EC2_METADATA_DISABLED="true")
-            assert (await held.ended())[0] == EXIT_CONFIG
+            assert (await held.ended())[0] == EX_CONFIG
         finally:
             held.close()
 

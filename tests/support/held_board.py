@@ -67,6 +67,10 @@ class HeldBoard:
             peer_fd=-1,
             peer_addresses=(),
             ports={"http": 0, "https": 0, "control_http": 5003, "control_https": 0},
+            sibling_fds=(),
+            cert_fd=-1,
+            key_fd=-1,
+            certificate_sha256="",
             life_fd=self.life_end,
             parent_pid=os.getpid(),
         )

@@ -252,6 +252,8 @@ async def _worker(boot: Boot) -> None:
             return
         drain.set_result(None)
         board.set_worker_state(boot.index, b.WORKER_DRAINING)
+        for _, _, fd in boot.sibling_fds:
+            os.close(fd)
         for server in servers:
             server.close()
         settling.append(loop.create_task(settle()))
@@ -294,15 +296,20 @@ def main(argv: list[str]) -> int:
     role = argv[0]
     if role == "supervisor":
         module = [sys.executable, "-m", "tests.support.supervised"]
-        stand_ins = {"scaler_argv": [*module, "scaler"]} | (
-            {} if argv[2] == "True" else {"worker_argv": [*module, "worker"]}
-        )
+        stand_ins = {
+            "scaler_argv": [*module, "scaler"],
+            "worker_argv": [*module, "real" if argv[2] == "True" else "worker"],
+        }
         config = RouterConfig.from_json(argv[1])
         from lambda_dispatch.telemetry import log
 
         log.configure("supervisor", config.log_level)
         return Supervisor(config, **stand_ins).run()
-    _misbehave(role)
+    _misbehave("worker" if role == "real" else role)
+    if role == "real":
+        from lambda_dispatch.worker.process import main as worker
+
+        return worker(argv[1:])
     boot = Boot.receive(argv[1:])
     if role == "worker":
         asyncio.run(_worker(boot))

@@ -130,6 +130,10 @@ class WorkerProcess:
             peer_fd=peer.fileno(),
             peer_addresses=(peer_path, ""),
             ports={name: self.ports.get(name, 0) for name in ("http", "https", "control_http", "control_https")},
+            sibling_fds=(),
+            cert_fd=-1,
+            key_fd=-1,
+            certificate_sha256="",
             life_fd=self._life[0],
             parent_pid=os.getpid(),
         )

@@ -89,7 +89,7 @@ def test_attach_refuses_a_worker_slot_the_board_does_not_have(board: Board) -> N
         Board.attach(board.fd, worker=4)
 
 
-@pytest.mark.parametrize("sizes", [(0, 256, 8), (65, 256, 8), (1, 100, 8), (1, 8192, 8), (1, 256, 0), (1, 256, 65)])
+@pytest.mark.parametrize("sizes", [(0, 256, 8), (129, 256, 8), (1, 100, 8), (1, 8192, 8), (1, 256, 0), (1, 256, 65)])
 def test_sizes_out_of_range_are_refused(sizes: tuple[int, int, int]) -> None:
     with pytest.raises(BoardError):
         Board.create(*sizes)

@@ -7,6 +7,7 @@ import pytest
 from lambda_dispatch import config
 from lambda_dispatch.config import OPTIONS, RouterConfig, load
 from lambda_dispatch.errors import ConfigError
+from lambda_dispatch.supervisor import self_signed
 
 BASE = {"LAMBDA_DISPATCH_FunctionName": "app", "LAMBDA_DISPATCH_AllowInsecureControlChannel": "true"}
 
@@ -25,8 +26,9 @@ def problems(environ: dict[str, str], *argv: str) -> list[str]:
 def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "certs").mkdir()
-    for name in (config.DEFAULT_CERT, config.DEFAULT_KEY):
-        (tmp_path / name).write_text("PEM")
+    made = self_signed.make()
+    (tmp_path / config.DEFAULT_CERT).write_bytes(made.certificate)
+    (tmp_path / config.DEFAULT_KEY).write_bytes(made.key)
     return tmp_path
 
 
@@ -186,10 +188,48 @@ def test_with_a_certificate_instances_call_back_over_https(certificate: Path) ->
     assert (loaded.cert_file, loaded.preferred_control_scheme) == (config.DEFAULT_CERT, "https")
 
 
-def test_no_way_to_call_back_is_an_error_that_says_the_way_out() -> None:
-    with pytest.raises(ConfigError) as caught:
-        load({"LAMBDA_DISPATCH_FunctionName": "app"})
-    assert "AllowInsecureControlChannel" in caught.value.problems[0]
+def test_without_a_certificate_the_router_makes_one_for_instances_alone() -> None:
+    loaded = load({"LAMBDA_DISPATCH_FunctionName": "app"})
+    assert (loaded.self_signed, loaded.tls, loaded.control_tls) == (True, False, True)
+    assert loaded.preferred_control_scheme == "https"
+    assert not load(BASE).self_signed
+
+
+def test_a_certificate_that_cannot_be_used_is_refused_at_start(certificate: Path) -> None:
+    (certificate / config.DEFAULT_KEY).write_bytes(self_signed.make().key)
+    (problem,) = problems({})
+    assert problem.startswith(f"CertFile {config.DEFAULT_CERT} and KeyFile {config.DEFAULT_KEY} cannot be used")
+    (problem,) = problems({"LAMBDA_DISPATCH_CertFile": str(certificate)})
+    assert "which is a directory" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LAMBDA_DISPATCH_RouterCallbackHost", "http://router"),
+        ("LAMBDA_DISPATCH_RouterCallbackHost", "router:5003"),
+        ("LAMBDA_DISPATCH_RouterCallbackHost", "a b"),
+        ("GIT_HASH", "a\r\nSet-Cookie: b"),
+        ("BUILD_TIME", "caf\xe9"),
+    ],
+)
+def test_what_would_break_a_url_or_a_field_is_refused(name: str, value: str) -> None:
+    (problem,) = problems({name: value})
+    assert problem.startswith(f"{name} is {value!r}; it must be")
+
+
+@pytest.mark.parametrize("host", ["router.example", "10.0.0.1", "::1", "[fe80::1]", "my_service"])
+def test_hosts_to_call_back_to(host: str) -> None:
+    assert with_env(RouterCallbackHost=host).callback_host == host
+
+
+def test_ports_that_are_open_must_differ() -> None:
+    (problem,) = problems({"LAMBDA_DISPATCH_IncomingRequestHTTPPort": "5003"})
+    assert problem == (
+        "LAMBDA_DISPATCH_IncomingRequestHTTPPort and LAMBDA_DISPATCH_ControlChannelInsecureHTTP2Port are both 5003; "
+        "each port needs a number of its own"
+    )
+    assert with_env(IncomingRequestHTTPPort="5002").http_port == 5002, "that port is not open without a certificate"
 
 
 def test_http_may_not_be_preferred_where_it_is_not_allowed(certificate: Path) -> None:

@@ -13,7 +13,7 @@ cdef extern from *:
 
 cpdef enum:
     BOARD_VERSION = 2
-    MAX_WORKERS = 64            # worker slots; twice the workers, because a rolling restart runs two for one
+    MAX_WORKERS = 128           # worker slots; twice the workers, because a rolling restart runs two for one
     MAX_INSTANCES = 4096        # instance slots; scans and the index are sized for it
     MAX_POOLS = 64
     POOL_NAME = 256             # bytes: the longest function ARN with a qualifier is shorter

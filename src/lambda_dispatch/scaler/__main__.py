@@ -11,8 +11,9 @@ import setproctitle
 import uvloop
 
 from lambda_dispatch import callback
-from lambda_dispatch.boot import EXIT_BOOT, EXIT_CONFIG, Boot, BootError
+from lambda_dispatch.boot import Boot, BootError
 from lambda_dispatch.config import RouterConfig
+from lambda_dispatch.exits import EX_CONFIG, EX_SOFTWARE, EXIT_BOOT
 from lambda_dispatch.scaler.lambda_api import LambdaApi
 from lambda_dispatch.scaler.loop import Scaler
 from lambda_dispatch.telemetry import log
@@ -43,7 +44,7 @@ def main() -> int:
     except botocore.exceptions.BotoCoreError as error:
         # Credentials may come from a service that fails for a moment; the other things do not change by themselves.
         log.error("Lambda cannot be asked", why=str(error))
-        return EXIT_CONFIG if isinstance(error, UNUSABLE) else EXIT_BOOT
+        return EX_CONFIG if isinstance(error, UNUSABLE) else EXIT_BOOT
     address = callback.find(config, os.environ)
     scheme = config.preferred_control_scheme
     url = address.url(scheme, boot.ports["control_https" if scheme == "https" else "control_http"])
@@ -89,7 +90,7 @@ def _bug(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         log.warning("connection trouble", why=str(error))
         return
     loop.default_exception_handler(context)
-    os._exit(70)  # EX_SOFTWARE
+    os._exit(EX_SOFTWARE)
 
 
 def _raise_descriptor_limit() -> None:

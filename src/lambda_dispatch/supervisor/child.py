@@ -77,6 +77,8 @@ def descriptors(boot: Boot) -> list[int]:
         *boot.control_fds,
         *boot.control_tls_fds,
         *([boot.peer_fd] if boot.peer_fd >= 0 else []),
+        *(fd for _, _, fd in boot.sibling_fds),
+        *(fd for fd in (boot.cert_fd, boot.key_fd) if fd >= 0),
         boot.life_fd,
     ]
 

@@ -9,19 +9,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from lambda_dispatch.config import RouterConfig
-from lambda_dispatch.errors import Fault, Origin, Scope
+from lambda_dispatch.errors import PortError
 
 # A burst of connections waits here while a worker is replaced. The kernel caps it at net.core.somaxconn.
 BACKLOG = 4096
 
 KINDS = ("http", "https", "control_http", "control_https")
-
-
-class PortError(Fault):
-    exit_code = 69  # sysexits.h EX_UNAVAILABLE
-
-    def __init__(self, detail: str) -> None:
-        super().__init__("port", detail, scope=Scope.PROCESS, origin=Origin.US)
 
 
 def wanted(config: RouterConfig) -> Iterator[tuple[str, int]]:
@@ -31,7 +24,7 @@ def wanted(config: RouterConfig) -> Iterator[tuple[str, int]]:
         yield "https", config.https_port
     if config.allow_insecure_control:
         yield "control_http", config.control_http_port
-    if config.tls:
+    if config.control_tls:
         yield "control_https", config.control_https_port
 
 
@@ -61,6 +54,15 @@ class Listeners:
     def descriptors(self, index: int, kind: str) -> tuple[int, ...]:
         sock = self.sets[index].get(kind)
         return () if sock is None else (sock.fileno(),)
+
+    def of_others(self, index: int) -> tuple[tuple[str, int, int], ...]:
+        """(kind, set, descriptor) of all sets but this one."""
+        return tuple(
+            (kind, other, sock.fileno())
+            for other, one in enumerate(self.sets)
+            if other != index
+            for kind, sock in one.items()
+        )
 
     def close_set(self, index: int) -> None:
         for sock in self.sets[index].values():

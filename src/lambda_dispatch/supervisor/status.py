@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lambda_dispatch.exits import EX_UNAVAILABLE
 from lambda_dispatch.supervisor import runtime
 from lambda_dispatch.telemetry.metrics import prometheus
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board, BoardError
 
-EX_UNAVAILABLE = 69  # sysexits.h
 BREAKERS = ("closed", "half open", "open")
 
 # Shares of requests whose time is shown: the median, and what one in a hundred exceeds.

@@ -24,19 +24,20 @@ from contextlib import ExitStack
 
 from setproctitle import setproctitle
 
-from lambda_dispatch.boot import EXIT_BOOT, EXIT_CONFIG, Boot
+from lambda_dispatch.boot import Boot
 from lambda_dispatch.config import RouterConfig
+from lambda_dispatch.errors import StartError
+from lambda_dispatch.exits import EX_CONFIG, EX_UNAVAILABLE, EXIT_BOOT
 from lambda_dispatch.supervisor import child as children
+from lambda_dispatch.supervisor.certificate import Certificate
 from lambda_dispatch.supervisor.child import Child, how_it_ended
 from lambda_dispatch.supervisor.runtime import Whereabouts
 from lambda_dispatch.supervisor.seat import SECOND, Seat
 from lambda_dispatch.supervisor.signals import SignalQueue
-from lambda_dispatch.supervisor.sockets import BACKLOG, Listeners, PortError
+from lambda_dispatch.supervisor.sockets import BACKLOG, Listeners
 from lambda_dispatch.telemetry import log
 from lambda_dispatch.telemetry.metrics import Metrics
 from lambda_dispatch_core.board.board import WORKER_FREE, WORKER_GONE, WORKER_READY, Board, make_bell, ring, silence
-
-EX_UNAVAILABLE = 69
 
 # A worker's clients, instances and siblings. macOS refuses more than this though its hard limit says infinity.
 DESCRIPTORS = 65536
@@ -88,12 +89,12 @@ class Supervisor:
         with ExitStack() as undo:
             try:
                 self._open(undo)
-            except (PortError, OSError) as error:
-                log.error("cannot start", problem=str(error))
+            except (StartError, OSError) as error:
+                log.error("router start failed", error=str(error))
                 return getattr(error, "exit_code", EX_UNAVAILABLE)
             self._loop()
             self._measure(time.monotonic_ns(), last=True)
-        log.info("ended", exit_code=self.exit_code)
+        log.info("router stopped", exit_code=self.exit_code)
         return self.exit_code
 
     def _open(self, undo: ExitStack) -> None:
@@ -101,6 +102,8 @@ class Supervisor:
         _raise_descriptor_limit()
         config = self.config
         slots = 2 * config.workers
+        self.certificate = Certificate(config)
+        undo.callback(self.certificate.close)
         self.listeners = Listeners(config)
         undo.callback(self.listeners.close)
         self.board = Board.create(slots)
@@ -206,7 +209,7 @@ class Supervisor:
         try:
             child = children.start(self.argv[seat.role], self._boot(seat, slot, generation), now)
         except OSError as error:
-            log.error("cannot start a process", role=seat.role, problem=str(error))
+            log.error("process start failed", role=seat.role, error=str(error))
             if seat.role == "worker":
                 self.board.reclaim(slot)
             seat.failures += 1
@@ -217,7 +220,7 @@ class Supervisor:
             self.board.set_worker_pid(slot, child.pid)
         else:
             self.board.set_scaler_pid(child.pid)
-        log.debug("started", process=child.name, pid=child.pid, generation=generation)
+        log.debug("process started", process=child.name, pid=child.pid, generation=generation)
         return child
 
     def _free_slot(self, wish: int) -> int | None:
@@ -228,6 +231,8 @@ class Supervisor:
 
     def _boot(self, seat: Seat, slot: int, generation: int) -> Boot:
         worker = seat.role == "worker"
+
+        cert_fd, key_fd = self.certificate.descriptors() if worker else (-1, -1)
 
         def sockets(kind: str) -> tuple[int, ...]:
             return self.listeners.descriptors(seat.index, kind) if worker else ()
@@ -251,6 +256,10 @@ class Supervisor:
             peer_fd=self.whereabouts.peers[slot].fileno() if worker else -1,
             peer_addresses=tuple(self.whereabouts.addresses),
             ports=self.listeners.ports,
+            sibling_fds=self.listeners.of_others(seat.index) if worker else (),
+            cert_fd=cert_fd,
+            key_fd=key_fd,
+            certificate_sha256=self.certificate.sha256,
             life_fd=self.life_fd,
             parent_pid=os.getpid(),
         )
@@ -268,7 +277,7 @@ class Supervisor:
                 child.ready_at = now
                 seat.filled()
                 took = round((now - child.started) / SECOND, 3)
-                log.info("ready", process=child.name, pid=child.pid, took=took)
+                log.info("process ready", process=child.name, pid=child.pid, took=took)
                 if seat in self.unserved:
                     self._leave_unserved(seat)
                     self._drain(child)
@@ -283,13 +292,13 @@ class Supervisor:
     def _announce(self) -> None:
         self.announced = True
         ports = {kind: port for kind, port in self.listeners.ports.items() if port}
-        log.info("the router is ready", workers=len(self.seats), pid=os.getpid(), **ports)
+        log.info("router ready", workers=len(self.seats), pid=os.getpid(), **ports)
         if self.config.ready_fd >= 0:
             try:
                 with os.fdopen(self.config.ready_fd, "w") as out:
                     out.write(json.dumps({**ports, "pid": os.getpid()}) + "\n")
             except OSError as error:
-                log.warning("nobody reads that we are ready", fd=self.config.ready_fd, problem=str(error))
+                log.warning("ready line not written", fd=self.config.ready_fd, error=str(error))
 
     # deaths -----------------------------------------------------------------------------------------------------------
 
@@ -314,22 +323,22 @@ class Supervisor:
         if seat in self.unserved and seat.child is None:
             self._leave_unserved(seat)
         if self.stopping or (child.draining and code == 0):
-            log.info("ended", process=child.name, pid=child.pid, by=ended)
+            log.info("process ended", process=child.name, pid=child.pid, by=ended)
             return
-        log.warning("died", process=child.name, pid=child.pid, by=ended, ready=child.ready)
+        log.warning("process died", process=child.name, pid=child.pid, by=ended, ready=child.ready)
         if was_successor:
             self.rolling.clear()
-            log.error("rolling restart abandoned: the successor did not become ready", kept=seat.role)
-        elif code == EXIT_CONFIG and not (seat.was_filled and any(other.ready for other in self._workers())):
+            log.error("rolling restart abandoned", reason="the successor died before it was ready", kept=seat.role)
+        elif code == EX_CONFIG and not (seat.was_filled and any(other.ready for other in self._workers())):
             # What has become wrong since (a certificate, say) does not take down those that serve.
-            log.error("wrong configuration: not starting again", process=child.name)
-            self._stop(EXIT_CONFIG)
+            log.error("restart refused", process=child.name, reason="configuration error")
+            self._stop(EX_CONFIG)
         else:
             self._give_up_if_hopeless(seat)
 
     def _give_up_if_hopeless(self, seat: Seat) -> None:
         if seat.hopeless and not self.stopping:
-            log.error("giving up: it died each time it was started", role=seat.role, tries=seat.failures)
+            log.error("restart abandoned", role=seat.role, reason="it died at each start", tries=seat.failures)
             self._stop(EXIT_BOOT)
 
     def _settle(self) -> None:
@@ -359,7 +368,7 @@ class Supervisor:
     def _watch(self, now: int) -> None:
         for child in self._children():
             if child.kill_at and now >= child.kill_at:
-                log.warning("killed: it did not end in time", process=child.name, pid=child.pid)
+                log.warning("process killed", process=child.name, pid=child.pid, reason="it did not end in time")
                 child.kill_at = 0
                 child.send(signal.SIGKILL)
         late = now - self.watched_at - WATCH
@@ -373,7 +382,7 @@ class Supervisor:
             silent = now - self._heartbeat(child)
             if child.kill_at or silent < (self.hang_timeout if child.ready else BOOT_TIMEOUT):
                 continue
-            log.error("hangs: aborting it", process=child.name, pid=child.pid, silent=round(silent / SECOND, 1))
+            log.error("process unresponsive", process=child.name, pid=child.pid, silent=round(silent / SECOND, 1))
             child.send(signal.SIGABRT)
             child.kill_at = now + ABORT_GRACE
 
@@ -400,7 +409,7 @@ class Supervisor:
             seat.successor = self._start(seat, now)
             if seat.successor is None:
                 self.rolling.clear()
-                log.error("rolling restart abandoned: no successor could be started", kept=old.name)
+                log.error("rolling restart abandoned", reason="the successor did not start", kept=old.name)
         elif old is not None and new.ready and not old.draining:
             old.draining = True
             old.kill_at = now + int(self.config.drain_deadline * SECOND) + DRAIN_MARGIN
@@ -413,7 +422,7 @@ class Supervisor:
             self._reap()
         elif number == signal.SIGHUP:
             if not self.stopping:
-                log.info("SIGHUP: replacing the workers one by one")
+                log.info("rolling restart started", signal="SIGHUP")
                 self.rolling_since = time.monotonic_ns()
                 self.rolling = deque(self.seats)
         else:
@@ -425,7 +434,7 @@ class Supervisor:
         if self.stopping == 1:
             self.exit_code = exit_code
             self.rolling.clear()
-            log.info("stopping", exit_code=exit_code)
+            log.info("router stopping", exit_code=exit_code)
             self.end_by = now + int(self.config.drain_deadline * SECOND) + DRAIN_MARGIN
             if exit_code == 0 and self.announced:
                 self.unserved = [seat for seat in self.seats if not any(child.ready for child in seat.children)]
@@ -443,11 +452,11 @@ class Supervisor:
                     if not child.draining:
                         self._drain(child)
         elif self.stopping == 2:
-            log.warning("told to stop again: hurrying")
+            log.warning("stop hurried", signals=2)
             for child in self._children():
                 child.send(signal.SIGTERM)
         else:
-            log.warning("told to stop a third time: killing")
+            log.warning("stop forced", signals=3)
             for child in self._children():
                 child.send(signal.SIGKILL)
 

@@ -9,6 +9,8 @@
                             connections the same time to come to an end of their own. Its instances are marked as
                             draining: the scaler replaces them first, and meanwhile all workers use them as a last
                             resort, at most for HAND_OVER.
+    orphaned                the supervisor has died: as terminated, but without lame duck, so that another router can
+                            have the ports at once.
     terminated again        no lame duck, and what is in hand gets HURRY.
 
 A worker that is terminated lends its slots for as long as a sibling has clients. Last, parked channels get go-away, so
@@ -51,12 +53,19 @@ class Drain:
     def terminate(self) -> None:
         now = self.worker.hub.clock()
         if self.began:
-            log.warning("told to end a second time: hurrying")
+            log.warning("drain hurried", reason="second SIGTERM", deadline=HURRY / SECOND)
             self._lame_until = now
             self._deadline = min(self._deadline, now + HURRY)
             return
         self._begin(now)
-        log.info("draining", lame_duck=self.worker.config.lame_duck, deadline=self.worker.config.drain_deadline)
+        log.info("drain started", lame_duck=self.worker.config.lame_duck, deadline=self.worker.config.drain_deadline)
+
+    def orphaned(self) -> None:
+        if not self.began:
+            log.error("supervisor died", action="draining")
+            now = self.worker.hub.clock()
+            self._begin(now)
+            self._lame_until = now
 
     def replaced(self) -> None:
         if not self.began:
@@ -67,7 +76,7 @@ class Drain:
             allowed = int(self.worker.config.drain_deadline * SECOND) // 2
             self._hand_over_until = self.worker.hub.clock() + min(HAND_OVER, allowed)
             self.worker.control.hand_over(self._hand_over_until)
-            log.info("replaced by a successor: draining")
+            log.info("drain started", reason="replaced by a successor")
 
     def _begin(self, now: int) -> None:
         self.began = True
@@ -100,7 +109,7 @@ class Drain:
             self._end_listening(now)
             worker.door.close_idle()
         if now >= self._deadline and worker.door.wires:
-            log.warning("drain deadline passed", connections=len(worker.door.wires))
+            log.warning("drain deadline exceeded", aborted=len(worker.door.wires))
             worker.door.cut_all()
         if self._hand_over_until:
             # Also those that have opened since.

@@ -116,9 +116,13 @@ class Listener:
 
     def _accept_all(self) -> None:
         assert self._last is not None
+        self.accept_from(self._last)
+
+    def accept_from(self, listening: socket.socket) -> None:
+        """Accepts what waits in this socket, as if it had come to our own."""
         while True:
             try:
-                sock = self._last.accept()[0]
+                sock = listening.accept()[0]
             except ConnectionAbortedError:
                 continue
             except OSError:

@@ -6,32 +6,34 @@ import asyncio
 import os
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import uvloop
 from setproctitle import setproctitle
 
 from lambda_dispatch import __version__
-from lambda_dispatch.boot import EXIT_BOOT, EXIT_CONFIG, Boot, BootError
+from lambda_dispatch.boot import Boot, BootError
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.control.channel import ControlWire
 from lambda_dispatch.control.control import Control
 from lambda_dispatch.dispatch.exchange import set_answer_limits, set_guest_debug
 from lambda_dispatch.dispatch.matcher import Matcher
 from lambda_dispatch.dispatch.peers import GuestWire, Peers, PeerWire
-from lambda_dispatch.errors import ConfigError
+from lambda_dispatch.errors import StartError
+from lambda_dispatch.exits import EX_CONFIG, EXIT_BOOT
 from lambda_dispatch.front.door import Door
 from lambda_dispatch.front.gate import FunctionGate
 from lambda_dispatch.front.h1 import H1Wire
 from lambda_dispatch.telemetry import log
 from lambda_dispatch.telemetry.access import AccessLog
+from lambda_dispatch.tls import server_context
 from lambda_dispatch.worker.drain import Drain
 from lambda_dispatch.worker.health import Health
 from lambda_dispatch.worker.listener import Listener
-from lambda_dispatch.worker.tls import server_context
+from lambda_dispatch.worker.vacant import VacantSets
 from lambda_dispatch_core.board.board import WORKER_DRAINING, WORKER_READY, Board, ring, silence
 from lambda_dispatch_net.wire import Hub
 
@@ -72,14 +74,15 @@ class Worker:
         if config.access_log != "off":
             self.door.access = AccessLog(1, config.access_log == "json")
         self.drain = Drain(self)
-        self.fronts: list[Listener] = []
-        self.controls: list[Listener] = []
+        self.listeners: dict[str, Listener] = {}  # by kind of port
+        self.vacant: VacantSets | None = None
         self.peer_server: asyncio.Server | None = None
         self.done = asyncio.Event()
         self._ticks = 0
         self._dials: set[asyncio.Task[None]] = set()
         self._again: asyncio.TimerHandle | None = None
         self._title = ""
+        self._orphan = False
 
     def _broken(self, trace: str) -> None:
         log.limited(log.ERROR, "connection aborted by internal error", trace=trace)
@@ -115,47 +118,65 @@ class Worker:
     # birth ------------------------------------------------------------------------------------------------------------
 
     async def listen(self) -> None:
-        door, config = self.door, self.config
+        door, boot = self.door, self.boot
         front_tls = control_tls = None
-        if self.boot.front_tls_fds or self.boot.control_tls_fds:
-            front_tls = server_context(config.cert_file, config.key_file, ["h2", "http/1.1"])
-            control_tls = server_context(config.cert_file, config.key_file, ["h2"])
-        for fd in self.boot.front_fds:
-            await self._serve(self.fronts, socket.socket(fileno=fd), lambda: H1Wire(door, b"http"), None)
-        for fd in self.boot.front_tls_fds:
-            await self._serve(self.fronts, socket.socket(fileno=fd), lambda: H1Wire(door, b"https"), front_tls)
-        for fd in self.boot.control_fds:
-            await self._serve_control(fd, None)
-        for fd in self.boot.control_tls_fds:
-            await self._serve_control(fd, control_tls)
-        if self.boot.peer_fd >= 0:
+        if boot.front_tls_fds or boot.control_tls_fds:
+            files = self._certificate()
+            front_tls = server_context(*files, ["h2", "http/1.1"])
+            control_tls = server_context(*files, ["h2"])
+        control = partial(ControlWire, self.hub, self.matcher, self.control)
+        for kind, fds, make, context in (
+            ("http", boot.front_fds, partial(H1Wire, door, b"http"), None),
+            ("https", boot.front_tls_fds, partial(H1Wire, door, b"https"), front_tls),
+            ("control_http", boot.control_fds, control, None),
+            ("control_https", boot.control_tls_fds, control, control_tls),
+        ):
+            for fd in fds:
+                sock = socket.socket(fileno=fd)
+                if kind.startswith("control"):
+                    self._keep_alive(sock)
+                listener = Listener(self.loop, sock, make, context, self.config.head_timeout)
+                await listener.serve()
+                self.listeners[kind] = listener
+        self.vacant = VacantSets(self.board, boot.index, self.loop, self._other_sets(), self.hub.clock())
+        if boot.peer_fd >= 0:
             self.peer_server = await _serve_unix(
-                self.loop, lambda: GuestWire(self.hub, self.matcher), socket.socket(fileno=self.boot.peer_fd)
+                self.loop, lambda: GuestWire(self.hub, self.matcher), socket.socket(fileno=boot.peer_fd)
             )
 
-    async def _serve_control(self, fd: int, context: ssl.SSLContext | None) -> None:
-        sock = socket.socket(fileno=fd)
+    def _certificate(self) -> tuple[str, str]:
+        if self.boot.cert_fd < 0:
+            return self.config.cert_file, self.config.key_file
+        return f"/proc/self/fd/{self.boot.cert_fd}", f"/proc/self/fd/{self.boot.key_fd}"
+
+    def _other_sets(self) -> dict[int, list[tuple[int, Listener]]]:
+        sets: dict[int, list[tuple[int, Listener]]] = {}
+        for kind, number, fd in self.boot.sibling_fds:
+            if kind in self.listeners:
+                sets.setdefault(number, []).append((fd, self.listeners[kind]))
+        return sets
+
+    @property
+    def fronts(self) -> list[Listener]:
+        return [listener for kind, listener in self.listeners.items() if not kind.startswith("control")]
+
+    @property
+    def controls(self) -> list[Listener]:
+        return [listener for kind, listener in self.listeners.items() if kind.startswith("control")]
+
+    def _keep_alive(self, sock: socket.socket) -> None:
         # Inherited by the connections accepted from it.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in (
-            ("TCP_KEEPIDLE", self.config.tcp_keepalive_idle),
-            ("TCP_KEEPINTVL", self.config.tcp_keepalive_interval),
-            ("TCP_KEEPCNT", self.config.tcp_keepalive_count),
+            (socket.TCP_KEEPIDLE, self.config.tcp_keepalive_idle),
+            (socket.TCP_KEEPINTVL, self.config.tcp_keepalive_interval),
+            (socket.TCP_KEEPCNT, self.config.tcp_keepalive_count),
         ):
-            if hasattr(socket, option):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-        await self._serve(self.controls, sock, lambda: ControlWire(self.hub, self.matcher, self.control), context)
-
-    async def _serve(
-        self, among: list[Listener], sock: socket.socket, make: Callable[[], object], context: ssl.SSLContext | None
-    ) -> None:
-        listener = Listener(self.loop, sock, make, context, self.config.head_timeout)
-        await listener.serve()
-        among.append(listener)
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
     async def run(self) -> None:
         await self.listen()
-        self.loop.add_signal_handler(signal.SIGTERM, self.drain.terminate)
+        self.loop.add_signal_handler(signal.SIGTERM, self._terminate)
         self.loop.add_signal_handler(signal.SIGUSR2, self.drain.replaced)
         self.loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor's business
         self.loop.add_reader(self.boot.bell_fd, self._bell)
@@ -172,13 +193,24 @@ class Worker:
         silence(self.boot.bell_fd)
         self.control.look()
 
+    def _terminate(self) -> None:
+        if os.getppid() == self.boot.parent_pid or self._orphan:
+            self.drain.terminate()
+        else:
+            # The kernel's signal that the supervisor has died; the next one is an operator's.
+            self._orphan = True
+            self.drain.orphaned()
+
     def _orphaned(self) -> None:
-        log.error("the supervisor is gone; ending")
-        os._exit(EXIT_BOOT)
+        self.loop.remove_reader(self.boot.life_fd)
+        self.drain.orphaned()
 
     def tick(self) -> None:
         self.loop.call_later(TICK, self.tick)
         now = self.hub.clock()
+        self.board.beat(now)
+        if self.vacant is not None:
+            self.vacant.look(now)
         self.matcher.expire(now)
         self.control.look()
         self.matcher.publish_all()
@@ -189,7 +221,6 @@ class Worker:
         log.flush()
         self._ticks += 1
         if self._ticks % SLOW_TICKS == 0:
-            self.board.beat(now)
             self.door.sweep(now)
             self.control.probe(int(self.config.ping_interval * 1e9), int(self.config.ping_timeout * 1e9))
             self.control.forget_pools()
@@ -212,6 +243,8 @@ class Worker:
 
     def begin_drain(self) -> None:
         self.board.set_worker_state(self.boot.index, WORKER_DRAINING)
+        if self.vacant is not None:
+            self.vacant.close()
         self.door.begin_drain()
 
 
@@ -239,7 +272,7 @@ def main(argv: Sequence[str]) -> int:
         boot = Boot.receive(argv)
     except BootError as error:
         print(f"lambda-dispatch worker: {error}", file=sys.stderr)
-        return EXIT_CONFIG
+        return EX_CONFIG
     config = RouterConfig.from_json(boot.config)
     log.configure(f"worker {boot.index}", config.log_level, config.log_format)
     setproctitle(f"lambda-dispatch: worker {boot.index}")
@@ -247,10 +280,10 @@ def main(argv: Sequence[str]) -> int:
         try:
             worker = Worker(boot, config, runner.get_loop())
             runner.run(worker.run())
-        except ConfigError as error:
-            log.error("wrong configuration", problem=str(error))
-            return EXIT_CONFIG
+        except StartError as error:
+            log.error("worker start failed", error=str(error))
+            return error.exit_code
         except OSError as error:
-            log.error("could not start", problem=str(error))
+            log.error("worker start failed", error=str(error))
             return EXIT_BOOT
     return 0
