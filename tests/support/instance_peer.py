@@ -277,6 +277,10 @@ class InstancePeer(asyncio.Protocol):
     def idle(self) -> int:
         return len(self._accepted & self._waiting.keys())
 
+    def waits(self) -> bool:
+        """Whether a channel is parked, or is being parked."""
+        return bool(self._waiting)
+
     def answer_to(self, stream: int) -> Answer:
         return self._answers[stream]
 
