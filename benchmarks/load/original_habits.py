@@ -23,7 +23,7 @@ from tests.support.worker_process import WorkerProcess
 
 CHANNELS = 12
 PATTERN = bytes(range(256))
-# What clients do, and how often in a thousand. `leaves` and `aborts` are the clients that go before their answer is whole.
+# What clients do, and how often in a thousand. `leaves` and `aborts`: before their answer is whole.
 MIX = {
     "small": 640,
     "post": 120,

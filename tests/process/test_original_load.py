@@ -3,8 +3,8 @@
 import random
 
 import pytest
-
 from benchmarks.load.original_habits import run
+
 from tests.support import loop
 
 

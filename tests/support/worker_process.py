@@ -104,6 +104,7 @@ class WorkerProcess:
         peer = socket.socket(socket.AF_UNIX)
         peer_path = f"\0lambda-dispatch-test-{uuid.uuid4()}"
         peer.bind(peer_path)
+        self.peer_address = peer_path
         peer.listen(8)
         self._sockets = [*sockets.values(), peer]
         self.ports = {name: sock.getsockname()[1] for name, sock in sockets.items()}

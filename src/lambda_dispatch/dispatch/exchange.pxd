@@ -30,6 +30,7 @@ cdef enum:
     INLINE = 768                # bytes of request head kept without an allocation
     STORE_LIMIT = 64 * 1024     # bytes of request (head and early body) kept while there is no slot, or to try again
     UNSURE_LIMIT = 192 * 1024   # the same while the slot may yet refuse it; one read is at most 128 KiB
+    SHOWN = 80                  # bytes of a request or an answer that a log line shows
     MANY = 0xFFFF               # head_fields: nobody counted them
     PRESSURE = 64 * 1024        # request bytes waiting for the instance above which the client is not read
 
@@ -109,7 +110,11 @@ cdef class Exchange(Waiter):
     cdef bint may_resend(self, bint unseen) noexcept
     cdef int take_back(self) except -1
     # It ends badly: an answer of our own when nothing was answered yet, otherwise the client's connection is cut.
-    cdef int fail(self, int status, str reason) except -1
+    cdef int fail(self, int status, str reason, str where=*) except -1
+
+    # What the answer begins with, because it is about to fail for that.
+    cdef int blame(self, const uint8_t* p, Py_ssize_t n) except -1
+    cdef int on_bad_gateway(self, str reason, str where) except -1
 
     # A sibling's request, its head in the store: it goes on telling its stages if it did so there.
     cdef int follow(self) except -1

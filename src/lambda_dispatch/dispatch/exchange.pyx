@@ -1,5 +1,7 @@
 """The stages of an exchange; the theory stands in exchange.pxd."""
 
+from lambda_dispatch.telemetry import log
+
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy
@@ -25,6 +27,13 @@ def set_answer_limits(unsigned int head, unsigned int fields):
 
 # What requests of siblings that ask for debugging tell their stages to; None where that is not allowed.
 cdef object guests_tell = None
+
+
+# Requests that failed with 502 by cause, since the process started; for the log.
+cdef dict counts = {}
+
+# Beginning of the answer that was no good, for the log.
+cdef bytes culprit = b""
 
 
 def set_guest_debug(to):
@@ -191,9 +200,11 @@ cdef class Exchange(Waiter):
                 answer_fields.clear()
                 r = parse_tunnel_response(at + done, length - done, &answer_limits, &head, answer_fields)
                 if r < 0:
+                    self.blame(at + done, length - done)
                     return self.fail(502, "answer_head_too_large" if r == HEAD_TOO_LARGE else "answer_malformed")
                 if r == 0:
                     if end:
+                        self.blame(at + done, length - done)
                         return self.fail(502, "answer_missing" if length == done else "answer_cut_off")
                     if length - done > answer_limits.head:
                         return self.fail(502, "answer_head_too_large")
@@ -269,7 +280,7 @@ cdef class Exchange(Waiter):
         self.resent = True
         return 0
 
-    cdef int fail(self, int status, str reason) except -1:
+    cdef int fail(self, int status, str reason, str where=None) except -1:
         cdef Slot slot = self.slot
         cdef bint answered = self.stage == ANSWERING
         if self.stage == OVER:
@@ -278,6 +289,8 @@ cdef class Exchange(Waiter):
             self._queue.remove(self)
         self.fault = reason
         self.stage = OVER
+        if status == 502:
+            self.on_bad_gateway(reason, slot.where() if slot is not None else where or "unknown")
         if slot is not None:
             self.slot = None
             slot.cancel()
@@ -287,6 +300,27 @@ cdef class Exchange(Waiter):
             self.status = status
             self.on_refused(status, reason)
         return self.on_over()
+
+    cdef int blame(self, const uint8_t* p, Py_ssize_t n) except -1:
+        global culprit
+        culprit = p[:min(n, SHOWN)]
+        return 0
+
+    # A request failed: why, and because of whom. Guests' are reported where their clients are.
+    cdef int on_bad_gateway(self, str reason, str where) except -1:
+        global culprit
+        cdef const uint8_t* end = self.store
+        cdef const uint8_t* last = self.store + self.stored
+        counts[reason] = counts.get(reason, 0) + 1
+        fields = {"cause": reason, "from": where, "count": counts[reason]}
+        while end < last and end[0] != c"?" and end[0] != c"\r":
+            end += 1            # the query may be confidential
+        fields["request"] = self.store[:min(end - self.store, SHOWN)].decode("latin-1").removesuffix(" HTTP/1.1")
+        if culprit:
+            fields["answer"] = culprit.decode("latin-1")
+            culprit = b""
+        log.limited(log.WARNING, "request failed", **fields)
+        return 0
 
     cdef int _end(self, bint early) except -1:
         cdef Slot slot = self.slot

@@ -387,6 +387,8 @@ cdef class Matcher:
         if self.board.my_pools != NULL:
             mine = &self.board.my_pools[pool.index]
             mine.completions += 1
+            if exchange.fault is not None and exchange.fault != "client_gone":
+                mine.failures += 1
             mine.duration_ns += now - exchange.sent
         return 0
 
@@ -421,6 +423,8 @@ cdef class Matcher:
             return self.done(slot, now)
         if exchange.may_resend(unseen):
             exchange.take_back()
+            if self.board.me != NULL:
+                self.board.me.resends += 1
             (<Pool> exchange.pool).queue.push_front(exchange)
             self.done(slot, now)
             self.serve(<Pool> exchange.pool, now)
@@ -428,8 +432,10 @@ cdef class Matcher:
                 self.on_need()
             return 0
         exchange.slot = None
+        if self.board.my_pools != NULL:
+            self.board.my_pools[(<Pool> exchange.pool).index].failures += 1
         self.done(slot, now)
-        return exchange.fail(502, reason)
+        return exchange.fail(502, reason, slot.where())
 
     cdef int stand(self, Instance instance, uint8_t standing) except -1:
         cdef Pool pool = instance.pool

@@ -7,7 +7,8 @@
 What travels on a stream is what travels on a channel (protocol.md section 2), only in the usual direction: the
 tunnelled request as the request's body, the tunnelled answer as the response's. The lender answers 200 as soon as it
 has given the request to a slot, or refuses the stream (REFUSED_STREAM) when the slot was taken meanwhile; the request
-then goes back to the head of its queue. A guest is never queued and never passed on.
+then goes back to the head of its queue. A guest is never queued and never passed on. What fails there ends the stream
+with trailers that name status and error word, so that the client gets the answer, and the log the cause, from here.
 
 A refusal is a request's way for nothing: no sibling is asked for more than the board says its instances have free, what
 it is being asked for counted off. Who has to wait because of that is seen to when the sibling has answered.
@@ -50,6 +51,8 @@ cdef class PeerSlot(Slot):
     cdef int answered(self) except -1
     cdef int _forget(self) except -1
     cdef int lost(self, bint refused) except -1
+    # The lender's trailers: the request failed there.
+    cdef int failed(self, FieldList trailers) except -1
 
 
 cdef class PeerWire(Wire):
@@ -70,7 +73,11 @@ cdef class GuestExchange(Exchange):
     cdef H2Stream stream
     cdef int64_t owed_sibling           # request bytes whose credit is held back
     cdef int64_t owed_instance          # answer bytes whose credit is held back
+    cdef bint accepted                  # the 200 has gone out
 
+    cdef int on_bad_gateway(self, str reason, str where) except -1
+    # The request has a slot here, or an answer of our own.
+    cdef int accept(self) except -1
     cdef int repay(self) except -1
     cdef int _head(self, ResponseHead* head, FieldList fields) except -1
 

@@ -1,8 +1,14 @@
 """Borrowing a sibling's slot and lending one's own; the theory stands in peers.pxd."""
 
+import os
+import socket
+import struct
+
+from lambda_dispatch.telemetry import log
+
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.string cimport memcmp
+from libc.string cimport memchr, memcmp
 
 from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, SENT, WAITING, Exchange, Slot
 from lambda_dispatch.dispatch.matcher cimport GIVE_WAY, Lender, Matcher, Pool
@@ -22,9 +28,36 @@ from lambda_dispatch_core.http1.head cimport ResponseHead, parse_size, write_fie
 cdef enum:
     # Streams of one sibling at once: more than the slots one worker can hold would be refused anyway.
     MAX_GUESTS = 4096
+    # Bytes of a request's head that are waited for: the largest MaxHeadBytes, and what the front door adds.
+    MAX_HEAD = (1 << 20) + 64 * 1024
+
+
+# Whether the head's end is in the first `length` bytes, of which the last n are new.
+cdef bint holds_head(const uint8_t* p, Py_ssize_t length, Py_ssize_t n) noexcept:
+    cdef Py_ssize_t at = max(length - n - 3, 0)
+    cdef const uint8_t* found
+    while length - at >= 4:
+        found = <const uint8_t*> memchr(p + at, c"\r", length - at - 3)
+        if found == NULL:
+            return False
+        if memcmp(found, b"\r\n\r\n", 4) == 0:
+            return True
+        at = found - p + 1
+    return False
+
 
 # The tunnelled head of an answer on its way to a sibling.
 cdef OutBuffer scratch = OutBuffer()
+
+
+# Whether the other end of a Unix socket is a process of this user, as every worker of one router is.
+cdef bint same_user(transport) except -1:
+    sock = transport.get_extra_info("socket")
+    pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if uid == os.geteuid():
+        return True
+    log.limited(log.WARNING, "sibling connection refused", reason="another_user", uid=uid, pid=pid)
+    return False
 
 
 @cython.final
@@ -222,7 +255,28 @@ cdef class PeerSlot(Slot):
             # Who frees a slot there rings us. One that became free while this one was on its way has rung already.
             matcher.on_sibling(worker)
             return 0
-        return exchange.fail(502, "sibling_lost")
+        return exchange.fail(502, "sibling_lost", "worker %d" % worker)
+
+    cdef int failed(self, FieldList trailers) except -1:
+        cdef Exchange exchange = self.exchange
+        cdef int i
+        cdef int64_t status = 502
+        cdef str word = "sibling_failed"
+        cdef str where
+        if self.wire is None:
+            return 0
+        where = self.where()
+        self._forget()
+        if exchange is None or exchange.stage == OVER:
+            return 0
+        exchange.slot = None
+        for i in range(trailers.count):
+            name = trailers.at[i].name[:trailers.at[i].name_len]
+            if name == b"x-lambda-dispatch-status":
+                status = parse_size(trailers.at[i].value, trailers.at[i].value_len)
+            elif name == b"x-lambda-dispatch-error":
+                word = trailers.at[i].value[:trailers.at[i].value_len].decode("ascii", "replace")
+        return exchange.fail(<int> status if 400 <= status < 600 else 502, word, where)
 
 
 @cython.final
@@ -255,6 +309,13 @@ cdef class PeerEvents(H2Events):
         if exchange is None:
             return self.wire.session.consumed(stream, n)
         return exchange.received(p, n, end)
+
+    cdef int on_trailers(self, H2Stream stream, FieldList trailers) except -1:
+        cdef PeerSlot slot
+        if stream.owner is not None:
+            slot = <PeerSlot> stream.owner      # held here: its other holders let go of it
+            return slot.failed(trailers)
+        return 0
 
     cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
         cdef PeerSlot slot
@@ -289,6 +350,9 @@ cdef class PeerWire(Wire):
         events.wire = self
         self.session.events = events
         self.out = self.session.out
+        if not same_user(self.transport):
+            self.peers.failed(self.worker)
+            return self.abort()
         self.touch()
         self.peers.connected(self)
         return 0
@@ -363,7 +427,25 @@ cdef class GuestExchange(Exchange):
         return 0
 
     cdef int on_refused(self, int status, str reason) except -1:
-        return self.on_broken()
+        cdef FieldList trailers
+        if self.wire is None:
+            return 0
+        self.accept()
+        trailers = FieldList()
+        trailers.append(b"x-lambda-dispatch-status", b"%d" % status)
+        trailers.append(b"x-lambda-dispatch-error", reason.encode("ascii", "replace"))
+        self.wire.session.send_head(self.stream, trailers, True)
+        return self.wire.touch()
+
+    cdef int on_bad_gateway(self, str reason, str where) except -1:
+        return 0
+
+    cdef int accept(self) except -1:
+        if not self.accepted:
+            self.accepted = True
+            self.wire.session.send_status(self.stream, 200, False)
+            return self.wire.touch()
+        return 0
 
     cdef int on_broken(self) except -1:
         if self.wire is None:
@@ -392,8 +474,9 @@ cdef class GuestEvents(H2Events):
     cdef int on_head(self, H2Stream stream, FieldList head, bint end) except -1:
         cdef GuestExchange exchange
         cdef Field* path = head.find(T_PATH)
-        cdef int64_t index = parse_size(path.value + 1, path.value_len - 1)
-        pool = self.wire.matcher.pool_at(index)
+        pool = None
+        if path != NULL and path.value_len >= 2:        # CONNECT has none
+            pool = self.wire.matcher.pool_at(parse_size(path.value + 1, path.value_len - 1))
         if pool is None or end:
             self.wire.session.reset(stream, REFUSED_STREAM)
             return self.wire.touch()
@@ -412,18 +495,19 @@ cdef class GuestEvents(H2Events):
             return wire.session.consumed(stream, n)
         exchange = <GuestExchange> stream.owner
         if exchange.slot is None:
-            # The first piece; it begins with the request line.
-            exchange.is_head = n >= 5 and memcmp(p, b"HEAD ", 5) == 0
+            # The head first; it begins with the request line. A long one comes in several frames.
             exchange.body(p, n, end)
+            if not end and exchange.stored < MAX_HEAD and not holds_head(exchange.store, exchange.stored, n):
+                return wire.session.consumed(stream, n)
+            exchange.is_head = exchange.stored >= 5 and memcmp(exchange.store, b"HEAD ", 5) == 0
             exchange.follow()
             if not wire.matcher.submit_guest(exchange, wire.hub.now):
                 exchange.stage = OVER
                 wire.session.reset(stream, REFUSED_STREAM)
                 exchange.on_over()
                 return wire.touch()
-            if exchange.wire is not None and exchange.stage == SENT:
-                wire.session.send_status(stream, 200, False)
-                wire.touch()
+            if exchange.wire is not None:
+                exchange.accept()
         else:
             exchange.body(p, n, end)
         if n and exchange.wire is not None and not end:
@@ -463,6 +547,8 @@ cdef class GuestWire(Wire):
         events.wire = self
         self.session.events = events
         self.out = self.session.out
+        if not same_user(self.transport):
+            return self.abort()
         return self.touch()
 
     cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1:

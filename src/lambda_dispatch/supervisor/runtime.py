@@ -8,29 +8,49 @@ import os
 import secrets
 import socket
 import stat
-import sys
 import tempfile
 from pathlib import Path
 
 # What fits into a Unix socket's address on every system, with its final zero.
 LONGEST_PATH = 103
+LONGEST_NAME = 28  # "/PID.8 hex digits.SLOT.sock"
+
+
+def _candidates() -> list[Path]:
+    found = []
+    if base := os.environ.get("XDG_RUNTIME_DIR"):
+        found.append(Path(base, "lambda-dispatch"))
+    name = f"lambda-dispatch-{os.geteuid()}"
+    try:
+        found.append(Path(tempfile.gettempdir(), name))
+    except OSError:
+        pass  # a read-only system without a place for temporary files
+    found.append(Path("/dev/shm", name))  # writable in containers whose root is read-only
+    return found
+
+
+def _why_not(path: Path) -> str:
+    """Why this directory, made if need be, is not one that only this user can write to; empty when it is."""
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        return error.strerror or str(error)
+    # Somebody else may have made it first.
+    if not stat.S_ISDIR(found.st_mode):
+        return "not a directory"
+    if found.st_uid != os.geteuid():
+        return f"belongs to user {found.st_uid}"
+    if found.st_mode & 0o077:
+        return f"mode {stat.S_IMODE(found.st_mode):o} lets others in"
+    if len(os.fsencode(path)) > LONGEST_PATH - LONGEST_NAME:
+        return f"longer than {LONGEST_PATH - LONGEST_NAME} bytes"
+    return ""
 
 
 def directory() -> Path | None:
     """The directory, made if need be; None when there is no place that only this user can write to."""
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    if base:
-        path = Path(base, "lambda-dispatch")
-    else:
-        path = Path(tempfile.gettempdir(), f"lambda-dispatch-{os.geteuid()}")
-    try:
-        path.mkdir(mode=0o700, exist_ok=True)
-        found = path.lstat()
-    except OSError:
-        return None
-    # Somebody else may have made it first.
-    private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
-    return path if private else None
+    return next((path for path in _candidates() if not _why_not(path)), None)
 
 
 def alive(pid: int) -> bool:
@@ -81,17 +101,16 @@ class Whereabouts:
     def open_peers(self, count: int, backlog: int) -> None:
         """A listening Unix socket for each worker slot."""
         name = f"{os.getpid()}.{secrets.token_hex(4)}"
+        if self.where is None:
+            tried = "; ".join(f"{path}: {_why_not(path)}" for path in _candidates())
+            raise OSError(
+                f"no private directory for the workers' sockets ({tried}): set XDG_RUNTIME_DIR to a directory "
+                f"that belongs to this user alone (mode 700)"
+            )
         for slot in range(count):
-            path = self.where / f"{name}.{slot}.sock" if self.where is not None else None
-            if path is not None and len(os.fsencode(path)) <= LONGEST_PATH:
-                address = str(path)
-                self._files.append(path)
-            elif sys.platform == "linux":
-                address = f"\0lambda-dispatch.{secrets.token_hex(16)}.{slot}"
-            else:
-                raise OSError(
-                    f"no directory for sockets: set XDG_RUNTIME_DIR to one of at most {LONGEST_PATH - 40} bytes"
-                )
+            path = self.where / f"{name}.{slot}.sock"
+            address = str(path)
+            self._files.append(path)
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.peers.append(sock)
             sock.bind(address)
