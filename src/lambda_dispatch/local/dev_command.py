@@ -63,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         "the application listens on this port, whatever PORT says; then there can be one environment only"
     ))  # fmt: skip
     parser.add_argument("--directory", metavar="DIR", help="the application's working directory, default this one")
+    parser.add_argument("--extensions-dir", default="", metavar="DIR", help=(
+        "start environments as an image does that has lambda-dispatch in /opt/extensions: DIR's files first, then COMMAND"
+    ))  # fmt: skip
     parser.add_argument("--function", default="app", metavar="NAME", help="name of the function, default app")
     parser.add_argument("--workers", type=int, metavar="N", help="the router's worker processes, default one per CPU")
     parser.add_argument("--env", action="append", default=[], metavar="KEY=VALUE", help=(
@@ -121,7 +124,8 @@ def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
     function = Function(
         name=given.function,
         command=tuple(command),
-        runtime="dispatch",
+        runtime="provided" if given.extensions_dir else "dispatch",
+        extensions_directory=given.extensions_dir,
         environment=pairs(given.env, "--env"),
         timeout=given.timeout,
         directory=str(directory) if given.directory else "",
@@ -131,7 +135,7 @@ def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
     direct = f"{given.function}-direct" if given.direct_port is not None else ""
     if direct:
         fields = {name: getattr(function, name) for name in Function.__dataclass_fields__}
-        functions.append(Function(**{**fields, "name": direct, "runtime": "direct"}))
+        functions.append(Function(**{**fields, "name": direct, "runtime": "direct", "extensions_directory": ""}))
     config = LocalLambdaConfig(
         functions, port=given.lambda_port, direct_port=given.direct_port, direct_function=direct, knobs=knobs
     )

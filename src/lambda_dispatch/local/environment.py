@@ -3,12 +3,15 @@
     STARTING ──► INITIALIZING ──► IDLE ⇄ BUSY
         └──────────────┴────────────┴──────┴──► STOPPING ──► GONE
 
-An environment is made for one invoke. It waits out the cold start, starts the external extensions, then (when all of
-them registered) the runtime, and is ready when the runtime and every registered extension asked for their next event.
+An environment is made for one invoke. It waits out the cold start and starts the external extensions: the function's
+commands and every file of its extensions directory. When all of them have registered under the name of their file it
+starts the runtime. It is ready when somebody has asked for the next invoke and every registered extension for its next
+event. Any other process of the environment may register too, as an internal extension: without SHUTDOWN, as in AWS.
 If that takes longer than the init limit, or fails, the processes are killed and started again within the invoke, on the
 function's own time. The environment is free again (and frozen) when runtime and extensions asked for the next event;
 the caller is answered then, or a moment after the runtime's response if the extensions take longer. One process may be
-both runtime and extension, as lambda-dispatch's is.
+both runtime and extension; an external extension may take the invokes in place of the runtime process. lambda-dispatch's
+extension does either.
 
 Nothing here knows HTTP: runtime_api.py turns requests into calls of the `runtime_*` and `extension_*` methods.
 """
@@ -34,6 +37,7 @@ INTERNAL_SHUTDOWN = 0.5  # seconds Lambda gives when only the runtime process ha
 EXTERNAL_SHUTDOWN = 2.0  # and when there are external ones
 RUNTIME_SHARE = 0.3  # of that, what the runtime gets before the extensions hear of it
 MAX_EXTENSIONS = 10  # Lambda's limit per function
+NO_SHUTDOWN = "ShutdownEventNotSupportedForInternalExtension"  # Lambda's own word
 # Seconds a caller waits for the environment to be free again, so that its next invoke finds it; answered then anyway.
 ANSWER_WAIT = 0.05
 MAX_LINE = 64 * 1024  # of output without a line end before it is passed on as it is
@@ -130,6 +134,7 @@ class Environment:
         self._runtime_ready = False
         self._delivered = False  # the current invoke was offered to runtime and extensions
         self._taken = False  # and the runtime has it
+        self._external: set[str] = set()  # names of the files that were started as extensions
         self._init: asyncio.Future[InitFailure | None] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -247,13 +252,18 @@ class Environment:
 
     async def _initialize(self, limit: float | None) -> InitFailure | None:
         self._init = self._loop.create_future()
-        expected = len(self.function.extensions)
-        for command in self.function.extensions:
+        commands = self.function.external_extensions()
+        self._external = {os.path.basename(command[0]) for command in commands}
+        if len(commands) > MAX_EXTENSIONS:
+            what = f"{len(commands)} extensions; Lambda starts at most {MAX_EXTENSIONS}"
+            self._init_over(InitFailure("error", "Extension.LaunchError", what, final=True))
+            commands = ()
+        for command in commands:
             variables = self._variables()
             for name in ("_HANDLER", "AWS_EXECUTION_ENV"):
                 variables.pop(name, None)
-            self._spawn(command, variables)
-        if expected == 0:
+            self._spawn(command, variables, "Extension.LaunchError")
+        if not commands and not self._init.done():
             self._spawn_runtime()
         try:
             async with asyncio.timeout(limit):
@@ -267,13 +277,15 @@ class Environment:
         day = time.strftime("%Y/%m/%d", time.gmtime(self.created))
         return self.function.variables(self._address, f"{day}/[{LATEST}]{self.id}", self.port)
 
-    def _spawn(self, command: tuple[str, ...], variables: dict[str, str]) -> Process | None:
+    def _spawn(
+        self, command: tuple[str, ...], variables: dict[str, str], failed: str = "Runtime.InvalidEntrypoint"
+    ) -> Process | None:
         try:
             process = Process(command, variables, self.function.directory, self._guard, self._output, self._exited)
         except OSError as error:
             # cwd and command fail alike; the message says which file.
             what = f"fork/exec {error.filename or command[0]}: {os.strerror(error.errno or 0).lower()}"
-            self._init_over(InitFailure("error", "Runtime.InvalidEntrypoint", what, final=True))
+            self._init_over(InitFailure("error", failed, what, final=True))
             return None
         self.processes.append(process)
         return process
@@ -407,7 +419,8 @@ class Environment:
         if not self._runtime_ready or not all(extension.ready for extension in self.extensions.values()):
             return
         if self._init is not None:
-            self._init_over(None)
+            if self._all_registered():
+                self._init_over(None)
         elif self.current is not None and self._delivered and self.current.response is not None:
             self._finished(self.current)
 
@@ -449,26 +462,28 @@ class Environment:
     # Extensions API
 
     def extension_register(self, name: str, events: frozenset[str]) -> Extension:
-        if self._init is None or self._runtime_ready:
-            raise ApiError(
-                403, "Extension.RegistrationClosed", "extensions register during init, before the runtime's first next"
-            )
-        unknown = events - {"INVOKE", "SHUTDOWN"}
-        if unknown:
-            raise ApiError(403, "Extension.InvalidEventType", f"no such event: {', '.join(sorted(unknown))}")
+        external = name in self._external
+        for event in sorted(events):
+            if event not in ("INVOKE", "SHUTDOWN"):
+                raise ApiError(403, "Extension.InvalidEventType", f"{event}: ErrorInvalidEventType")
+            if event == "SHUTDOWN" and not external:
+                raise ApiError(403, "Extension.InvalidEventType", f"{event}: {NO_SHUTDOWN}")
         if any(extension.name == name for extension in self.extensions.values()):
-            raise ApiError(403, "Extension.AlreadyRegistered", f"an extension named {name} is registered")
+            raise ApiError(403, "Extension.InvalidExtensionState", f"extension {name} is registered already")
+        if self._init is None or (self._runtime_ready and not external):
+            raise ApiError(403, "Extension.RegistrationClosed", "Extension registration closed already")
         if len(self.extensions) >= MAX_EXTENSIONS:
-            raise ApiError(403, "Extension.TooManyExtensions", f"more than {MAX_EXTENSIONS} extensions")
-        external = [os.path.basename(command[0]) for command in self.function.extensions]
-        extension = Extension(name, events, external=name in external)
+            raise ApiError(403, "Extension.TooManyExtensions", f"Extension limit ({MAX_EXTENSIONS}) reached")
+        extension = Extension(name, events, external)
         for process in self.processes:
             process.look()
         self.extensions[extension.id] = extension
-        registered = [e.name for e in self.extensions.values() if e.external]
-        if extension.external and self._runtime is None and sorted(registered) == sorted(set(external)):
+        if external and self._runtime is None and self._all_registered():
             self._spawn_runtime()
         return extension
+
+    def _all_registered(self) -> bool:
+        return self._external <= {extension.name for extension in self.extensions.values()}
 
     async def extension_next(self, extension: Extension) -> dict[str, Any]:
         if not extension.queue:
@@ -522,9 +537,6 @@ class Environment:
             return
         budget = EXTERNAL_SHUTDOWN if external else INTERNAL_SHUTDOWN
         until = self._loop.time() + budget
-        for extension in self.extensions.values():
-            if not extension.external:
-                self._push_shutdown(extension, reason, budget)
         for process in runtime:
             process.signal(signal.SIGKILL if reason == "timeout" else signal.SIGTERM)
         if not external:

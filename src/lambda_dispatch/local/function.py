@@ -57,6 +57,7 @@ class Function:
     command: tuple[str, ...]
     runtime: str = "provided"
     extensions: tuple[tuple[str, ...], ...] = ()
+    extensions_directory: str = ""  # every file in it is an external extension, as in /opt/extensions
     environment: Mapping[str, str] = field(default_factory=dict)
     handler: str = ""
     timeout: float = MAX_TIMEOUT  # seconds
@@ -85,6 +86,8 @@ class Function:
             raise FunctionConfigError(f"function {self.name}: init timeout {self.init_timeout:g}: more than 0 seconds")
         if self.concurrency is not None and self.concurrency < 0:
             raise FunctionConfigError(f"function {self.name}: concurrency {self.concurrency}: 0 or more")
+        if self.extensions_directory and not os.path.isdir(self.extensions_directory):
+            raise FunctionConfigError(f"function {self.name}: {self.extensions_directory} is no extensions directory")
         for key in self.environment:
             if key in RESERVED:
                 raise FunctionConfigError(f"function {self.name}: {key} is set by Lambda and cannot be configured")
@@ -103,6 +106,14 @@ class Function:
         if qualifier is None or qualifier == LATEST:
             return LATEST
         return self.aliases.get(qualifier)
+
+    def external_extensions(self) -> tuple[tuple[str, ...], ...]:
+        """The commands of the external extensions; the directory is read for each environment."""
+        files: list[tuple[str, ...]] = []
+        if self.extensions_directory:
+            with os.scandir(self.extensions_directory) as entries:
+                files = sorted((os.path.abspath(entry.path),) for entry in entries if not entry.is_dir())
+        return (*self.extensions, *files)
 
     def runtime_command(self) -> tuple[str, ...]:
         """The process Lambda starts as the runtime of an environment."""

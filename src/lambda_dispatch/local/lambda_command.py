@@ -100,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--extension", action="append", default=[], metavar="CMD", help=(
         "an external extension, started before the runtime; split at blanks; may be repeated"
     ))  # fmt: skip
+    one.add_argument("--extensions-dir", default="", metavar="DIR", help=(
+        "every file in it is an external extension, as Lambda has it with /opt/extensions"
+    ))  # fmt: skip
     one.add_argument("--env", action="append", default=[], metavar="KEY=VALUE", help="may be repeated")
     one.add_argument("--handler", default="", help="_HANDLER for the runtime")
     one.add_argument("--timeout", type=float, default=900.0, help="seconds, default 900")
@@ -146,6 +149,7 @@ def _functions(given: argparse.Namespace, command: list[str]) -> list[Function]:
                 command=tuple(command),
                 runtime=given.runtime,
                 extensions=tuple(tuple(extension.split()) for extension in given.extension),
+                extensions_directory=given.extensions_dir,
                 environment=pairs(given.env, "--env"),
                 handler=given.handler,
                 timeout=given.timeout,
@@ -184,6 +188,7 @@ _TABLE_TYPES: dict[str, tuple[type, ...]] = {
     "command": (list,),
     "runtime": (str,),
     "extensions": (list,),
+    "extensions_directory": (str,),
     "environment": (dict,),
     "handler": (str,),
     "timeout": (int, float),

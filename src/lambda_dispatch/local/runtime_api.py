@@ -133,12 +133,13 @@ class RuntimeApi:
             raise ApiError(403, "Extension.InvalidExtensionName", "Lambda-Extension-Name is missing")
         try:
             asked: Any = orjson.loads(request.body)
-            events = frozenset(str(event) for event in asked["events"])
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            raise ApiError(
-                400, "InvalidRequestFormat", 'the body must be JSON such as {"events": ["SHUTDOWN"]}'
-            ) from None
-        extension = self._environment.extension_register(name, events)
+            events = asked.get("events") or []
+            if not isinstance(events, list) or asked.get("configurationKeys"):
+                raise ValueError
+        except (AttributeError, ValueError):
+            example = 'the body must be JSON such as {"events": ["INVOKE"]}, without configurationKeys'
+            raise ApiError(403, "InvalidRequestFormat", example) from None
+        extension = self._environment.extension_register(name, frozenset(map(str, events)))
         function = self._environment.function
         said = {"functionName": function.name, "functionVersion": LATEST, "handler": function.handler}
         if request.header("lambda-extension-accept-feature") == "accountId":
