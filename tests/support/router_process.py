@@ -33,23 +33,35 @@ class RouterProcess:
     @classmethod
     @contextlib.asynccontextmanager
     async def running(
-        cls, *flags: str, certs: Pair | None = None, environ: dict[str, str] | None = None, workers: int = 1
+        cls,
+        *flags: str,
+        certs: Pair | None = None,
+        environ: dict[str, str] | None = None,
+        workers: int = 1,
+        function: str = FUNCTION,
     ) -> AsyncIterator["RouterProcess"]:
         """`flags` as for `lambda-dispatch router`."""
         lambda_ = LambdaStandIn()
         await lambda_.start()
         router = cls(lambda_)
         try:
-            await router._start(flags, certs, environ or {}, workers)
+            await router._start(flags, certs, environ or {}, workers, function)
             yield router
             assert not lambda_.problems, lambda_.problems
         finally:
             await router.stop()
             await lambda_.stop()
 
-    async def _start(self, flags: tuple[str, ...], certs: Pair | None, environ: dict[str, str], workers: int) -> None:
+    async def _start(
+        self,
+        flags: tuple[str, ...],
+        certs: Pair | None,
+        environ: dict[str, str],
+        workers: int,
+        function: str = FUNCTION,
+    ) -> None:
         ready_read, ready_write = os.pipe()
-        arguments = ["--function-name", FUNCTION, "--workers", str(workers), "--bind-host", "127.0.0.1"]
+        arguments = ["--function-name", function, "--workers", str(workers), "--bind-host", "127.0.0.1"]
         for port in ("http", "https", "control-http", "control-https"):
             arguments += [f"--{port}-port", "0"]
         arguments += ["--allow-insecure-control", "--preferred-control-scheme", "http"]

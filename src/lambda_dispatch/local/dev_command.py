@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     ))  # fmt: skip
     parser.add_argument("--directory", metavar="DIR", help="the application's working directory, default this one")
     parser.add_argument("--extensions-dir", default="", metavar="DIR", help=(
-        "start environments as an image does that has lambda-dispatch in /opt/extensions: DIR's files first, then COMMAND"
+        "start environments as an image with lambda-dispatch in /opt/extensions does: DIR's files, then COMMAND"
     ))  # fmt: skip
     parser.add_argument("--function", default="app", metavar="NAME", help="name of the function, default app")
     parser.add_argument("--workers", type=int, metavar="N", help="the router's worker processes, default one per CPU")

@@ -5,8 +5,8 @@
 
 An environment is made for one invoke. It waits out the cold start and starts the external extensions: the function's
 commands and every file of its extensions directory. When all of them have registered under the name of their file it
-starts the runtime. It is ready when somebody has asked for the next invoke and every registered extension for its next
-event. Any other process of the environment may register too, as an internal extension: without SHUTDOWN, as in AWS.
+starts the runtime. It is ready when a process has asked for the next invoke and every registered extension for its
+next event. Any other process of the environment may register too, as an internal extension: without SHUTDOWN, as in AWS.
 If that takes longer than the init limit, or fails, the processes are killed and started again within the invoke, on the
 function's own time. The environment is free again (and frozen) when runtime and extensions asked for the next event;
 the caller is answered then, or a moment after the runtime's response if the extensions take longer. One process may be
