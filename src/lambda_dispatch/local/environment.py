@@ -4,13 +4,15 @@
         └──────────────┴────────────┴──────┴──► STOPPING ──► GONE
 
 An environment is made for one invoke. It waits out the cold start and starts the external extensions: the function's
-commands and every file of its extensions directory. When all of them have registered under the name of their file it
-starts the runtime. It is ready when a process has asked for the next invoke and every registered extension for its
-next event. Any other process of the environment may register too, as an internal extension: without SHUTDOWN, as in AWS.
-If that takes longer than the init limit, or fails, the processes are killed and started again within the invoke, on the
-function's own time. The environment is free again (and frozen) when runtime and extensions asked for the next event;
-the caller is answered then, or a moment after the runtime's response if the extensions take longer. One process may be
-both runtime and extension; an external extension may take the invokes in place of the runtime process. lambda-dispatch's
+commands and every file of its extensions directory. When all of them have registered under the name of their file, it
+starts the runtime. Any other process of the environment may register too, as an internal extension, and without
+SHUTDOWN, as in AWS. Init is over when a process has asked for the next invoke and every registered extension for its
+next event. If that takes longer than the init limit, or fails, the processes are killed and started again within the
+invoke, on the function's own time.
+
+The environment is free again (and frozen) when runtime and extensions have asked for the next event. The caller is
+answered then, or a moment after the runtime's response if the extensions take longer. One process may be both runtime
+and extension, and an external extension may take the invokes in place of the runtime process: lambda-dispatch's
 extension does either.
 
 Nothing here knows HTTP: runtime_api.py turns requests into calls of the `runtime_*` and `extension_*` methods.
