@@ -24,7 +24,7 @@ from typing import Any, Self
 from benchmarks.load.machine import PATIENCE, stop
 
 from lambda_dispatch.local.process import family, start_time
-from lambda_dispatch.supervisor import status
+from lambda_dispatch.telemetry import status, view
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board
 
@@ -150,7 +150,7 @@ class Rig:
 
     def snapshot(self) -> dict[str, Any]:
         with self.board() as board:
-            return status.snapshot(board, time.monotonic_ns())
+            return view.take(board, time.monotonic_ns(), time.time_ns()).document()
 
     def workers(self, state: int = b.WORKER_READY) -> dict[int, int]:
         """Worker slot to pid."""

@@ -23,7 +23,7 @@ ELSEWHERE = {
     "extension": "lambda_dispatch_extension.main",
     "lambda": "lambda_dispatch.local.lambda_command",
     "dev": "lambda_dispatch.local.dev_command",
-    "status": "lambda_dispatch.supervisor.status",
+    "status": "lambda_dispatch.telemetry.status",
 }
 
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from lambda_dispatch.supervisor import status
+from lambda_dispatch.telemetry import status
 from tests.support.supervised import Router
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from lambda_dispatch.telemetry import metrics
-from lambda_dispatch.telemetry.metrics import Metrics, prometheus, quantile
+from lambda_dispatch.telemetry import emf, prometheus
+from lambda_dispatch.telemetry.emf import EmfWriter
+from lambda_dispatch.telemetry.view import View, quantile, take
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board
 
@@ -35,6 +36,14 @@ def put(board: Board, at: int, value: int) -> None:
     os.pwrite(board.fd, struct.pack("=Q", value), start + at)
 
 
+def view(board: Board) -> View:
+    return take(board, time.monotonic_ns(), WALL * 1_000_000)
+
+
+def writer(board: Board, fd: int) -> EmfWriter:
+    return EmfWriter(fd, 0, view(board))
+
+
 def lines(fd: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in os.read(fd, 1 << 16).splitlines()]
 
@@ -42,7 +51,7 @@ def lines(fd: int) -> list[dict[str, Any]]:
 def test_each_line_is_whole_embedded_metric_format(board: Board) -> None:
     read_end, write_end = os.pipe()
     try:
-        Metrics(board, write_end, 0).write(0, WALL)
+        writer(board, write_end).write(0, view(board))
         router, web = lines(read_end)
         for line in (router, web):
             assert line["_aws"]["Timestamp"] == WALL
@@ -63,16 +72,16 @@ def test_what_was_written_once_is_not_written_again(board: Board) -> None:
     read_end, write_end = os.pipe()
     try:
         put(board, REQUESTS, 5)
-        written = Metrics(board, write_end, 0)
+        written = writer(board, write_end)
         put(board, REQUESTS, 12)
         put(board, STATUS_2XX, 6)
         put(board, TOTAL + 8 * b.bucket_of(3_000_000), 7)
-        written.write(0, WALL)
+        written.write(0, view(board))
         router = lines(read_end)[0]
         assert (router["Requests"], router["Responses2xx"]) == (7, 6)
         assert 3 < router["RequestTimeP50"] <= 3.5
         assert "QueueWaitP50" not in router
-        written.write(0, WALL)
+        written.write(0, view(board))
         router = lines(read_end)[0]
         assert router["Requests"] == 0
         assert "RequestTimeP50" not in router
@@ -87,8 +96,7 @@ def test_instances_are_counted_by_state(board: Board) -> None:
         place = board.allocate_instance(0, uuid.uuid4().bytes, 10, now, now)
         assert place is not None
     board.open_instance(*place, now)
-    numbers = metrics.Numbers(board)
-    web = list(metrics.emf_lines(board, numbers, numbers, WALL))[1]
+    web = list(emf.lines(view(board), view(board)))[1]
     assert (web["InstancesStarting"], web["InstancesOpen"], web["InstancesDraining"]) == (2, 1, 0)
 
 
@@ -100,8 +108,8 @@ def test_a_reader_that_has_stopped_is_not_waited_for(board: Board) -> None:
             while True:
                 os.write(write_end, bytes(4096))
         os.set_blocking(write_end, True)
-        written = Metrics(board, write_end, 0)
-        written.write(0, WALL)
+        written = writer(board, write_end)
+        written.write(0, view(board))
         assert written.dropped == 2
     finally:
         os.close(read_end)
@@ -112,8 +120,8 @@ def test_a_reader_that_has_gone_is_no_fault(board: Board) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     try:
-        written = Metrics(board, write_end, 0)
-        written.write(0, WALL)
+        written = writer(board, write_end)
+        written.write(0, view(board))
         assert written.dropped == 2
     finally:
         os.close(write_end)
@@ -121,9 +129,9 @@ def test_a_reader_that_has_gone_is_no_fault(board: Board) -> None:
 
 def test_the_next_lines_are_due_a_minute_later(board: Board) -> None:
     with open(os.devnull, "w") as out:
-        written = Metrics(board, out.fileno(), 5)
+        written = EmfWriter(out.fileno(), 5, view(board))
         assert written.due == 5 + 60_000_000_000
-        written.write(written.due, WALL)
+        written.write(written.due, view(board))
         assert written.due == 5 + 120_000_000_000
 
 
@@ -141,7 +149,7 @@ SAMPLE = re.compile(r'[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? -?[0-9.e+
 
 def test_prometheus_text_is_well_formed_and_complete(board: Board) -> None:
     put(board, REQUESTS, 12)
-    text = prometheus(board)
+    text = prometheus.render(view(board))
     assert text.endswith("\n")
     typed: dict[str, str] = {}
     for line in text.splitlines():
@@ -161,7 +169,7 @@ def test_prometheus_text_is_well_formed_and_complete(board: Board) -> None:
 def test_a_prometheus_histogram_only_grows_and_ends_with_its_count(board: Board) -> None:
     for ns, count in ((500, 2), (3_000_000, 5), (1 << 39, 1)):
         put(board, TOTAL + 8 * b.bucket_of(ns), count)
-    text = prometheus(board)
+    text = prometheus.render(view(board))
     found = re.findall(r'lambda_dispatch_request_seconds_bucket\{le="([^"]+)"\} (\d+)', text)
     counts = [int(count) for _, count in found]
     assert counts == sorted(counts)
@@ -172,4 +180,4 @@ def test_a_prometheus_histogram_only_grows_and_ends_with_its_count(board: Board)
 
 
 def test_labels_are_escaped() -> None:
-    assert metrics._labels({"function": 'a"b\\c\n'}) == '{function="a\\"b\\\\c\\n"}'
+    assert prometheus._labels({"function": 'a"b\\c\n'}) == '{function="a\\"b\\\\c\\n"}'

@@ -89,7 +89,7 @@ def test_one_trial_after_the_back_off_and_no_second() -> None:
     assert len(begin(it, 50, 1.2)) == 1
     assert it.breaker is Breaker.HALF_OPEN
     assert it.grant(50, 2.0) == 0
-    assert it.denied == "breaker half open, a trial is under way"
+    assert it.denied == "breaker half-open, a trial is under way"
 
 
 def test_a_trial_that_fails_opens_the_breaker_for_longer() -> None:

@@ -106,7 +106,7 @@ cdef struct WorkerSlot:         # one writer: the worker itself (pid, generation
     int64_t oldest_queued       # since when the oldest waits; 0 when none does
     # Counters: never reset, not even when the slot gets another process.
     uint64_t requests           # taken from clients (or siblings)
-    uint64_t status_1xx         # answers by class, our own included
+    uint64_t status_1xx         # responses by class, our own included; 1xx: interim responses passed on
     uint64_t status_2xx
     uint64_t status_3xx
     uint64_t status_4xx
@@ -150,7 +150,7 @@ cdef struct WorkerPool:         # what one worker knows of one pool; one writer:
     uint64_t duration_ns        # sum over completions, dispatch to last byte
     uint64_t wait_ns            # sum over dispatches, arrival to dispatch
     int64_t last_used           # when a request last asked for the pool
-    uint64_t failures           # completions that were 502 or reset
+    uint64_t failures           # of the completions: those that the instance failed (502 or cut off)
 
 
 cdef struct PoolSlot:           # key, state, name: claimed by anyone, in steps; the rest: the scaler
@@ -158,7 +158,7 @@ cdef struct PoolSlot:           # key, state, name: claimed by anyone, in steps;
     uint32_t state
     uint32_t generation         # raised when the slot is freed
     uint32_t name_length
-    uint32_t breaker            # 0 closed, 1 half open, 2 open
+    uint32_t breaker            # 0 closed, 1 half-open, 2 open
     int64_t created
     int64_t retired             # when it was last retired
     int32_t desired

@@ -387,7 +387,7 @@ cdef class Matcher:
         if self.board.my_pools != NULL:
             mine = &self.board.my_pools[pool.index]
             mine.completions += 1
-            if exchange.fault is not None and exchange.fault != "client_gone":
+            if exchange.fault is not None and not exchange.fault.startswith("client_"):
                 mine.failures += 1
             mine.duration_ns += now - exchange.sent
         return 0

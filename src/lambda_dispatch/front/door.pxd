@@ -51,6 +51,7 @@ cdef class Door:
     cdef FieldList fields           # scratch: the head being read
     cdef Uploads uploads            # requests whose body is on its way
     cdef readonly set wires         # client connections open now
+    cdef bint told                  # publish() has run
     cdef uint64_t told_in           # bytes of clients the board was last told of: read
     cdef uint64_t told_out          # written
 

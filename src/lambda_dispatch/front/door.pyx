@@ -108,9 +108,10 @@ cdef class Door:
             return
         now_in = self.hub.bytes_in - me.instance_bytes_in
         now_out = self.hub.bytes_out - me.instance_bytes_out
-        if self.told_in or self.told_out:
+        if self.told:   # the first time, the slot still holds what its last process counted
             me.bytes_in += now_in - self.told_in
             me.bytes_out += now_out - self.told_out
+        self.told = True
         self.told_in = now_in
         self.told_out = now_out
 

@@ -73,6 +73,8 @@ cdef class H1Exchange(ClientExchange):
         # RFC 9110 15.2: never to an HTTP/1.0 client; 100 is ours to send.
         if wire is None or wire.minor == 0 or head.status == 100:
             return 0
+        if wire.door.board.me != NULL:
+            wire.door.board.me.status_1xx += 1
         write_status_line(wire.out, head.status, head.reason, head.reason_len)
         for i in range(fields.count):
             f = &fields.at[i]

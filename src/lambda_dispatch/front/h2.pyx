@@ -55,6 +55,8 @@ cdef class H2Exchange(ClientExchange):
             return 0
         if not wire.session.begin_head(self.stream):
             return 0
+        if wire.door.board.me != NULL:
+            wire.door.board.me.status_1xx += 1
         wire.session.encoder.status(wire.out, head.status)
         for i in range(fields.count):
             f = &fields.at[i]

@@ -440,7 +440,7 @@ def _router_variables(endpoint: str) -> dict[str, str]:
 
 def _pool_status(router_pid: int) -> dict[str, Any] | None:
     """The first pool of the router, as its shared memory has it; None when it cannot be read."""
-    from lambda_dispatch.supervisor import status
+    from lambda_dispatch.telemetry import status, view
     from lambda_dispatch_core.board.board import BoardError
 
     try:
@@ -448,7 +448,7 @@ def _pool_status(router_pid: int) -> dict[str, Any] | None:
     except (status.NoRouter, BoardError, OSError):
         return None
     try:
-        pools: list[dict[str, Any]] = status.snapshot(board, time.monotonic_ns())["pools"]
+        pools = view.take(board, time.monotonic_ns(), time.time_ns()).document()["pools"]
         return pools[0] if pools else None
     finally:
         board.close()

@@ -132,7 +132,7 @@ class StartGuard:
         if self.breaker is Breaker.HALF_OPEN:
             allowed = min(allowed, max(0, self._window - self._trials))
             if allowed < wanted:
-                self.denied = "breaker half open, a trial is under way"
+                self.denied = "breaker half-open, a trial is under way"
         granted = self.bucket.take(allowed, now)
         if granted < allowed:
             self.denied = "rate of starts"

@@ -36,7 +36,8 @@ from lambda_dispatch.supervisor.seat import SECOND, Seat
 from lambda_dispatch.supervisor.signals import SignalQueue
 from lambda_dispatch.supervisor.sockets import BACKLOG, Listeners
 from lambda_dispatch.telemetry import log
-from lambda_dispatch.telemetry.metrics import Metrics
+from lambda_dispatch.telemetry.emf import EmfWriter
+from lambda_dispatch.telemetry.view import take
 from lambda_dispatch_core.board.board import WORKER_FREE, WORKER_GONE, WORKER_READY, Board, make_bell, ring, silence
 
 # A worker's clients, instances and siblings. macOS refuses more than this though its hard limit says infinity.
@@ -80,7 +81,7 @@ class Supervisor:
         self.unsettled: list[Child] = []  # dead workers whose reservations could not all be returned yet
         self.watched_at = 0
         self.poll = select.poll()
-        self.metrics: Metrics | None = None
+        self.metrics: EmfWriter | None = None
         self.unattended: set[int] = set()  # worker slots without a process, whose siblings' calls are ours to end
 
     # birth ------------------------------------------------------------------------------------------------------------
@@ -131,7 +132,8 @@ class Supervisor:
             max_instances=config.max_instances,
         )
         if config.cloudwatch_metrics_enabled:
-            self.metrics = Metrics(self.board, sys.stdout.fileno(), time.monotonic_ns())
+            now = time.monotonic_ns()
+            self.metrics = EmfWriter(sys.stdout.fileno(), now, take(self.board, now, time.time_ns()))
         self.whereabouts.announce(self.listeners.ports, self.board.fd)
 
     def _kill_all(self) -> None:
@@ -165,7 +167,7 @@ class Supervisor:
 
     def _measure(self, now: int, last: bool = False) -> None:
         if self.metrics is not None and (last or now >= self.metrics.due):
-            self.metrics.write(now, time.time_ns() // 1_000_000)
+            self.metrics.write(now, take(self.board, now, time.time_ns()))
 
     def _next_due(self, now: int) -> int:
         due = [self.watched_at + WATCH]

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from lambda_dispatch.supervisor import status
+from lambda_dispatch.telemetry import status, view
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board
 from tests.support.supervised import ROOT, Router, until
@@ -21,7 +22,7 @@ def ask(router: Router, *arguments: str) -> subprocess.CompletedProcess[str]:
         [
             sys.executable,
             "-c",
-            "import sys; from lambda_dispatch.supervisor.status import main; sys.exit(main(sys.argv[1:]))",
+            "import sys; from lambda_dispatch.telemetry.status import main; sys.exit(main(sys.argv[1:]))",
         ]
         + list(arguments),
         cwd=ROOT,
@@ -64,6 +65,39 @@ def test_status_says_when_there_is_nothing_to_show() -> None:
         assert not_ours.returncode == 69 and "is no router" in not_ours.stderr
 
 
+ELSEWHERE = """
+import ctypes, os, sys
+from lambda_dispatch_core.board.board import Board
+both = 0x40000000 | (0 if os.geteuid() == 0 else 0x10000000)  # CLONE_NEWNET, CLONE_NEWUSER
+if ctypes.CDLL(None, use_errno=True).unshare(both):
+    sys.exit(f"unshare: {os.strerror(ctypes.get_errno())}")
+board = Board.create(2)
+print(os.getpid(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_router_of_another_network_namespace_is_found_by_its_pid_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(ROOT) for path in sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", ELSEWHERE], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None and other.stdout is not None
+        try:
+            line = other.stdout.readline()
+            if not line:
+                pytest.skip("this machine lets nobody make a network namespace")
+            monkeypatch.setattr(status, "_processes", lambda: [int(line)])
+            with pytest.raises(status.NoRouter, match=f"in other network namespaces: --pid {int(line)}"):
+                status.find()
+            status.open_board(int(line)).close()
+        finally:
+            other.stdin.close()
+
+
 @pytest.fixture
 def board() -> Iterator[Board]:
     made = Board.create(2, instances=64, pools=2)
@@ -78,7 +112,8 @@ def test_an_instance_is_shown_without_its_whole_id(board: Board) -> None:
     assert taken is not None
     board.open_instance(*taken, 2_000_000_000)
     board.request_close(*taken)
-    shown = status.snapshot(board, 62_000_000_000)
+    seen = view.take(board, 62_000_000_000, 0)
+    shown = seen.document()
     assert shown["instances"] == [
         {
             "slot": 0,
@@ -96,17 +131,17 @@ def test_an_instance_is_shown_without_its_whole_id(board: Board) -> None:
             "close_requested": True,
         }
     ]
-    text = status.table(shown)
-    assert "01234567…" in text and "open (asked to)" in text and "1m01s" in text and "13m59s" in text
+    text = status.table(seen)
+    assert "01234567…" in text and "open (close requested)" in text and "1m01s" in text and "13m59s" in text
     assert "89ab" not in text and "89ab" not in json.dumps(shown)
 
 
 def test_quantiles_are_the_upper_bounds_of_their_buckets() -> None:
     counts = [0] * len(b.bucket_bounds())
-    assert status.quantiles(counts) == {"p50": None, "p99": None}
+    assert view.quantiles(counts) == {"p50": None, "p99": None}
     counts[b.bucket_of(1_000_000)] = 98
     counts[b.bucket_of(500_000_000)] = 2
-    found = status.quantiles(counts)
+    found = view.quantiles(counts)
     assert found["p50"] is not None and 1.0 < found["p50"] <= 1.125
     assert found["p99"] is not None and 500 < found["p99"] <= 562.5
 

@@ -1,0 +1,95 @@
+"""CloudWatch metrics: lines in the Embedded Metric Format on the supervisor's standard output.
+
+With CloudWatchMetricsEnabled the supervisor writes once a minute and once when it ends: one line for the router, with
+the increase of each counter since the last line, and one line for each function. CloudWatch Logs turns them into
+metrics. Nothing here runs on the request path.
+"""
+
+import json
+import os
+import select
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lambda_dispatch.telemetry.view import QUANTILES, View, quantile
+
+INTERVAL = 60 * 1_000_000_000  # ns between two lines
+NAMESPACE = "LambdaDispatch"
+# A pipe takes this much whole or not at all (PIPE_BUF on Linux), so lines of several processes never mix.
+LONGEST_LINE = 4096
+
+# Counters of the worker slots, and the CloudWatch metric for the increase of each.
+COUNTS = {
+    "requests": "Requests",
+    "status_2xx": "Responses2xx",
+    "status_3xx": "Responses3xx",
+    "status_4xx": "Responses4xx",
+    "status_5xx": "Responses5xx",
+    "bad_gateways": "BadGateways",
+    "rejected": "Rejected",
+    "queue_timeouts": "QueueTimeouts",
+    "clients_gone": "ClientsGone",
+    "resends": "Resends",
+}
+
+
+class EmfWriter:
+    """The lines of one router. `due` (monotonic ns) says when the next are to be written."""
+
+    def __init__(self, fd: int, now: int, before: View) -> None:
+        self.due = now + INTERVAL
+        self.dropped = 0  # lines that could not be written without blocking
+        self._fd = fd
+        self._before = before
+
+    def write(self, now: int, view: View) -> None:
+        """What happened since the last lines."""
+        self.due = now + INTERVAL
+        for line in lines(view, self._before):
+            self._put(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        self._before = view
+
+    def _put(self, line: bytes) -> None:
+        # The reader of our output may have stopped. The supervisor must not block on it.
+        try:
+            poll = select.poll()
+            poll.register(self._fd, select.POLLOUT)
+            if len(line) <= LONGEST_LINE and poll.poll(0) == [(self._fd, select.POLLOUT)]:
+                os.write(self._fd, line)
+                return
+        except OSError:
+            pass
+        self.dropped += 1
+
+
+def lines(now: View, before: View) -> Iterator[dict[str, Any]]:
+    increase = {name: max(0, now.totals[key] - before.totals[key]) for key, name in COUNTS.items()}
+    values: dict[str, tuple[str, float]] = {name: ("Count", value) for name, value in increase.items()}
+    for name, after, earlier in (("QueueWait", now.wait, before.wait), ("RequestTime", now.time, before.time)):
+        counts = [max(0, x - y) for x, y in zip(after, earlier, strict=True)]
+        for word, share in QUANTILES.items():
+            if (value := quantile(counts, share)) is not None:
+                values[name + word.upper()] = ("Milliseconds", round(value, 3))
+    values["OpenInvokes"] = ("Count", now.scaler.open_invokes)
+    values["Connections"] = ("Count", now.totals["connections"])
+    values["Workers"] = ("Count", now.workers_in("ready"))
+    yield _line(values, {}, now.taken_ms)
+    for pool in now.active_pools:
+        gauges = {
+            "InstancesDesired": pool.desired,
+            "InstancesStarting": pool.starting,
+            "InstancesOpen": pool.open,
+            "InstancesDraining": pool.draining,
+            "InFlight": pool.in_flight,
+            "Queued": pool.queued,
+            "BreakerOpen": int(pool.breaker != "closed"),
+        }
+        values = {name: ("Count", value) for name, value in gauges.items()}
+        yield _line(values, {"Function": pool.function}, now.taken_ms)
+
+
+def _line(values: Mapping[str, tuple[str, float]], dimensions: Mapping[str, str], taken_ms: int) -> dict[str, Any]:
+    described = [{"Name": name, "Unit": unit} for name, (unit, _) in values.items()]
+    directive = {"Namespace": NAMESPACE, "Dimensions": [list(dimensions)], "Metrics": described}
+    numbers = {name: value for name, (_, value) in values.items()}
+    return {"_aws": {"Timestamp": taken_ms, "CloudWatchMetrics": [directive]}, **dimensions, **numbers}

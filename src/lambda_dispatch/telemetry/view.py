@@ -1,0 +1,274 @@
+"""One frozen snapshot of the board. `status`, its JSON document, Prometheus text and EMF are all written from it.
+
+    view = take(board, time.monotonic_ns(), time.time_ns())
+
+take() copies every number once; nothing here keeps the board open. Times in the view are seconds relative to the
+moment of the snapshot, None where there is no such time. Ids of instances are secrets: the view holds the first four
+bytes only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lambda_dispatch_core.board import board as b
+from lambda_dispatch_core.board.board import Board
+
+# PoolSlot.breaker, by its number. Everything that prints a breaker state uses these words.
+BREAKER_STATES = ("closed", "half-open", "open")
+
+# Quantiles that are published: the median, and the time that 1 % of the requests exceed.
+QUANTILES = {"p50": 0.5, "p99": 0.99}
+
+
+@dataclass(frozen=True, slots=True)
+class ScalerView:
+    pid: int
+    state: str
+    silent: float | None  # s since the last heartbeat
+    open_invokes: int
+    invokes: int
+    invokes_ended: int
+    invokes_failed: int
+    throttled: int
+    start_budget: float  # starts that the token bucket allows now
+    breakers_open: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    slot: int
+    pid: int
+    generation: int
+    state: str
+    listening: int
+    uptime: float | None
+    silent: float | None
+    queued: int
+    running: int
+    oldest_queued: float | None
+    numbers: Mapping[str, int]  # COUNTERS and GAUGES of board/layout
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    pool: int
+    function: str
+    state: str
+    desired: int
+    starting: int
+    open: int
+    draining: int
+    closed: int
+    in_flight: int
+    idle_channels: int
+    queued: int
+    oldest_queued: float | None
+    arrivals: int
+    completions: int
+    failures: int
+    average_ms: float | None
+    requests_per_second: float
+    breaker: str
+    backoff: float  # s until the next start is allowed
+    starts: int
+    starts_failed: int
+    ended: int
+    limit: int
+    min_instances: int
+    max_instances: int
+    unused: float | None  # s since the last request asked for it
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceView:
+    slot: int
+    id: str  # the first eight hex digits
+    function: str
+    state: str
+    in_flight: int
+    limit: int
+    idle_channels: int
+    channels: int
+    requests: int
+    age: float | None
+    open_for: float | None
+    left: float | None  # s until its invoke must have ended
+    close_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    pid: int
+    taken_ms: int  # ms since 1970
+    uptime: float | None
+    scaler: ScalerView
+    workers: tuple[WorkerView, ...]  # slots that a process has
+    totals: Mapping[str, int]  # COUNTERS and GAUGES over all slots: free ones still hold what their workers counted
+    wait: tuple[int, ...]  # requests per latency bucket: time in the queue
+    time: tuple[int, ...]  # the same: whole time
+    pools: tuple[PoolView, ...]
+    instances: tuple[InstanceView, ...]
+
+    def workers_in(self, state: str) -> int:
+        return sum(worker.state == state for worker in self.workers)
+
+    @property
+    def active_pools(self) -> tuple[PoolView, ...]:
+        return tuple(pool for pool in self.pools if pool.state == b.POOL_STATES[b.POOL_ACTIVE])
+
+    def document(self) -> dict[str, Any]:
+        """The document of `status --json`."""
+        return {
+            "pid": self.pid,
+            "taken_ms": self.taken_ms,
+            "uptime": self.uptime,
+            "scaler": asdict(self.scaler),
+            "workers": [_flat(worker) for worker in self.workers],
+            "totals": dict(self.totals),
+            "wait_ms": quantiles(self.wait),
+            "time_ms": quantiles(self.time),
+            "pools": [asdict(pool) for pool in self.pools],
+            "instances": [asdict(instance) for instance in self.instances],
+        }
+
+
+def take(board: Board, now: int, wall: int) -> View:
+    """`now` in monotonic ns, `wall` in ns since 1970."""
+    totals: dict[str, int] = {}
+    wait = [0] * len(b.bucket_bounds())
+    time = list(wait)
+    for slot in range(board.workers):
+        for name, value in board.worker_numbers(slot).items():
+            totals[name] = totals.get(name, 0) + value
+        waited, took = board.histograms(slot)
+        wait = [x + y for x, y in zip(wait, waited, strict=True)]
+        time = [x + y for x, y in zip(time, took, strict=True)]
+    pools = board.list_pools()
+    names = {pool.pool: pool.name.decode(errors="replace") for pool in pools}
+    found = board.list_instances()
+    by_pool: dict[int, list[b.Instance]] = {}
+    for instance in found:
+        by_pool.setdefault(instance.pool, []).append(instance)
+    return View(
+        pid=board.supervisor_pid,
+        taken_ms=wall // 1_000_000,
+        uptime=_ago(board.created, now),
+        scaler=_scaler(board.scaler_view(), now),
+        workers=tuple(_worker(board, it, now) for it in board.list_workers() if it.state != b.WORKER_FREE),
+        totals=totals,
+        wait=tuple(wait),
+        time=tuple(time),
+        pools=tuple(_pool(board, pool, by_pool.get(pool.pool, []), now) for pool in pools),
+        instances=tuple(_instance(it, names, now) for it in found),
+    )
+
+
+def _flat(worker: WorkerView) -> dict[str, Any]:
+    fields = asdict(worker)
+    return {**fields, **fields.pop("numbers")}
+
+
+def _ago(since: int, now: int) -> float | None:
+    return round((now - since) / 1e9, 1) if since else None
+
+
+def _scaler(scaler: b.Scaler, now: int) -> ScalerView:
+    return ScalerView(
+        pid=scaler.pid,
+        state=b.WORKER_STATES[scaler.state],
+        silent=_ago(scaler.heartbeat, now),
+        open_invokes=scaler.open_invokes,
+        invokes=scaler.invokes,
+        invokes_ended=scaler.invokes_ended,
+        invokes_failed=scaler.invokes_failed,
+        throttled=scaler.throttled,
+        start_budget=scaler.tokens_milli / 1000,
+        breakers_open=scaler.breaker,
+    )
+
+
+def _worker(board: Board, worker: b.Worker, now: int) -> WorkerView:
+    return WorkerView(
+        slot=worker.slot,
+        pid=worker.pid,
+        generation=worker.generation,
+        state=b.WORKER_STATES[worker.state],
+        listening=worker.listening,
+        uptime=_ago(worker.started, now),
+        silent=_ago(worker.heartbeat, now),
+        queued=worker.queued,
+        running=worker.running,
+        oldest_queued=_ago(worker.oldest_queued, now),
+        numbers=board.worker_numbers(worker.slot),
+    )
+
+
+def _pool(board: Board, pool: b.Pool, instances: Sequence[b.Instance], now: int) -> PoolView:
+    totals = board.pool_totals(pool.pool)
+
+    def count(state: int) -> int:
+        return sum(instance.state == state for instance in instances)
+
+    return PoolView(
+        pool=pool.pool,
+        function=pool.name.decode(errors="replace"),
+        state=b.POOL_STATES[pool.state],
+        desired=pool.desired,
+        starting=count(b.INSTANCE_STARTING),
+        open=count(b.INSTANCE_OPEN),
+        draining=count(b.INSTANCE_DRAINING),
+        closed=count(b.INSTANCE_CLOSED),
+        in_flight=sum(instance.in_flight for instance in instances),
+        idle_channels=sum(instance.idle for instance in instances),
+        queued=totals.queued,
+        oldest_queued=_ago(totals.oldest_queued, now),
+        arrivals=totals.arrivals,
+        completions=totals.completions,
+        failures=totals.failures,
+        average_ms=round(totals.duration_ns / totals.completions / 1e6, 2) if totals.completions else None,
+        requests_per_second=pool.rate_milli / 1000,
+        breaker=BREAKER_STATES[pool.breaker] if pool.breaker < len(BREAKER_STATES) else str(pool.breaker),
+        backoff=max(0.0, round((pool.backoff_until - now) / 1e9, 1)),
+        starts=pool.starts,
+        starts_failed=pool.starts_failed,
+        ended=pool.ended,
+        limit=pool.limit,
+        min_instances=pool.min_instances,
+        max_instances=pool.max_instances,
+        unused=_ago(totals.last_used, now),
+    )
+
+
+def _instance(it: b.Instance, names: Mapping[int, str], now: int) -> InstanceView:
+    return InstanceView(
+        slot=it.slot,
+        id=it.id.hex()[:8],
+        function=names.get(it.pool, "?"),
+        state=b.INSTANCE_STATES[it.state],
+        in_flight=it.in_flight,
+        limit=it.limit,
+        idle_channels=it.idle,
+        channels=it.channels,
+        requests=it.requests,
+        age=_ago(it.created, now),
+        open_for=_ago(it.opened, now),
+        left=round((it.deadline - now) / 1e9, 1) if it.deadline else None,
+        close_requested=it.close_requested,
+    )
+
+
+def quantile(counts: Sequence[int], share: float) -> float | None:
+    """Upper bound in ms of the bucket that contains the quantile; None when nothing was counted."""
+    least = share * sum(counts)
+    seen = 0
+    for count, bound in zip(counts, b.bucket_bounds(), strict=True):
+        seen += count
+        if count and seen >= least:
+            return round((bound or 1 << 38) / 1e6, 6)
+    return None
+
+
+def quantiles(counts: Sequence[int]) -> dict[str, float | None]:
+    found = {name: quantile(counts, share) for name, share in QUANTILES.items()}
+    return {name: None if value is None else round(value, 3) for name, value in found.items()}
