@@ -27,7 +27,7 @@ cdef inline size_t up(size_t n, size_t to) noexcept:
     return (n + to - 1) // to * to
 
 
-cdef inline int64_t monotonic():
+cdef inline int64_t monotonic() except? -1:
     return time.monotonic_ns()
 
 

@@ -1,0 +1,96 @@
+"""Who may import whom, how long a file may be, and how a C function says that it failed."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROUTER, EXTENSION, CORE, NET = (
+    "lambda_dispatch",
+    "lambda_dispatch_extension",
+    "lambda_dispatch_core",
+    "lambda_dispatch_net",
+)
+HOME = {
+    ROUTER: ROOT / "src" / ROUTER,
+    EXTENSION: ROOT / "extension" / EXTENSION,
+    CORE: ROOT / "cython_ext" / CORE,
+    NET: ROOT / "cython_ext" / NET,
+}
+# Each package and the packages of ours that it may import.
+MAY_IMPORT = {CORE: {CORE}, NET: {CORE, NET}, EXTENSION: {CORE, NET, EXTENSION}, ROUTER: {CORE, NET, EXTENSION, ROUTER}}
+
+LONGEST_FILE = 650
+LONGER = {
+    "cython_ext/lambda_dispatch_core/board/board.pyx": "all steps on the board, one class",
+    "cython_ext/lambda_dispatch_core/hpack/tables.h": "generated",
+}
+
+IMPORT = re.compile(r"^[ \t]*(?:from|import|cimport)[ \t]+(lambda_dispatch\w*)", re.M)
+C_TYPE = (
+    r"(?:(?:unsigned |const |signed )*"
+    r"(?:void|bint|int|char|long long|long|short|double|float|s?size_t|Py_ssize_t|u?int(?:8|16|32|64)_t)(?: ?\*+)?"
+    r"|\w+ ?\*+)"
+)
+C_FUNCTION = re.compile(rf"^[ \t]*(?:cdef|cpdef)(?: public| readonly| inline)* {C_TYPE} ?(\w+)\(", re.M)
+
+
+def sources(*packages: str, ends: tuple[str, ...] = (".py", ".pyx", ".pxd")) -> Iterator[Path]:
+    for package in packages:
+        yield from (path for path in sorted(HOME[package].rglob("*")) if path.suffix in ends)
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sources(package)
+        for name in IMPORT.findall(path.read_text())
+        if name not in MAY_IMPORT[package]
+    ]
+    assert wrong == []
+
+
+def test_the_core_reads_no_socket_and_no_log() -> None:
+    banned = re.compile(r"^[ \t]*(?:from|import)[ \t]+(asyncio|socket|ssl|logging|select|threading)\b", re.M)
+    assert [str(path) for path in sources(CORE) if banned.search(path.read_text())] == []
+
+
+def test_files_are_short_or_named_here() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): path.read_text().count("\n")
+        for path in sources(*HOME, ends=(".py", ".pyx", ".pxd", ".h"))
+    }
+    long = {name for name, length in lengths.items() if length > LONGEST_FILE}
+    assert long <= set(LONGER), f"over {LONGEST_FILE} lines: split it, or say in LONGER why it stays whole"
+    assert set(LONGER) <= long, "no longer long: remove it from LONGER"
+
+
+def without_contract(text: str) -> Iterator[str]:
+    for found in C_FUNCTION.finditer(text):
+        depth, at = 1, found.end()
+        while depth:
+            depth += {"(": 1, ")": -1}.get(text[at], 0)
+            at += 1
+        tail = text[at : text.index("\n", at)]
+        if not re.search(r"\b(noexcept|except)\b", tail):
+            yield found[1]
+
+
+def test_every_function_that_returns_a_c_value_says_how_it_fails() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sources(*HOME, ends=(".pyx", ".pxd"))
+        for name in without_contract(path.read_text())
+    ]
+    assert wrong == [], "write `noexcept`, `except -1` or another error value after the parameters"
+
+
+def test_the_search_for_contracts_finds_what_it_should() -> None:
+    text = (
+        "    cdef int one(self, int x) noexcept:\n    cdef int two(self,\n             f(int) g):\n"
+        "cdef inline uint64_t* three(int a):\n    cdef bytes four(self):\n    cpdef bint five() except -1:\n"
+    )
+    assert list(without_contract(text)) == ["two", "three"]

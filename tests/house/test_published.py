@@ -1,0 +1,61 @@
+"""Every number that is published has a writer, and a description."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lambda_dispatch.telemetry import emf, prometheus
+from lambda_dispatch.telemetry.view import BREAKER_STATES
+from lambda_dispatch_core.board.board import COUNTERS, GAUGES
+
+ROOT = Path(__file__).resolve().parents[2]
+LAYOUT = ROOT / "cython_ext/lambda_dispatch_core/board/layout.pxd"
+STRUCTS = ("ScalerSlot", "WorkerSlot", "WorkerPool", "PoolSlot", "InstanceSlot")
+
+
+def product(*ends: str) -> str:
+    """The text of everything that ships."""
+    paths = [path for root in ("src", "cython_ext") for path in (ROOT / root).rglob("*") if path.suffix in ends]
+    return "\n".join(path.read_text() for path in paths if path != LAYOUT)
+
+
+WRITERS = product(".pyx")
+
+
+def fields(struct: str) -> list[str]:
+    body = re.search(rf"^cdef struct {struct}:.*?\n((?:    .*\n)+)", LAYOUT.read_text(), re.M)
+    assert body is not None
+    names = re.findall(r"^    \w+_t (\w+)", body[1], re.M)
+    return [name for name in names if not name.startswith(("pad", "spare"))]
+
+
+def has_writer(name: str, text: str) -> bool:
+    """An assignment of something other than 0, or an atomic step."""
+    assigned = rf"\.{name}(?:\[[^\]\n]*(?:\([^)\n]*\))?[^\]\n]*\])? *(?:[-+|]?=)(?!=)(?! *0\b)"
+    step = rf"\b(?:put|add|swap|or)u?\w*\(&[^,\n]*\.{name}\b"
+    copied = rf"\bmemcpy\([^,\n]*\.{name}\b"
+    return re.search(f"{assigned}|{step}|{copied}", text) is not None
+
+
+@pytest.mark.parametrize("struct", STRUCTS)
+def test_every_field_of_the_board_has_a_writer(struct: str) -> None:
+    assert [name for name in fields(struct) if not has_writer(name, WRITERS)] == []
+
+
+def test_reading_and_resetting_are_no_writers() -> None:
+    assert not has_writer("resends", "x = it.resends\nif it.resends == 3:\nit.resends = 0\n")
+    assert has_writer("resends", "me.resends += 1") and has_writer("wait", "me.wait[bucket(now - then)] += 1")
+
+
+def test_every_counter_and_gauge_has_a_help_text() -> None:
+    assert set(prometheus.COUNTERS) == {name for name in COUNTERS if not name.startswith("status_")}
+    assert set(prometheus.GAUGES) == set(GAUGES)
+    assert set(emf.COUNTS) <= set(COUNTERS)
+
+
+def test_a_breaker_state_is_spelt_one_way() -> None:
+    from lambda_dispatch.scaler.guard import Breaker
+
+    assert set(BREAKER_STATES) == {state.value for state in Breaker}
+    assert "half open" not in product(".py", ".pyx", ".pxd") + LAYOUT.read_text()
