@@ -4,6 +4,7 @@ import json
 import socket
 import sys
 import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -132,13 +133,25 @@ def test_ctl_without_a_lambda_says_so(capsys: pytest.CaptureFixture[str]) -> Non
     assert "no embedded Lambda at http://127.0.0.1:1" in capsys.readouterr().err
 
 
-def test_web_pages_cannot_reach_the_control_endpoints(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "field", [("Origin", "http://example.com"), ("Sec-Fetch-Site", "cross-site"), ("Host", "rebound.example")]
+)
+def test_web_pages_cannot_reach_any_of_its_ports(tmp_path: Path, field: tuple[str, str]) -> None:
     with running_lambda(python_function(tmp_path)) as running:
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            running.control("POST", "knobs", {"crash_rate": 1}, Origin="http://example.com")
-        caught.value.close()
-        assert caught.value.code == 403
-        assert running.control("GET", "status")["knobs"]["crash_rate"] == 0
+        running.invoke()
+        runtime_api = "http://" + running.environments()[0]["runtime_api"]
+        for url in (
+            f"{running.url}/2015-03-31/functions/f/invocations",
+            f"{running.url}/_local/knobs",
+            f"{runtime_api}/2018-06-01/runtime/init/error",
+            f"{runtime_api}/2020-01-01/extension/register",
+        ):
+            page = {"Content-Type": "text/plain", field[0]: field[1]}  # what a page may send without asking first
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(urllib.request.Request(url, b"{}", page, method="POST"), timeout=10)
+            assert caught.value.code == 403 and b"refused: " in caught.value.read()
+            caught.value.close()
+        assert running.statistics()["invokes"] == 1
 
 
 def test_dispatch_and_direct_run_an_application_beside_their_runtime() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from lambda_dispatch.local.direct import make_event, read_answer
 from lambda_dispatch.local.direct_runtime import to_answer, to_request
-from lambda_dispatch.local.web import Request
+from lambda_dispatch_net.http_server import Request
 
 
 def test_a_request_becomes_an_event_in_payload_format_2() -> None:

@@ -16,7 +16,7 @@ from lambda_dispatch.local.fleet import Fleet, Pool
 from lambda_dispatch.local.function import ACCOUNT
 from lambda_dispatch.local.invocation import Invocation
 from lambda_dispatch.local.service_error import INVOKE_PAYLOAD_LIMIT, ServiceError
-from lambda_dispatch.local.web import Headers, Request, Response, parse_query
+from lambda_dispatch_net.http_server import Headers, Request, Response, parse_query
 
 TEXT_TYPES = (
     "text/",

@@ -17,7 +17,7 @@ from lambda_dispatch.local.function import LATEST, Function, function_arn, parse
 from lambda_dispatch.local.invocation import LOG_TAIL, Invocation
 from lambda_dispatch.local.knobs import KnobError
 from lambda_dispatch.local.service_error import EVENT_PAYLOAD_LIMIT, INVOKE_PAYLOAD_LIMIT, ServiceError
-from lambda_dispatch.local.web import Request, Response, parse_query
+from lambda_dispatch_net.http_server import Request, Response, parse_query
 
 FUNCTIONS = "/2015-03-31/functions"
 INVOKE = re.compile(rf"{FUNCTIONS}/([^/]+)/invocations")
@@ -166,9 +166,6 @@ class InvokeApi:
     # control
 
     def _control(self, request: Request) -> Response:
-        # A page in the user's browser can reach this port too; it cannot leave the Origin header out.
-        if request.header("origin") is not None:
-            return _plain(403, "the control endpoints are not for web pages")
         parts = [part for part in request.path.split("/") if part][1:]
         match request.method, parts:
             case "GET", ["health"]:

@@ -13,7 +13,7 @@ from lambda_dispatch.local.invoke_api import InvokeApi
 from lambda_dispatch.local.knobs import Knobs
 from lambda_dispatch.local.process import Guard
 from lambda_dispatch.local.service_error import INVOKE_PAYLOAD_LIMIT
-from lambda_dispatch.local.web import Handler, HttpServer
+from lambda_dispatch_net.http_server import Handler, HttpServer
 
 CLOSE_GRACE = 0.5  # seconds answers have to leave after the environments are gone
 
@@ -65,7 +65,12 @@ class LocalLambda:
             if config.direct_port is not None:
                 front = DirectFront(self.fleet, self.fleet.pools[config.direct_function], self._say)
                 self.direct_port = await self._listen(
-                    front.answer, config.direct_host, config.direct_port, "direct front", "--direct-port"
+                    front.answer,
+                    config.direct_host,
+                    config.direct_port,
+                    "direct front",
+                    "--direct-port",
+                    for_pages=True,
                 )
         except BaseException:
             await self.close()
@@ -78,8 +83,10 @@ class LocalLambda:
             await server.close(grace=CLOSE_GRACE)
         self._guard.close()
 
-    async def _listen(self, answer: Handler, host: str, port: int, what: str, option: str) -> int:
-        server = HttpServer(answer, max_body=INVOKE_PAYLOAD_LIMIT, failed=self._failed)
+    async def _listen(
+        self, answer: Handler, host: str, port: int, what: str, option: str, *, for_pages: bool = False
+    ) -> int:
+        server = HttpServer(answer, max_body=INVOKE_PAYLOAD_LIMIT, failed=self._failed, for_pages=for_pages)
         try:
             bound = await server.start(host, port)
         except OSError as error:

@@ -10,7 +10,7 @@ from lambda_dispatch.local.environment import ApiError, Extension
 from lambda_dispatch.local.function import ACCOUNT, LATEST
 from lambda_dispatch.local.invocation import Answer, failure
 from lambda_dispatch.local.service_error import INVOKE_PAYLOAD_LIMIT
-from lambda_dispatch.local.web import HttpServer, Request, Response
+from lambda_dispatch_net.http_server import HttpServer, Request, Response
 
 if TYPE_CHECKING:
     from lambda_dispatch.local.environment import Environment

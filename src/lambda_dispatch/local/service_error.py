@@ -2,7 +2,7 @@
 
 import orjson
 
-from lambda_dispatch.local.web import Response
+from lambda_dispatch_net.http_server import Response
 
 INVOKE_PAYLOAD_LIMIT = 6 * 1024 * 1024  # request and response of a synchronous invoke
 EVENT_PAYLOAD_LIMIT = 1024 * 1024  # request of an asynchronous invoke

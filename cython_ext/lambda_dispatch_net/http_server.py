@@ -1,13 +1,14 @@
 """A small HTTP/1.1 server on httptools: whole requests in, whole responses out, every size bounded.
 
-Everything the embedded Lambda speaks (Invoke API, Runtime API, Extensions API, the direct front) is a short exchange
-whose bodies Lambda itself limits to 6 MB, so a body is collected before the handler sees it. One request per connection
-is in a handler at a time; requests sent ahead (pipelined) wait, and reading stops when they are many. A handler is
-cancelled when its client goes away: work that must outlive the client belongs in a task of its own.
+For short exchanges: what the embedded Lambda speaks (Invoke API, Runtime API, Extensions API, direct mode), status and
+metrics. A body is collected before the handler sees it. One request per connection is in a handler at a time;
+pipelined requests wait, and reading stops when they are many. A handler is cancelled when its client goes away: work
+that must outlive the client belongs in a task of its own.
 """
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -86,6 +87,39 @@ def encode(response: Response, *, keep_alive: bool, head_only: bool = False) -> 
         lines.append("connection: close")
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
     return head if head_only or response.status in (204, 304) else head + response.body
+
+
+def refuse_web_page(request: Request, own_host: str) -> Response | None:
+    """403 for what a page in a browser sends here on its own: a cross-site request, or one by DNS rebinding.
+
+    A server on loopback is reachable by every page that its user opens. A page cannot leave out `Origin` and
+    `Sec-Fetch-Site`, and a name that an attacker's DNS points at this machine arrives in `Host`.
+    """
+    hosts = [value for name, value in request.headers if name == "host"]
+    for host in hosts:
+        if not _is_local_name(host, own_host):
+            return _refusal(f"Host {host!r} is not a name of this server; use its IP address or localhost")
+    origin = request.header("origin")
+    if origin is not None and origin not in {f"{scheme}://{host}" for scheme in ("http", "https") for host in hosts}:
+        return _refusal(f"request from a web page of another origin ({origin!r})")
+    if request.header("sec-fetch-site") == "cross-site":
+        return _refusal("request from a web page of another site (Sec-Fetch-Site: cross-site)")
+    return None
+
+
+def _refusal(why: str) -> Response:
+    return Response(403, f"refused: {why}\n".encode(), [("content-type", "text/plain")])
+
+
+def _is_local_name(host: str, own_host: str) -> bool:
+    name = host[: host.rfind("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    name = name.strip("[]").lower().removesuffix(".")
+    if name in ("localhost", own_host.lower(), socket.gethostname().lower()) or name.endswith(".localhost"):
+        return True
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name)  # DNS rebinding needs a name
+        return True
+    return "." not in name and name != ""  # a container's: public DNS has no such names
 
 
 class _Connection(asyncio.Protocol):
@@ -247,15 +281,25 @@ class _Connection(asyncio.Protocol):
 
 
 class HttpServer:
-    """Listens on one address and answers each request with what `handler` returns; a failing handler answers 500."""
+    """Listens on one address and answers each request with what `handler` returns; a failing handler answers 500.
+
+    `for_pages` says that web pages of any origin may ask, as they may ask any web application.
+    """
 
     def __init__(
-        self, handler: Handler, *, max_body: int, failed: Callable[[BaseException], None] | None = None
+        self,
+        handler: Handler,
+        *,
+        max_body: int,
+        failed: Callable[[BaseException], None] | None = None,
+        for_pages: bool = False,
     ) -> None:
         self.max_body = max_body
         self.closing = False
         self.port = 0
         self._handler = handler
+        self._for_pages = for_pages
+        self._host = ""
         self._failed = failed
         self._connections: set[_Connection] = set()
         self._empty = asyncio.Event()
@@ -264,6 +308,7 @@ class HttpServer:
 
     async def start(self, host: str, port: int) -> int:
         loop = asyncio.get_running_loop()
+        self._host = host
         self._server = await loop.create_server(
             lambda: _Connection(self), host, port, backlog=BACKLOG, reuse_address=True
         )
@@ -281,7 +326,8 @@ class HttpServer:
 
     async def answer(self, request: Request) -> Response:
         try:
-            return await self._handler(request)
+            refused = None if self._for_pages else refuse_web_page(request, self._host)
+            return refused or await self._handler(request)
         except Exception as error:
             if self._failed is not None:
                 self._failed(error)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from lambda_dispatch.local.web import MAX_HEAD, HttpServer, Request, Response
+from lambda_dispatch_net.http_server import MAX_HEAD, HttpServer, Request, Response
 
 LIMIT = 100
 
@@ -124,3 +124,27 @@ def test_a_handler_is_cancelled_when_its_client_leaves() -> None:
         await server.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ("Host: 127.0.0.1:5051", 200),
+        ("Host: [::1]:5051", 200),
+        ("Host: localhost", 200),
+        ("Host: lambda.localhost:5051", 200),
+        ("Host: lambda:5051", 200),  # a container's name
+        ("Host: rebound.example:5051", 403),
+        ("Host: localhost.example", 403),
+        ("Host:", 403),
+        ("Host: localhost\r\nOrigin: http://localhost", 200),
+        ("Host: localhost\r\nOrigin: http://localhost:3000", 403),
+        ("Host: localhost\r\nOrigin: https://page.example", 403),
+        ("Host: localhost\r\nOrigin: null", 403),
+        ("Host: localhost\r\nSec-Fetch-Site: cross-site", 403),
+        ("Host: localhost\r\nSec-Fetch-Site: none", 200),
+    ],
+)
+def test_what_a_web_page_sends_on_its_own_is_refused(fields: str, status: int) -> None:
+    received = talk([f"POST / HTTP/1.1\r\n{fields}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()])
+    assert received.startswith(f"HTTP/1.1 {status} ".encode()), received
