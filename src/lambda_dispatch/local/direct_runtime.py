@@ -17,56 +17,20 @@ import sys
 import time
 from typing import Any
 
-import httptools
+from lambda_dispatch_net.http_response import Headers, ResponseReader
 
 HEALTH_PATH = "/health"
 HEALTH_EVERY = 0.05  # seconds; a hundred of these beside each other must not eat the machine
 APP_TIMEOUT = 900.0  # seconds; Lambda's own time-out comes first
 RESPONSE_LIMIT = 6 * 1024 * 1024
+HEAD_LIMIT = 64 * 1024
 READ_SIZE = 256 * 1024
 DROPPED = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
 TEXT_TYPES = ("text/", "application/json", "application/xml", "application/javascript")
 
-Headers = list[tuple[str, str]]
-
 
 class StaleConnection(Exception):
     """The other side had closed a connection that was kept; nothing of the request was answered."""
-
-
-class Response:
-    """One response while it is parsed."""
-
-    def __init__(self, *, bodyless: bool) -> None:
-        self.status = 0
-        self.headers: Headers = []
-        self.body = bytearray()
-        self.done = False
-        self.keep_alive = False
-        self.framed = False  # its end can be told from the end of the connection
-        self._bodyless = bodyless
-        self.parser = httptools.HttpResponseParser(self)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
-
-    def on_headers_complete(self) -> None:
-        self.status = self.parser.get_status_code()
-        self.framed = any(name in ("content-length", "transfer-encoding") for name, _ in self.headers)
-        self.keep_alive = self.parser.should_keep_alive()
-        self.done = self._bodyless and self.status >= 200
-
-    def on_body(self, body: bytes) -> None:
-        if not self.done:
-            self.body += body
-            if len(self.body) > RESPONSE_LIMIT:
-                raise ValueError(f"the response is over {RESPONSE_LIMIT} bytes")
-
-    def on_message_complete(self) -> None:
-        if self.status < 200:
-            self.headers = []  # an interim response; the real one follows
-        else:
-            self.done = True
 
 
 class Connection:
@@ -76,20 +40,20 @@ class Connection:
         self._address = (host, port)
         self._socket: socket.socket | None = None
 
-    def exchange(self, method: str, target: str, headers: Headers, body: bytes = b"") -> Response:
+    def exchange(self, method: str, target: str, headers: Headers, body: bytes = b"") -> ResponseReader:
         """Sends the request again, once, when a connection kept from before turns out to be closed."""
         try:
             return self._exchange(method, target, headers, body)
         except StaleConnection:
             return self._exchange(method, target, headers, body)
 
-    def _exchange(self, method: str, target: str, headers: Headers, body: bytes) -> Response:
+    def _exchange(self, method: str, target: str, headers: Headers, body: bytes) -> ResponseReader:
         kept = self._socket is not None
         if self._socket is None:
             self._socket = socket.create_connection(self._address, timeout=APP_TIMEOUT)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
-        response = Response(bodyless=method == "HEAD")
+        response = ResponseReader(most_head=HEAD_LIMIT, most_body=RESPONSE_LIMIT, bodyless=method == "HEAD")
         try:
             self._socket.sendall("\r\n".join(lines).encode("latin-1") + body)
             while not response.done:
@@ -97,10 +61,10 @@ class Connection:
                 if not data:
                     if kept and not response.status:
                         raise StaleConnection
-                    if not response.status or response.framed:
+                    if not response.end():
                         raise ConnectionResetError("the connection was closed before the response was complete")
                     break
-                _feed(response, data)
+                response.feed(data)
         except (BrokenPipeError, ConnectionResetError):
             self.close()
             if kept and not response.status:
@@ -117,16 +81,6 @@ class Connection:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-
-def _feed(response: Response, data: bytes) -> None:
-    try:
-        response.parser.feed_data(data)
-    except httptools.HttpParserCallbackError as error:
-        raise error.__context__ or error from None
-    except httptools.HttpParserError as error:
-        if not response.done:
-            raise ValueError(f"the application's response is not HTTP: {error}") from None
 
 
 class App:
