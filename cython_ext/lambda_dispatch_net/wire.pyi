@@ -1,14 +1,20 @@
-from asyncio import AbstractEventLoop, Transport
+from asyncio import Transport
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
+
+class _EventLoop(Protocol):
+    """What a Hub asks of its loop: asyncio's have it, and the extension's own."""
+
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> Any: ...
+    def add_reader(self, fd: int, callback: Callable[..., object], *args: Any) -> Any: ...
 
 class Hub:
-    loop: AbstractEventLoop
+    loop: _EventLoop
     now: int
     bytes_in: int
     bytes_out: int
     wires: int
-    def __init__(self, loop: AbstractEventLoop, log: Callable[[str], object] | None = None) -> None: ...
+    def __init__(self, loop: _EventLoop, log: Callable[[str], object] | None = None) -> None: ...
     def flush(self) -> None: ...
     def read_ready(self) -> None: ...
     def failed(self, wire: Wire) -> None: ...

@@ -1,8 +1,7 @@
 """Wires and their Hub; the theory stands in wire.pxd."""
 
-import socket
+import _socket as socket
 import struct
-import traceback
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -159,6 +158,8 @@ cdef class Hub:
 
     def failed(self, Wire wire not None):
         """An on_ method raised: a bug of ours. The connection is cut, the process lives."""
+        import traceback  # costly, and hardly ever needed
+
         text = traceback.format_exc()
         if self._log is not None:
             self._log(text)

@@ -1,7 +1,6 @@
 """Reading an application's answers, and the pool of connections; the theory stands in app_link.pxd."""
 
-import asyncio
-import socket
+import _socket as socket
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t
@@ -14,6 +13,8 @@ from lambda_dispatch_core.http1.head cimport (
     CHUNK_DATA, CHUNK_END, ChunkReader, HeadLimits, ResponseHead, head_error_reason, parse_response, read_chunked,
     scan_head,
 )
+
+from lambda_dispatch_extension.loop import timeout
 
 cdef enum LinkState:
     IDLE = 0            # no request
@@ -296,7 +297,7 @@ cdef class AppPool:
 
     async def _dial(self, AppUser user):
         try:
-            async with asyncio.timeout(self.connect_timeout):
+            async with timeout(self.connect_timeout):
                 _, link = await self.hub.loop.create_connection(self._link, self.host, self.port)
         except ConnectionRefusedError:
             user.on_no_link(True, f"{self.host}:{self.port} refuses connections")

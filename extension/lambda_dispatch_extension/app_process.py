@@ -3,10 +3,11 @@ child. It runs in a process group of its own and writes to our standard output a
 environment brings it back.
 """
 
-import asyncio
 import os
 import signal
 from collections.abc import Mapping, Sequence
+
+from lambda_dispatch_extension.loop import Event, get_running_loop, timeout
 
 # Python ignores these; a program that we start expects their defaults.
 RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -21,16 +22,16 @@ class AppProcess:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.code: int | None = None  # of its exit; negative: the signal that ended it
-        self._ended = asyncio.Event()
+        self._ended = Event()
         self._handle = os.pidfd_open(pid)
-        asyncio.get_running_loop().add_reader(self._handle, self._on_end)
+        get_running_loop().add_reader(self._handle, self._on_end)
 
     @classmethod
     def start(cls, command: Sequence[str], environ: Mapping[str, str]) -> "AppProcess":
         return cls(os.posix_spawnp(command[0], list(command), dict(environ), setsid=True, setsigdef=RESTORED))
 
     def _on_end(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._handle)
+        get_running_loop().remove_reader(self._handle)
         os.close(self._handle)
         try:
             self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
@@ -59,7 +60,7 @@ class AppProcess:
         if self.code is None:
             self.send(signal.SIGTERM)
             try:
-                async with asyncio.timeout(patience):
+                async with timeout(patience):
                     await self._ended.wait()
             except TimeoutError:
                 pass

@@ -1,9 +1,9 @@
 """Connections to the router: TCP, or TLS where ALPN, if the router speaks it, must choose h2."""
 
-import asyncio
-import socket
+import _socket as socket
 from typing import Any
 
+from lambda_dispatch_extension.loop import Future, ensure_future, gather, get_running_loop, sleep, timeout
 from lambda_dispatch_extension.options import Options
 from lambda_dispatch_extension.payload import Invocation
 from lambda_dispatch_extension.router_link import Ledger, RouterLink
@@ -44,7 +44,7 @@ class Dialer:
         by_worker: dict[bytes, RouterLink] = {}
         kept: list[RouterLink] = []
         for _ in range(ROUNDS):
-            await asyncio.gather(*(self._ask(link, invocation) for link in links))
+            await gather(*(self._ask(link, invocation) for link in links))
             for link in links:
                 if link.down:
                     continue
@@ -66,7 +66,7 @@ class Dialer:
 
     async def _ask(self, link: RouterLink, invocation: Invocation) -> None:
         """A ping, whose answer says which worker the connection reached."""
-        answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        answered: Future[int] = Future()
 
         def done(status: int) -> None:
             if not answered.done():
@@ -75,27 +75,27 @@ class Dialer:
         path = f"/api/chunked/ping/{invocation.lambda_id}"
         if link.call(path, invocation.pool_id, invocation.lambda_id, done):
             try:
-                async with asyncio.timeout(self.options.router_connect):
+                async with timeout(self.options.router_connect):
                     await answered
             except TimeoutError:
                 pass  # taken as a router that does not say
 
     async def _dial(self, invocation: Invocation, ledger: Ledger, count: int) -> list[RouterLink]:
         """So many connections, all or none."""
-        tasks = [asyncio.ensure_future(self.dial_one(invocation, ledger)) for _ in range(count)]
+        tasks = [ensure_future(self.dial_one(invocation, ledger)) for _ in range(count)]
         try:
-            return list(await asyncio.gather(*tasks))
+            return list(await gather(*tasks))
         except BaseException:
             for task in tasks:
                 task.cancel()
-            for link in await asyncio.gather(*tasks, return_exceptions=True):
+            for link in await gather(*tasks, return_exceptions=True):
                 if isinstance(link, RouterLink):
                     link.cut()
             raise
 
     async def dial_one(self, invocation: Invocation, ledger: Ledger) -> RouterLink:
         """A connection, tried for a while."""
-        loop = asyncio.get_running_loop()
+        loop = get_running_loop()
         began = loop.time()
         first = ""
         tries = 0
@@ -112,15 +112,15 @@ class Dialer:
             if loop.time() - began >= TRY_FOR:
                 last = f", the last: {why}" if why != first else ""
                 raise Unreachable(f"{first} (the first of {tries} tries in {loop.time() - began:.1f} s{last})")
-            await asyncio.sleep(PAUSE)
+            await sleep(PAUSE)
 
     async def _connect(self, invocation: Invocation, ledger: Ledger) -> RouterLink:
         def link() -> Any:  # a Wire is a BufferedProtocol by its methods, not by its base
             return RouterLink(self.hub, ledger, invocation.scheme, invocation.authority, invocation.secret)
 
         tls = self._context() if invocation.scheme == "https" else None
-        async with asyncio.timeout(self.options.router_connect):
-            transport, protocol = await asyncio.get_running_loop().create_connection(
+        async with timeout(self.options.router_connect):
+            transport, protocol = await get_running_loop().create_connection(
                 link,
                 invocation.host,
                 invocation.port,
@@ -151,7 +151,7 @@ class Dialer:
             self._tls = context
         return self._tls
 
-    def _check_peer(self, transport: asyncio.BaseTransport, link: RouterLink, invocation: Invocation) -> None:
+    def _check_peer(self, transport: Any, link: RouterLink, invocation: Invocation) -> None:
         session = transport.get_extra_info("ssl_object")
         chosen = session.selected_alpn_protocol()
         if chosen not in (None, "h2"):

@@ -1,12 +1,12 @@
 """Whether the application is up: asked until it is, and the log says what it answers until then."""
 
-import asyncio
 import os
 import time
 
 from lambda_dispatch_extension.app_link import AppPool
 from lambda_dispatch_extension.collect import NoAnswer, request
 from lambda_dispatch_extension.log import say
+from lambda_dispatch_extension.loop import sleep, timeout
 from lambda_dispatch_extension.options import Options
 
 HOST = "127.0.0.1"
@@ -52,7 +52,7 @@ class Health:
                     effect="Lambda restarts the environment and its application",
                     fix="start faster, or set LAMBDA_DISPATCH_ASYNC_INIT=true",
                 )
-            await asyncio.sleep(min(max(waited * PAUSE_SHARE, PAUSE_LEAST), PAUSE_MOST))
+            await sleep(min(max(waited * PAUSE_SHARE, PAUSE_LEAST), PAUSE_MOST))
         if self.polls > 1 and self._next_word > FIRST_WORD:
             say("application healthy", waited=f"{time.monotonic() - self._began:.1f}s", polls=self.polls)
 
@@ -74,7 +74,7 @@ class Health:
             message = head.encode()
         self.polls += 1
         try:
-            async with asyncio.timeout(TRY):
+            async with timeout(TRY):
                 status, _, _ = await request(self.pool, message, head_only=True)
         except NoAnswer as error:
             self.answer = str(error)

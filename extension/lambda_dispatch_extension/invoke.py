@@ -10,7 +10,6 @@ Nothing here runs per request. The channels tell of what is rare (the on_ method
 looks at their Ledger every TICK.
 """
 
-import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -20,6 +19,7 @@ from lambda_dispatch_extension.app_link import AppPool
 from lambda_dispatch_extension.channel import Channel
 from lambda_dispatch_extension.dialer import Dialer, Unreachable
 from lambda_dispatch_extension.log import say, say_limited, say_suppressed, short
+from lambda_dispatch_extension.loop import Event, Task, ensure_future, timeout
 from lambda_dispatch_extension.options import Options
 from lambda_dispatch_extension.payload import Invocation
 from lambda_dispatch_extension.router_link import Ledger, RouterLink
@@ -65,7 +65,7 @@ class Invoke:
         self.reasons: set[str] = set()
         self.app_down = ""  # why the application is taken to be gone
         self.shutting_down = False
-        self._changed = asyncio.Event()
+        self._changed = Event()
         self._began = time.monotonic()
         self._accepted = 0.0  # when the router took the first channel
         self._deadline = NEVER
@@ -77,7 +77,7 @@ class Invoke:
         self._cut_at = NEVER  # when requests in flight are ended
         self._next_ping = NEVER
         self._pings: dict[RouterLink, float] = {}  # unanswered ones, and when they were sent
-        self._replacing: set[asyncio.Task[None]] = set()
+        self._replacing: set[Task[None]] = set()
         self._replaced = 0
         self._id = short(invocation.lambda_id)  # as the log has it
 
@@ -155,7 +155,7 @@ class Invoke:
                 return
             self._changed.clear()
             try:
-                async with asyncio.timeout(max(0.0, min(TICK, self._cut_at - now, self._refuse_at - now))):
+                async with timeout(max(0.0, min(TICK, self._cut_at - now, self._refuse_at - now))):
                     await self._changed.wait()
             except TimeoutError:
                 pass
@@ -300,7 +300,7 @@ class Invoke:
         alive = any(not other.down for other in self.links)
         if alive and not self.reasons and not self.shutting_down and self._replaced < REPLACED_MOST:
             self._replaced += 1
-            self._replacing.add(asyncio.ensure_future(self._replace(link)))
+            self._replacing.add(ensure_future(self._replace(link)))
         else:
             self._lost_for_good(alive)
 

@@ -47,12 +47,11 @@ def main(argv: list[str]) -> int:
     if command and not os.environ.get("AWS_LAMBDA_RUNTIME_API"):
         return run_outside_lambda(command, options.port)
 
-    import uvloop
-
     from lambda_dispatch_extension.lambda_api import ApiError
+    from lambda_dispatch_extension.loop import Loop
     from lambda_dispatch_extension.service import serve
 
-    loop = uvloop.new_event_loop()
+    loop = Loop()
     try:
         return int(loop.run_until_complete(serve(options, command)))
     except ApiError as error:

@@ -1,6 +1,5 @@
 """The process: registers, waits for the application, takes invokes, ends."""
 
-import asyncio
 import json
 import os
 import signal
@@ -17,6 +16,17 @@ from lambda_dispatch_extension.health import HOST, INIT_WARNING, Health
 from lambda_dispatch_extension.invoke import AppDown, Invoke
 from lambda_dispatch_extension.lambda_api import NAME, Api, ApiError, Next, endpoint
 from lambda_dispatch_extension.log import say, short
+from lambda_dispatch_extension.loop import (
+    CancelledError,
+    Event,
+    Future,
+    Task,
+    ensure_future,
+    gather,
+    get_running_loop,
+    sleep,
+    timeout,
+)
 from lambda_dispatch_extension.options import APP_PID, EXTENSION_ID, Options
 from lambda_dispatch_net.wire import Hub
 
@@ -42,7 +52,8 @@ class Service:
         api_address = endpoint(environ.get("AWS_LAMBDA_RUNTIME_API", ""))
         concurrency = environ.get("AWS_LAMBDA_MAX_CONCURRENCY", "")
         self.loops = min(int(concurrency), MAX_CONCURRENCY) if concurrency.isdigit() and concurrency != "0" else 1
-        loop = asyncio.get_running_loop()
+        loop = get_running_loop()
+        loop.on_error = say_error
         self.hub = Hub(loop, say_failure)
         self.api = Api(self.hub, *api_address)
         self.pool = AppPool(
@@ -52,16 +63,16 @@ class Service:
         self.dialer = Dialer(options, self.hub)
         self.app: AppProcess | None = None
         self.invokes: set[Invoke] = set()
-        self._ended: asyncio.Future[int] = loop.create_future()
-        self._app_up: asyncio.Future[None] = loop.create_future()
-        self._free = asyncio.Event()  # no invoke is running
+        self._ended: Future[int] = Future()
+        self._app_up = Event()
+        self._free = Event()  # no invoke is running
         self._free.set()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[Task[None]] = []
         self._began = time.monotonic()
 
     async def run(self) -> int:
         """Lives as long as the environment and returns the exit code."""
-        loop = asyncio.get_running_loop()
+        loop = get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
         try:
@@ -71,7 +82,7 @@ class Service:
             await self._shut_down()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(self._guarded(work))
+        task = ensure_future(self._guarded(work))
         self._tasks.append(task)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
@@ -82,12 +93,10 @@ class Service:
             if not self._ended.done():
                 say("environment failed", cause=error)
             self._end(1)
-        except asyncio.CancelledError:
+        except CancelledError:
             raise
-        except Exception:
-            import traceback
-
-            say_failure(traceback.format_exc())
+        except Exception as error:
+            say_error(error)
             self._end(1)
 
     def _end(self, code: int) -> None:
@@ -97,7 +106,7 @@ class Service:
     def _on_signal(self, number: int) -> None:
         waited = time.monotonic() - self._began
         name = signal.Signals(number).name
-        if not self._app_up.done() and waited >= INIT_WARNING:
+        if not self._app_up.is_set() and waited >= INIT_WARNING:
             say("init interrupted", signal=name, waited=f"{waited:.1f}s", answer=self.health.answer)
         else:
             say("environment ending", signal=name)
@@ -157,7 +166,7 @@ class Service:
 
     async def _fail_init(self, kind: str, message: str) -> None:
         try:
-            async with asyncio.timeout(API_PATIENCE):
+            async with timeout(API_PATIENCE):
                 await self.api.fail_init(kind, message)
         except (ApiError, TimeoutError) as error:
             say("init error not reported", cause=error)
@@ -167,7 +176,7 @@ class Service:
         why = await app.wait()
         if self._ended.done():
             return
-        if not self._app_up.done():
+        if not self._app_up.is_set():
             await self._fail_init("AppExited", why)
         running = list(self.invokes)
         for invoke in running:
@@ -177,11 +186,15 @@ class Service:
 
     async def _watch_health(self) -> None:
         await self.health.wait()
-        self._app_up.set_result(None)
+        self._app_up.set()
 
     async def _wait_for_app(self, patience: float | None) -> bool:
-        await asyncio.wait([self._app_up], timeout=patience)
-        return self._app_up.done()
+        try:
+            async with timeout(patience):
+                await self._app_up.wait()
+        except TimeoutError:
+            pass
+        return self._app_up.is_set()
 
     async def _watch_events(self, identifier: str) -> None:
         while await self.api.next_event(identifier) != "SHUTDOWN":
@@ -237,7 +250,7 @@ class Service:
 
     async def _app_ready(self) -> None:
         """Within an invoke: the application may still be starting, where init did not wait for it."""
-        if self._app_up.done():
+        if self._app_up.is_set():
             return
         if not await self._wait_for_app(self.options.async_init_timeout):
             raise Fatal(
@@ -251,20 +264,20 @@ class Service:
         for invoke in self.invokes:
             invoke.begin_shutdown(IN_FLIGHT_PATIENCE)
         try:
-            async with asyncio.timeout(IN_FLIGHT_PATIENCE + CUT_PATIENCE):
+            async with timeout(IN_FLIGHT_PATIENCE + CUT_PATIENCE):
                 await self._free.wait()
         except TimeoutError:
             pass
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await gather(*self._tasks, return_exceptions=True)
         self.pool.abort()
         self.api.abort()
         if self.app is not None:
             await self.app.stop(APP_PATIENCE)
         # Two turns of the loop: what the connections have said last leaves, and their ends are heard.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await sleep(0)
+        await sleep(0)
 
 
 def external() -> bool:
@@ -281,6 +294,12 @@ def say_failure(trace: str) -> None:
     """A bug of ours: its trace, one log line per line of it."""
     for line in trace.rstrip("\n").split("\n"):
         say("internal error", trace=line)
+
+
+def say_error(error: BaseException) -> None:
+    import traceback
+
+    say_failure("".join(traceback.format_exception(error)))
 
 
 async def serve(options: Options, command: Sequence[str]) -> int:

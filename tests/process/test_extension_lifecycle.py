@@ -400,6 +400,23 @@ def test_a_router_that_refuses_connections_is_unreachable_within_two_seconds() -
     run(body)
 
 
+def test_a_router_may_be_given_by_name() -> None:
+    async def body(r: Rig) -> None:
+        channel = await r.parked(DispatcherUrl=f"http://localhost:{r.router.port}/api/chunked")
+        assert (await channel.exchange("GET", "/text/4")).status == 200
+
+    run(body)
+
+
+def test_a_router_whose_name_is_unknown_is_unreachable_and_named() -> None:
+    async def body(r: Rig) -> None:
+        assert await reason(r.invoke(1, DispatcherUrl="http://router.invalid/api/chunked")) == "RouterUnreachable"
+        line = await r.extension.line("router unreachable")
+        assert "router.invalid" in line and ("cannot be resolved" in line or "timed out" in line)
+
+    run(body)
+
+
 def test_a_router_that_is_a_black_hole_is_unreachable_within_two_seconds() -> None:
     async def body(r: Rig) -> None:
         await r.ready()
