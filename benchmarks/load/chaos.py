@@ -243,7 +243,7 @@ def _attribute(chaos: Chaos) -> list[str]:
     """Puts each lost request to the event that took the process that had it. Those that nobody had."""
     failures = chaos.load.failures()
     trails = custody.trails(chaos.rig.log_file, {outcome.name for outcome in failures})
-    hit = {event.victim.instance for event in chaos.events if event.victim}
+    hit = {custody.short(event.victim.instance) for event in chaos.events if event.victim}
     crashed = custody.ended_by_failure(chaos.rig.log_file) - hit
     orphans = []
     for outcome in failures:

@@ -100,22 +100,28 @@ def trails(log: Path, names: Iterable[str]) -> dict[str, Trail]:
     return found
 
 
+def short(instance: str) -> str:
+    """An instance as the logs show it: the first characters of its id."""
+    return instance[:8]
+
+
 def held(victim: Victim, at: float, outcome: Outcome, trail: Trail) -> bool:
     """Whether what was killed at that time had the request in its hands, or got it before that was noticed."""
     if outcome.ended < at:
         return False
     if outcome.port in victim.connections and outcome.dialled <= at:
         return True
-    if victim.instance and victim.instance in trail.instances:
+    if victim.instance and short(victim.instance) in map(short, trail.instances):
         return True
     return victim.worker in trail.workers and outcome.began <= victim.dead
 
 
 def ended_by_failure(log: Path) -> set[str]:
-    """Instances whose environment died under them, as Lambda told the scaler."""
+    """Instances (short) whose environment died under them, as Lambda answered the scaler."""
     found = set()
     with log.open("rb") as lines:
         for line in lines:
             if b'"event":"instance ended"' in line and b'"reason":"FunctionError"' in line and line.startswith(b"{"):
-                found.add(orjson.loads(line)["id"])
+                record = orjson.loads(line)
+                found.add(short(record.get("instance") or record["id"]))
     return found
