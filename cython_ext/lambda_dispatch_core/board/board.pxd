@@ -48,6 +48,13 @@ cdef class Board(BoardMap):
     # Prefers the instance with the least in flight; a draining one before its goaway_at is the last resort. For the
     # sibling hop; one scan of the pool's instances.
     cpdef int sibling_with_slot(self, int pool, int64_t now) noexcept
+    # Whom to ask for one more slot, when siblings have been asked for some that the board does not count yet: `first`,
+    # or who else has more slots free than it is being `asked` (by worker) for; -1: nobody, because those that are
+    # `expected` take all there is. Leaves out workers that keep what they have (keeps_for_itself).
+    cdef int sibling_with_spare_slot(
+        self, int pool, int first, const int* asked, int expected, int64_t since, int64_t now) noexcept
+    # Whether the worker has a request of the pool that waits since `since` or before: it gets that worker's free slots.
+    cdef bint keeps_for_itself(self, int pool, int worker, int64_t since) noexcept
     # The worker other than this one whose request of the pool has waited longest, since before `since`; -1 none.
     cpdef int sibling_waiting(self, int pool, int64_t since) noexcept
 

@@ -192,6 +192,52 @@ cdef class Board(BoardMap):
                         break
         return best if best >= 0 else resort
 
+    cdef bint keeps_for_itself(self, int pool, int worker, int64_t since) noexcept:
+        cdef int64_t oldest = get64(&self.worker_pools[worker * self.pools + pool].oldest_queued)
+        return oldest != 0 and oldest <= since
+
+    cdef int sibling_with_spare_slot(
+            self, int pool, int first, const int* asked, int expected, int64_t since, int64_t now) noexcept:
+        cdef int free[MAX_WORKERS]      # -1: the worker is none to ask
+        cdef int busy[MAX_WORKERS]      # requests at the least busy instance there
+        cdef int slot, worker, state, room, rank, idle, here, best, total = 0
+        for worker in range(self.workers):
+            state = <int> getu32(&self.worker_slots[worker].state)
+            free[worker] = 0
+            if (worker == self.worker or state not in (WORKER_READY, WORKER_DRAINING)
+                    or self.keeps_for_itself(pool, worker, since)):
+                free[worker] = -1
+            busy[worker] = NOT_USABLE
+        for slot in range(<int> getu32(&self.header.instances_high)):
+            if self.slots[slot].pool != <uint32_t> pool:
+                continue
+            state = <int> (getu64(&self.slots[slot].life) & 0xFF)
+            rank = get16(&self.in_flight[slot])
+            room = self.limits[slot] - rank
+            if room <= 0 or not (state == INSTANCE_OPEN
+                                 or (state == INSTANCE_DRAINING and now < get64(&self.slots[slot].goaway_at))):
+                continue
+            if state == INSTANCE_DRAINING:
+                rank = NOT_USABLE - 1   # the last resort
+            here = 0
+            for worker in range(self.workers):
+                idle = get16(&self.idle[worker * self.instances + slot])
+                if idle <= 0 or free[worker] < 0:
+                    continue
+                free[worker] += min(idle, room)
+                busy[worker] = min(busy[worker], rank)
+                here += idle
+            total += min(here, room)
+            if total > expected and free[first] > asked[first]:
+                return first
+        if total <= expected:
+            return -1
+        best = -1
+        for worker in range(self.workers):
+            if free[worker] > asked[worker] and (best < 0 or busy[worker] < busy[best]):
+                best = worker
+        return best
+
     cpdef int sibling_waiting(self, int pool, int64_t since) noexcept:
         cdef int worker, best = -1
         cdef int64_t oldest

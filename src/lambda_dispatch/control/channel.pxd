@@ -8,9 +8,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from lambda_dispatch.dispatch.exchange cimport Slot
 from lambda_dispatch.dispatch.matcher cimport Instance, Matcher
-from lambda_dispatch_net.wire cimport Wire
+from lambda_dispatch_net.h2_wire cimport H2Wire
 from lambda_dispatch_core.bytes.fields cimport FieldList
-from lambda_dispatch_core.h2.session cimport H2Events, H2Session, H2Stream
+from lambda_dispatch_core.h2.session cimport H2Events, H2Stream
 
 
 cdef enum:
@@ -36,8 +36,7 @@ cdef class Channel(Slot):
     cdef int _forget(self) except -1
 
 
-cdef class ControlWire(Wire):
-    cdef H2Session session
+cdef class ControlWire(H2Wire):
     cdef object control         # control.control.Control: the calls that are not per request
     cdef Matcher matcher
     cdef Instance instance      # whose channels it carries; None before the first

@@ -4,7 +4,8 @@ from lambda_dispatch.control.control import Control
 from lambda_dispatch.dispatch.exchange import Slot
 from lambda_dispatch.dispatch.matcher import Instance, Matcher
 from lambda_dispatch_core.h2.streams import H2Events, H2Stream
-from lambda_dispatch_net.wire import Hub, Wire
+from lambda_dispatch_net.h2_wire import H2Wire
+from lambda_dispatch_net.wire import Hub
 
 @final
 class Channel(Slot):
@@ -14,7 +15,7 @@ class Channel(Slot):
 class ControlEvents(H2Events): ...
 
 @final
-class ControlWire(Wire):
+class ControlWire(H2Wire):
     lost_because: str | None
     origin: int
     def __init__(self, hub: Hub, matcher: Matcher, control: Control) -> None: ...

@@ -12,13 +12,14 @@ from lambda_dispatch.control.routes cimport CHANNEL, Route, parse_route
 from lambda_dispatch.dispatch.exchange cimport SENT, Exchange, Slot
 from lambda_dispatch.dispatch.foreign cimport encode_target, needs_encoding
 from lambda_dispatch.dispatch.matcher cimport RETIRED, Instance, Matcher
+from lambda_dispatch_net.h2_wire cimport H2Wire
 from lambda_dispatch_net.wire cimport Hub, Wire
 from lambda_dispatch_core.board.board cimport Board
 from lambda_dispatch_core.bytes.atomics cimport get16
 from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.bytes.fields cimport T_X_LAMBDA_ID, Field, FieldList
 from lambda_dispatch_core.h2.session cimport (
-    CANCEL, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
+    CANCEL, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits,
 )
 from lambda_dispatch_core.h2.stream cimport may_receive
 
@@ -223,9 +224,9 @@ cdef class ControlEvents(H2Events):
 
 
 @cython.final
-cdef class ControlWire(Wire):
+cdef class ControlWire(H2Wire):
     def __init__(self, Hub hub not None, Matcher matcher not None, control):
-        Wire.__init__(self, hub)
+        H2Wire.__init__(self, hub)
         self.secret_required = control.secret_required
         self.matcher = matcher
         self.control = control
@@ -233,22 +234,20 @@ cdef class ControlWire(Wire):
     cdef int on_open(self) except -1:
         cdef H2Limits limits
         cdef ControlEvents events = ControlEvents()
+        events.wire = self
         default_limits(&limits)
         limits.max_concurrent_streams = MAX_STREAMS
         limits.max_header_list = MAX_CONTROL_HEAD
-        self.session = new_session(False, &limits)
+        self.begin(False, &limits, events)
         # Extensions are known whose Host lacks the port of :authority; nothing here depends on either.
         self.session.any_host = True
-        events.wire = self
-        self.session.events = events
-        self.out = self.session.out
         self.heard = self.hub.now
         peer = self.transport.get_extra_info("peername")
         self.origin = self.control.opened(self, peer[0] if isinstance(peer, tuple) else "")
         if self.matcher.board.me != NULL:
             self.matcher.board.me.instance_accepted += 1
             self.matcher.board.me.instance_connections += 1
-        return self.touch()
+        return 0
 
     cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1:
         cdef Py_ssize_t said = self.out.length
@@ -268,22 +267,12 @@ cdef class ControlWire(Wire):
             self.matcher.board.me.instance_bytes_out += self.out.length
         return Wire.flush(self)
 
-    cdef int on_paused(self) except -1:
-        self.session.block()
-        return 0
-
-    cdef int on_writable(self) except -1:
-        # A socket that takes a whole budget at once never pauses, so nobody else would serve the rest.
-        while not self.paused and not self.closing and self.session.unblock(64 * 1024):
-            self.flush()
-        return self.touch()
-
     cdef int on_lost(self) except -1:
         if self.lost_because is None:
             self.lost_because = "instance_connection_lost"
         if self.session is not None:
             self.arrived_upto = self.reached(self.lost_because == "instance_silent")
-            self.session.lost()
+            H2Wire.on_lost(self)
             self.control.closed(self)
             if self.matcher.board.me != NULL:
                 self.matcher.board.me.instance_connections -= 1

@@ -85,7 +85,7 @@ cdef class Pool:
         return self.asking if now - self.heard < LEFT_FREE else 0
 
 
-# Who may have a slot when this worker has none (dispatch.peers).
+# Who may have a slot when this worker has none (dispatch.siblings).
 cdef class Lender:
     # A slot of a sibling's, not bound to an instance here, for a request that has waited since `since`; None when none
     # has one, or it is left to another sibling.

@@ -21,7 +21,8 @@ from lambda_dispatch.control.channel import ControlWire
 from lambda_dispatch.control.control import Control
 from lambda_dispatch.dispatch.exchange import set_answer_limits, set_guest_debug
 from lambda_dispatch.dispatch.matcher import Matcher
-from lambda_dispatch.dispatch.peers import GuestWire, Peers, PeerWire
+from lambda_dispatch.dispatch.siblings.borrow import Peers, PeerWire
+from lambda_dispatch.dispatch.siblings.lend import GuestWire
 from lambda_dispatch.errors import StartError
 from lambda_dispatch.exits import EX_CONFIG, EXIT_BOOT
 from lambda_dispatch.front.door import Door

@@ -14,15 +14,15 @@ A refusal is a request's way for nothing: no sibling is asked for more than the 
 it is being asked for counted off. Who has to wait because of that is seen to when the sibling has answered.
 """
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t
 
-from lambda_dispatch.dispatch.exchange cimport Exchange, Slot
+from lambda_dispatch.dispatch.exchange cimport Slot
 from lambda_dispatch.dispatch.matcher cimport Lender, Matcher, Pool
-from lambda_dispatch_net.wire cimport Hub, Wire
 from lambda_dispatch_core.board.layout cimport MAX_POOLS
 from lambda_dispatch_core.bytes.fields cimport FieldList
-from lambda_dispatch_core.h2.session cimport H2Events, H2Session, H2Stream
-from lambda_dispatch_core.http1.head cimport ResponseHead
+from lambda_dispatch_core.h2.session cimport H2Events, H2Stream
+from lambda_dispatch_net.h2_wire cimport H2Wire
+from lambda_dispatch_net.wire cimport Hub
 
 
 cdef class Peers(Lender):
@@ -55,9 +55,8 @@ cdef class PeerSlot(Slot):
     cdef int failed(self, FieldList trailers) except -1
 
 
-cdef class PeerWire(Wire):
+cdef class PeerWire(H2Wire):
     cdef Peers peers
-    cdef H2Session session
     cdef readonly int worker            # the sibling's slot
     # By pool: requests sent of which the sibling has not said whether it has a slot. The board does not count them yet,
     # or counts them already while the sibling's word is on its way: for that long too few are sent, never too many.
@@ -66,26 +65,3 @@ cdef class PeerWire(Wire):
 
 cdef class PeerEvents(H2Events):
     cdef PeerWire wire
-
-
-cdef class GuestExchange(Exchange):
-    cdef GuestWire wire                 # None once the stream is gone
-    cdef H2Stream stream
-    cdef int64_t owed_sibling           # request bytes whose credit is held back
-    cdef int64_t owed_instance          # answer bytes whose credit is held back
-    cdef bint accepted                  # the 200 has gone out
-
-    cdef int on_bad_gateway(self, str reason, str where) except -1
-    # The request has a slot here, or an answer of our own.
-    cdef int accept(self) except -1
-    cdef int repay(self) except -1
-    cdef int _head(self, ResponseHead* head, FieldList fields) except -1
-
-
-cdef class GuestWire(Wire):
-    cdef Matcher matcher
-    cdef H2Session session
-
-
-cdef class GuestEvents(H2Events):
-    cdef GuestWire wire

@@ -1,10 +1,11 @@
 from collections.abc import Callable
 from typing import Any, final
 
-from lambda_dispatch.dispatch.exchange import Exchange, Slot
+from lambda_dispatch.dispatch.exchange import Slot
 from lambda_dispatch.dispatch.matcher import Lender, Matcher
 from lambda_dispatch_core.h2.streams import H2Events
-from lambda_dispatch_net.wire import Hub, Wire
+from lambda_dispatch_net.h2_wire import H2Wire
+from lambda_dispatch_net.wire import Hub
 
 @final
 class Peers(Lender):
@@ -20,21 +21,9 @@ class Peers(Lender):
 class PeerSlot(Slot): ...
 
 @final
-class PeerWire(Wire):
+class PeerWire(H2Wire):
     worker: int
     def __init__(self, peers: Peers, worker: int) -> None: ...
 
 @final
 class PeerEvents(H2Events): ...
-
-@final
-class GuestExchange(Exchange): ...
-
-@final
-class GuestWire(Wire):
-    def __init__(self, hub: Hub, matcher: Matcher) -> None: ...
-    def finish(self) -> None: ...
-    def idle(self) -> bool: ...
-
-@final
-class GuestEvents(H2Events): ...

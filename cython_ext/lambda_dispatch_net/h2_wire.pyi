@@ -1,0 +1,3 @@
+from lambda_dispatch_net.wire import Wire
+
+class H2Wire(Wire): ...
