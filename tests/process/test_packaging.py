@@ -50,8 +50,8 @@ def test_the_sdist_holds_all_that_the_modules_are_made_from(sdist: Path) -> None
     }
     wanted |= {"setup.py", "pyproject.toml", "README.md"} | {f"tools/{path.name}" for path in ROOT.glob("tools/*.py")}
     assert wanted <= held, sorted(wanted - held)
-    compiled = [name for name in held if name.endswith((".so", ".c")) and name.startswith(SOURCES)]
-    assert compiled == []
+    compiled = {name for name in held if name.endswith((".so", ".c")) and name.startswith(SOURCES)}
+    assert compiled == {"extension/launcher/launcher.c", "extension/launcher/host.c"}  # written by hand
 
 
 def test_the_wheel_made_from_the_sdist_installs_alone_and_every_compiled_module_imports(

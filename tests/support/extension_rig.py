@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
 import uuid
@@ -83,6 +84,15 @@ class Process:
         raise AssertionError("no VmRSS")
 
 
+# A command that starts the bundle in place of the checkout's extension, for a whole run of the suite:
+# LAMBDA_DISPATCH_TEST_LAUNCHER=$PWD/dist/bundle-x86_64/opt/extensions/lambda-dispatch ./run test -k extension
+LAUNCHER = shlex.split(os.environ.get("LAMBDA_DISPATCH_TEST_LAUNCHER", ""))
+
+
+def program() -> list[str]:
+    return LAUNCHER or [sys.executable, "-m", "lambda_dispatch_extension"]
+
+
 def roots() -> list[Path]:
     return [ROOT / "src", ROOT / "cython_ext", ROOT / "extension", ROOT]
 
@@ -146,8 +156,10 @@ async def rig(
     grace: int = 60_000,
     api: RuntimeApi | None = None,
     wrapper: Sequence[str] = (),
+    launcher: Sequence[str] = (),
 ) -> AsyncIterator[Rig]:
-    """Everything started, the extension registered. The idle exit is put far away unless a test asks for it."""
+    """Everything started, the extension registered. The idle exit is put far away unless a test asks for it. The
+    launcher is a command that starts the bundle."""
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(api or RuntimeApi(["lambda-dispatch"]))
         router = await stack.enter_async_context(RouterPeer(policy, tls))
@@ -158,9 +170,8 @@ async def rig(
             app_port = int(await application.line())
         extension = await Process.start(
             *wrapper,
-            sys.executable,
-            "-m",
-            "lambda_dispatch_extension",
+            *(launcher or program()),
+            *(["extension"] if command and (launcher or LAUNCHER) else []),
             *(["--", *command] if command else []),
             env={
                 "AWS_LAMBDA_RUNTIME_API": api.address,
