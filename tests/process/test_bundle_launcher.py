@@ -21,7 +21,7 @@ SOURCE = ROOT / "extension" / "launcher" / "launcher.c"
 LOADER = "ld-linux-aarch64.so.1" if platform.machine() == "aarch64" else "ld-linux-x86-64.so.2"
 SCRIPT = """#!/bin/sh
 echo "id=$LAMBDA_DISPATCH_EXTENSION_ID app=${LAMBDA_DISPATCH_APP_PID:+set} preload=$LD_PRELOAD args=$*"
-[ -z "$LAMBDA_DISPATCH_APP_PID" ] || wait
+while [ "$OUT" ] && ! [ -e "$OUT" ]; do sleep 0.01; done  # the application has written it
 """
 
 
@@ -149,12 +149,14 @@ def test_an_api_that_refuses_is_one_line(opt: Path, answer: bytes, words: str) -
 
 def test_as_entry_point_it_starts_the_application_with_its_port_then_python(opt: Path) -> None:
     launcher = opt / "lambda-dispatch" / "lambda-dispatch"
-    show = ["sh", "-c", 'echo "app PORT=$PORT $LAMBDA_DISPATCH_PORT preload=$LD_PRELOAD" >"$OUT"; kill -9 0']
+    show = [
+        "sh",
+        "-c",
+        'echo "app PORT=$PORT $LAMBDA_DISPATCH_PORT preload=$LD_PRELOAD" >"$OUT.part"; mv "$OUT.part" "$OUT"',
+    ]
     for given, port in (({}, "3001"), ({"PORT": "8080"}, "8080"), ({"LAMBDA_DISPATCH_PORT": "70000"}, "3001")):
         out = opt / f"out{port}"
-        done = start(
-            launcher, "extension", "--", *show, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", OUT=str(out), **given
-        )  # the application ends its own group: it is not Python's
+        done = start(launcher, "extension", "--", *show, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", OUT=str(out), **given)
         assert done.returncode == 0, done.stderr
         assert " app=set " in done.stdout
         assert done.stdout.rstrip().endswith(f"{opt}/lambda-dispatch/python extension -- {' '.join(show)}")
