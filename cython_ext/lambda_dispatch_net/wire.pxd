@@ -30,6 +30,15 @@ cdef enum Reader:
     THEIRS = 3                  # the transport reads, for good: TLS, or the connection ends
 
 
+# One port's connections: how many are open, and how many may be. A wire has it from whoever accepts.
+cdef class Entrance:
+    cdef readonly str name
+    cdef public int limit           # connections at most; 0: as many as descriptors allow
+    cdef public int reserve         # of the Hub's room, what is left to other ports
+    cdef readonly int open
+    cdef readonly uint64_t refused  # connections closed at once because there was no room
+
+
 cdef class Hub:
     cdef readonly object loop
     cdef object _call_soon          # loop.call_soon
@@ -48,6 +57,9 @@ cdef class Hub:
     cdef readonly uint64_t bytes_in     # ever read
     cdef readonly uint64_t bytes_out    # ever written
     cdef readonly int wires         # open now
+    cdef public int pending         # accepted connections that have no wire yet (TLS)
+    cdef public int room            # connections the descriptors are enough for; 0: not known
+    cdef public object on_full      # None, or called (Entrance) to close idle connections; true when it did
 
     cdef int64_t tick(self) noexcept    # reads the clock into `now`
     cdef int schedule(self, Wire wire) except -1
@@ -55,6 +67,10 @@ cdef class Hub:
     # Changes the wire's entry in the epoll set (EPOLL_CTL_*).
     cdef int watch(self, Wire wire, int operation) except -1
     cdef int _hurry(self, list touched) except -1
+    # Whether there is no room for what has just come.
+    cdef inline bint full(self, Entrance entrance) noexcept:
+        return ((entrance.limit and entrance.open > entrance.limit)
+                or (self.room and self.wires + self.pending > self.room - entrance.reserve))
 
 
 cdef class Wire:
@@ -66,6 +82,9 @@ cdef class Wire:
     cdef bint mentioned             # on the Hub's list of those that may wait
     cdef int _socket                # its descriptor, while sending to it directly is allowed; -1 otherwise
     cdef uint8_t _reader            # a Reader
+    cdef public Entrance entrance   # the port it came in by; None where connections are not counted
+    cdef bint _uncounted            # refused or dropped: no longer among the Hub's wires
+    cdef bint _refused              # closed at once: on_open() and on_lost() are not called
     cdef readonly bint tls          # the transport encrypts: no half-closed connections
     cdef readonly bint paused       # the transport holds back something (TLS: more than WRITE_HIGH): do not add
     cdef readonly bint reading      # bytes are read as they come
@@ -89,6 +108,9 @@ cdef class Wire:
     cdef int close(self) except -1
     # Ends the connection now, with what is waiting dropped (a reset on TCP).
     cdef int abort(self) except -1
+    # Ends an idle connection now, with a FIN. Its descriptor is free when this returns.
+    cdef int drop(self) except -1
+    cdef int _leave_count(self) except -1
     cdef int flush(self) except -1
     # One read of what the socket has.
     cdef int read(self) except -1

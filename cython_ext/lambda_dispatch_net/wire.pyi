@@ -1,6 +1,6 @@
 from asyncio import Transport
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, final
 
 class _EventLoop(Protocol):
     """What a Hub asks of its loop: asyncio's have it, and the extension's own."""
@@ -8,16 +8,30 @@ class _EventLoop(Protocol):
     def call_soon(self, callback: Callable[..., object], *args: Any) -> Any: ...
     def add_reader(self, fd: int, callback: Callable[..., object], *args: Any) -> Any: ...
 
+@final
+class Entrance:
+    name: str
+    limit: int
+    reserve: int
+    open: int
+    refused: int
+    def __init__(self, name: str, limit: int = 0, reserve: int = 0) -> None: ...
+    def refuse(self) -> None: ...
+
 class Hub:
     loop: _EventLoop
     now: int
     bytes_in: int
     bytes_out: int
     wires: int
+    pending: int
+    room: int
+    on_full: Callable[[Entrance], bool] | None
     def __init__(self, loop: _EventLoop, log: Callable[[str], object] | None = None) -> None: ...
     def flush(self) -> None: ...
     def read_ready(self) -> None: ...
     def failed(self, wire: Wire) -> None: ...
+    def is_full(self, entrance: Entrance) -> bool: ...
     def clock(self) -> int: ...
 
 class Wire:
@@ -27,6 +41,7 @@ class Wire:
     paused: bool
     reading: bool
     tls: bool
+    entrance: Entrance | None
     closing: bool
     def __init__(self, hub: Hub) -> None: ...
     def connection_made(self, transport: Transport) -> None: ...

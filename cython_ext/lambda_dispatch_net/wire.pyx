@@ -3,6 +3,7 @@
 import _socket as socket
 import struct
 
+cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, errno
@@ -47,6 +48,18 @@ cdef enum:
 
 # SO_LINGER of no time: the connection ends with a reset, not with a FIN.
 cdef bytes NO_LINGER = struct.pack("ii", 1, 0)
+
+
+@cython.final
+cdef class Entrance:
+    def __init__(self, str name not None, int limit=0, int reserve=0):
+        self.name = name
+        self.limit = limit
+        self.reserve = reserve
+
+    def refuse(self):
+        """One more was refused, before it had a wire."""
+        self.refused += 1
 
 
 cdef class Hub:
@@ -169,6 +182,10 @@ cdef class Hub:
         if transport is not None:
             transport.abort()
 
+    def is_full(self, Entrance entrance not None):
+        """Whether there is no room for one more connection, even after closing idle ones."""
+        return self.full(entrance) and not (self.on_full is not None and self.on_full(entrance))
+
     def clock(self):
         """Reads the clock and returns it (ns, monotonic)."""
         return self.tick()
@@ -189,6 +206,13 @@ cdef class Wire:
     def connection_made(self, transport):
         self.transport = transport
         self.hub.wires += 1
+        if self.entrance is not None:
+            self.entrance.open += 1
+            if self.hub.full(self.entrance) and self.hub.is_full(self.entrance):
+                self.entrance.refused += 1
+                self._refused = True
+                self.drop()
+                return
         if transport.get_extra_info("ssl_object") is None:
             # Any backlog pauses: while there is none, send() cannot overtake what the transport holds.
             transport.set_write_buffer_limits(high=0, low=0)
@@ -261,10 +285,11 @@ cdef class Wire:
 
     def connection_lost(self, exc):
         self.closing = True
-        self.hub.wires -= 1
+        self._leave_count()
         self.hub.tick()
         try:
-            self.on_lost()
+            if not self._refused:
+                self.on_lost()
         except Exception:
             self.hub.failed(self)
         self.let_go()
@@ -322,6 +347,7 @@ cdef class Wire:
 
     cdef int inherit(self, Wire other) except -1:
         self.transport = other.transport
+        self.entrance = other.entrance
         self._socket = other._socket
         self._reader = other._reader
         if self._reader == OURS and other.reading:
@@ -365,6 +391,23 @@ cdef class Wire:
             if sock is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             self.transport.abort()
+        return 0
+
+    cdef int drop(self) except -1:
+        self.closing = True
+        self.let_go()
+        self.out.clear()
+        self._leave_count()
+        if self.transport is not None:
+            self.transport.abort()
+        return 0
+
+    cdef int _leave_count(self) except -1:
+        if not self._uncounted:
+            self._uncounted = True
+            self.hub.wires -= 1
+            if self.entrance is not None:
+                self.entrance.open -= 1
         return 0
 
     cdef int on_open(self) except -1:

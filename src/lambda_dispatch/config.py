@@ -152,6 +152,12 @@ class RouterConfig:
     )
 
     # Clients
+    max_connections: int = option(
+        "MaxConnections",
+        whole(0, 1_000_000),
+        0,
+        "connections at most, per port and worker; 0: as many as descriptors allow",
+    )
     # Four fields of 31 KB and one of 64 KB pass. Heads not complete may take this times the connections.
     max_head_bytes: int = option("MaxHeadBytes", size(1024, 1 << 20), 160 * 1024, "request head; then 431")
     max_request_line: int = option("MaxRequestLine", size(256, 1 << 20), 32 * 1024, "request line; then 414 or 431")

@@ -575,6 +575,7 @@ cdef class Board(BoardMap):
         it.queued = it.running = 0
         it.oldest_queued = 0
         it.connections = it.instance_connections = it.idle_channels = it.uploads_held = 0
+        it.handshakes = it.memory_held = 0
         for slot in range(self.pools):
             put32(&self.worker_pools[worker * self.pools + slot].queued, 0)
             put32(&self.worker_pools[worker * self.pools + slot].running, 0)
@@ -640,6 +641,15 @@ cdef class Board(BoardMap):
     def beat(self, int64_t now):
         """This worker's loop came round."""
         put64(&self.me.heartbeat, now)
+
+    def count_room(self, int reclaimed, int refused):
+        """Connections that this worker closed to make room, and that it refused."""
+        self.me.connections_reclaimed += reclaimed
+        self.me.connections_refused += refused
+
+    def show_memory(self, int handshakes, int64_t held):
+        self.me.handshakes = handshakes
+        self.me.memory_held = held
 
     def scaler_beat(self, int64_t now):
         put64(&self.scaler.heartbeat, now)

@@ -131,12 +131,17 @@ cdef struct WorkerSlot:         # one writer: the worker itself (pid, generation
     uint64_t instance_accepted  # control connections ever
     uint64_t slow_readers       # clients' requests or connections ended because the answer was not read (MinReadRate)
     uint64_t slow_senders       # requests ended because their body came too slowly (408)
+    uint64_t connections_refused    # closed at once: MaxConnections, or too few descriptors
+    uint64_t connections_reclaimed  # idle ones closed to make room
+    uint64_t memory_refused     # requests and connections ended because MemoryBudget was used up
     # Gauges: the supervisor zeroes them when the process ends.
     int64_t connections         # client connections open now
     int64_t instance_connections    # control connections open now
     int64_t idle_channels       # parked and free now
     int64_t uploads_held        # requests now that wait for their body before they may have a slot; not in queued
-    uint64_t spare[10]
+    int64_t handshakes          # TLS connections now whose handshake is not done
+    int64_t memory_held         # bytes now that count towards MemoryBudget
+    uint64_t spare[5]
     uint64_t wait[BUCKETS]      # requests by time in the queue; latency_bucket()
     uint64_t total[BUCKETS]     # requests by time from head read to answer's last byte
 

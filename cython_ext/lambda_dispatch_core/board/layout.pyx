@@ -11,9 +11,10 @@ COUNTERS = (
     "requests", "status_1xx", "status_2xx", "status_3xx", "status_4xx", "status_5xx", "bad_requests", "heads_too_large",
     "bad_gateways", "rejected", "queue_timeouts", "clients_gone", "resends", "health_checks", "dispatched_local",
     "dispatched_sibling", "served_siblings", "accepted", "bytes_in", "bytes_out", "instance_bytes_in",
-    "instance_bytes_out", "channels_parked", "instance_accepted", "slow_readers", "slow_senders",
+    "instance_bytes_out", "channels_parked", "instance_accepted", "slow_readers", "slow_senders", "connections_refused",
+    "connections_reclaimed", "memory_refused",
 )
-GAUGES = ("connections", "instance_connections", "idle_channels", "uploads_held")
+GAUGES = ("connections", "instance_connections", "idle_channels", "uploads_held", "handshakes", "memory_held")
 
 WORKER_STATES = ("free", "booting", "ready", "draining", "gone")
 INSTANCE_STATES = ("free", "starting", "open", "draining", "closed")

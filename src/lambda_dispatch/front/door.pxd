@@ -94,6 +94,8 @@ cdef class ClientWire(Wire):
 
     # Once a second: time-outs and rates.
     cdef int sweep(self, int64_t now) except -1
+    # Since when (ns) it has nothing in hand; 0 when it has.
+    cdef int64_t idle_since(self) noexcept
     # The worker drains. idle: end now if nothing is in hand.
     cdef int drain(self, bint idle) except -1
     # Ends our side, throws away what still comes, and closes when the client does or after so many ns: a close() that

@@ -5,6 +5,7 @@ import socket
 import struct
 import termios
 from email.utils import formatdate
+from heapq import nsmallest
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -14,7 +15,7 @@ from lambda_dispatch.dispatch.exchange cimport Exchange
 from lambda_dispatch.dispatch.matcher cimport Matcher, Pool
 from lambda_dispatch.front.reserved cimport is_reserved
 from lambda_dispatch.front.uploads cimport Uploads
-from lambda_dispatch_net.wire cimport Hub, Wire
+from lambda_dispatch_net.wire cimport Entrance, Hub, Wire
 from lambda_dispatch_core.board.board cimport Board, WorkerSlot, latency_bucket
 from lambda_dispatch_core.bytes.fields cimport (
     LAST_HOP, T_CONTENT_LENGTH, T_COOKIE, T_EXPECT, T_HOST, T_X_CHANNEL_ID, T_X_FORWARDED_FOR, T_X_FORWARDED_PORT,
@@ -85,6 +86,23 @@ cdef class Door:
         cdef ClientWire wire
         for wire in list(self.wires):
             wire.drain(True)
+
+    def reclaim(self, int most, long long before, Entrance of=None):
+        """Closes up to `most` connections with nothing in hand since `before`, oldest first, of one port or of all.
+
+        The answer is how many it were.
+        """
+        cdef ClientWire wire
+        cdef int64_t since
+        cdef list idle = []
+        for wire in self.wires:
+            since = wire.idle_since()
+            if since and since <= before and (of is None or wire.entrance is of):
+                idle.append((since, id(wire), wire))
+        idle = nsmallest(most, idle)
+        for _, _, wire in idle:
+            wire.drop()
+        return len(idle)
 
     def cut_all(self):
         """Ends every connection as it stands."""
@@ -335,6 +353,9 @@ cdef class ClientWire(Wire):
         return 0
 
     cdef int sweep(self, int64_t now) except -1:
+        return 0
+
+    cdef int64_t idle_since(self) noexcept:
         return 0
 
     cdef int drain(self, bint idle) except -1:

@@ -556,6 +556,14 @@ cdef class H1Wire(ClientWire):
             self.pace.since = 0
         return 0
 
+    cdef int64_t idle_since(self) noexcept:
+        # A head that is not whole yet is no request in hand.
+        if self.exchange is not None or self.closing or self.lingering or self.deadline == 0:
+            return 0
+        if self.spoken and self.kept_len == 0:
+            return self.deadline - self.door.idle_timeout
+        return self.deadline - self.door.head_timeout
+
     cdef int drain(self, bint idle) except -1:
         if idle and self.exchange is None and not self.kept_len:
             if not self.spoken and self.deadline > self.hub.now + self.door.head_timeout - FIRST_REQUEST:

@@ -453,6 +453,14 @@ cdef class H2ClientWire(ClientWire):
         self.touch()
         return self.maybe_end()
 
+    cdef int64_t idle_since(self) noexcept:
+        # The first deadline is for a head, the others run while no stream is open.
+        if self.closing or self.deadline == 0:
+            return 0
+        if self.deadline - self.hub.now > self.door.head_timeout:
+            return self.deadline - self.door.idle_timeout
+        return self.deadline - self.door.head_timeout
+
     cdef int drain(self, bint idle) except -1:
         # Two steps (RFC 9113 6.8): a GOAWAY that only warns, and later the one that names the last stream served.
         if not self.session.going_away:

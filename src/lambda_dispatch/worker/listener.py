@@ -26,7 +26,12 @@ import sys
 from collections.abc import Callable
 from typing import cast
 
+from lambda_dispatch.worker.handshakes import Arrival, Handshakes
+from lambda_dispatch_net.wire import Entrance, Hub, Wire
+
 BACKLOG = 4096
+# Connections accepted in one go, before others have their turn. The accept queue is not longer.
+AT_ONCE = 4096
 
 HIGHEST_TTL = 255
 # Constants of linux/in.h, linux/in6.h and asm-generic/socket.h that the socket module does not have.
@@ -46,52 +51,60 @@ DROP_SYNS = (
 
 
 class Listener:
+    """A plain socket is accepted from by the loop's server. Over TLS we accept, see handshakes.py."""
+
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        hub: Hub,
         sock: socket.socket,
-        make: Callable[[], object],
-        context: ssl.SSLContext | None,
-        handshake_timeout: float,
+        make: Callable[[], Wire],
+        entrance: Entrance,
+        context: ssl.SSLContext | None = None,
+        handshakes: Handshakes | None = None,
     ) -> None:
         self.sock = sock
-        self._loop = loop
-        self._factory = cast("Callable[[], asyncio.BaseProtocol]", make)
+        self.entrance = entrance
+        self.arriving = 0  # TLS connections whose handshake is not done
+        self._hub = hub
+        self._loop = hub.loop
+        self._make = make
         self._context = context
-        self._timeout = handshake_timeout if context else None
+        self._handshakes = handshakes
         self._server: asyncio.Server | None = None
         self._ended: asyncio.Task[None] | None = None  # done when all connections accepted by the server have ended
-        self._last: socket.socket | None = None  # what is accepted from once the server has been closed
-        self._adopted: set[asyncio.Task[None]] = set()  # connections accepted since then whose protocol has not begun
+        self._last: socket.socket | None = None  # what we accept from: always over TLS, else once the server is closed
+        self._adopted: set[asyncio.Task[None]] = set()  # connections accepted by us whose protocol has not begun
 
     async def serve(self) -> None:
         self.sock.setblocking(False)
         # Whoever had this socket before may have shut it and not come to the end.
         drop_syns(self.sock, False)
         require_ttl(self.sock, 0)
-        self._server = await self._loop.create_server(
-            self._factory,
-            sock=self.sock,
-            ssl=self._context,
-            backlog=BACKLOG,
-            ssl_handshake_timeout=self._timeout,
-        )
+        if self._context is not None:
+            self._last = self.sock
+            self._loop.add_reader(self._last, self._accept_all)
+            return
+        self._server = await self._loop.create_server(self._factory, sock=self.sock, backlog=BACKLOG)
         # Asked before close(): a server that is closed calls itself ended, whatever it has accepted.
         self._ended = self._loop.create_task(self._server.wait_closed())
+
+    def _factory(self) -> asyncio.BaseProtocol:
+        wire = self._make()
+        wire.entrance = self.entrance
+        return cast("asyncio.BaseProtocol", wire)
 
     @property
     def busy(self) -> bool:
         """Whether connections that came in here are still there, or still on their way through a TLS handshake."""
-        return bool(self._adopted) or (self._ended is not None and not self._ended.done())
+        return bool(self._adopted) or self.arriving > 0 or (self._ended is not None and not self._ended.done())
 
     def shut(self) -> bool:
         """Begins no new handshakes. False where that cannot be had: then there is nothing to wait for."""
         filtered = drop_syns(self.sock, True)
         if not require_ttl(self.sock, HIGHEST_TTL) and not filtered:
             return False
-        self._take_over()
-        assert self._last is not None
-        self._loop.add_reader(self._last, self._accept_all)
+        if self._last is None:
+            self._loop.add_reader(self._take_over(), self._accept_all)
         return True
 
     def close(self) -> None:
@@ -106,13 +119,17 @@ class Listener:
 
     def leave(self) -> None:
         """Leaves it, with all that waits in it, to the others that have it open."""
-        assert self._server is not None
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
+        else:
+            self._loop.remove_reader(self.sock)
+            self.sock.close()
 
-    def _take_over(self) -> None:
+    def _take_over(self) -> socket.socket:
         assert self._server is not None
         self._last = self.sock.dup()
         self._server.close()
+        return self._last
 
     def _accept_all(self) -> None:
         assert self._last is not None
@@ -120,7 +137,7 @@ class Listener:
 
     def accept_from(self, listening: socket.socket) -> None:
         """Accepts what waits in this socket, as if it had come to our own."""
-        while True:
+        for _ in range(AT_ONCE):
             try:
                 sock = listening.accept()[0]
             except ConnectionAbortedError:
@@ -129,15 +146,26 @@ class Listener:
                 return  # none is left, or a descriptor for one
             sock.setblocking(False)
             require_ttl(sock, 0)
-            task = self._loop.create_task(self._adopt(sock))
-            self._adopted.add(task)
-            task.add_done_callback(self._adopted.discard)
+            if self._context is None:
+                task = self._loop.create_task(self._adopt(sock))
+                self._adopted.add(task)
+                task.add_done_callback(self._adopted.discard)
+            elif self._full():
+                self.entrance.refuse()
+                sock.close()
+            else:
+                assert self._handshakes is not None
+                self._handshakes.begin(Arrival(sock, self, self._factory, self._context, self._hub.now))
+
+    def _full(self) -> bool:
+        entrance = self.entrance
+        if entrance.limit and entrance.open + self.arriving >= entrance.limit:
+            return self._hub.on_full is None or not self._hub.on_full(entrance)
+        return self._hub.is_full(entrance)
 
     async def _adopt(self, sock: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(
-                self._factory, sock, ssl=self._context, ssl_handshake_timeout=self._timeout
-            )
+            await self._loop.connect_accepted_socket(self._factory, sock)
         except OSError:
             sock.close()
 

@@ -32,8 +32,10 @@ from lambda_dispatch.telemetry import log
 from lambda_dispatch.telemetry.access import AccessLog
 from lambda_dispatch.tls import server_context
 from lambda_dispatch.worker.drain import Drain
+from lambda_dispatch.worker.handshakes import Handshakes
 from lambda_dispatch.worker.health import Health
 from lambda_dispatch.worker.listener import Listener
+from lambda_dispatch.worker.room import Room
 from lambda_dispatch.worker.vacant import VacantSets
 from lambda_dispatch_core.board.board import WORKER_DRAINING, WORKER_READY, Board, ring, silence
 from lambda_dispatch_net.wire import Hub
@@ -76,6 +78,7 @@ class Worker:
             self.door.access = AccessLog(1, config.access_log == "json")
         self.drain = Drain(self)
         self.listeners: dict[str, Listener] = {}  # by kind of port
+        self.handshakes = Handshakes(self.hub, loop, config.head_timeout)
         self.vacant: VacantSets | None = None
         self.peer_server: asyncio.Server | None = None
         self.done = asyncio.Event()
@@ -126,6 +129,9 @@ class Worker:
             front_tls = server_context(*files, ["h2", "http/1.1"])
             control_tls = server_context(*files, ["h2"])
         control = partial(ControlWire, self.hub, self.matcher, self.control)
+        room = Room(
+            self.hub, door, self.board, self.handshakes, self.config.max_connections, 2 * len(boot.peer_addresses)
+        )
         for kind, fds, make, context in (
             ("http", boot.front_fds, partial(H1Wire, door, b"http"), None),
             ("https", boot.front_tls_fds, partial(H1Wire, door, b"https"), front_tls),
@@ -136,7 +142,7 @@ class Worker:
                 sock = socket.socket(fileno=fd)
                 if kind.startswith("control"):
                     self._keep_alive(sock)
-                listener = Listener(self.loop, sock, make, context, self.config.head_timeout)
+                listener = Listener(self.hub, sock, make, room.entrance(kind), context, self.handshakes)
                 await listener.serve()
                 self.listeners[kind] = listener
         self.vacant = VacantSets(self.board, boot.index, self.loop, self._other_sets(), self.hub.clock())
@@ -212,6 +218,7 @@ class Worker:
         self.board.beat(now)
         if self.vacant is not None:
             self.vacant.look(now)
+        self.handshakes.sweep(now)
         self.matcher.expire(now)
         self.control.look()
         self.matcher.publish_all()
@@ -223,6 +230,7 @@ class Worker:
         self._ticks += 1
         if self._ticks % SLOW_TICKS == 0:
             self.door.sweep(now)
+            self.board.show_memory(len(self.handshakes), 0)
             self.control.probe(int(self.config.ping_interval * 1e9), int(self.config.ping_timeout * 1e9))
             self.control.forget_pools()
             self._show()
