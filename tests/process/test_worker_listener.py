@@ -16,6 +16,7 @@ import uvloop
 
 from lambda_dispatch.worker import listener as module
 from lambda_dispatch.worker.listener import Listener, drop_syns
+from lambda_dispatch_net.wire import Entrance, Hub
 from tests.support.loop import PATIENCE, soon, until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere listening sockets cannot be shut")
@@ -74,7 +75,7 @@ class Place:
 
     async def serve(self) -> Listener:
         loop = asyncio.get_running_loop()
-        listener = Listener(loop, self.sock.dup(), lambda: Echo(self), None, 10)
+        listener = Listener(Hub(loop), self.sock.dup(), lambda: Echo(self), Entrance("a port"))
         await listener.serve()
         self.listeners.append(listener)
         return listener

@@ -24,10 +24,10 @@ import ssl
 import struct
 import sys
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from lambda_dispatch.worker.handshakes import Arrival, Handshakes
-from lambda_dispatch_net.wire import Entrance, Hub, Wire
+from lambda_dispatch_net.wire import Entrance, Hub
 
 BACKLOG = 4096
 # Connections accepted in one go, before others have their turn. The accept queue is not longer.
@@ -57,7 +57,7 @@ class Listener:
         self,
         hub: Hub,
         sock: socket.socket,
-        make: Callable[[], Wire],
+        make: Callable[[], Any],  # a Wire; its `entrance` is set
         entrance: Entrance,
         context: ssl.SSLContext | None = None,
         handshakes: Handshakes | None = None,
