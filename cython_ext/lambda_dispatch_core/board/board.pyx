@@ -647,9 +647,11 @@ cdef class Board(BoardMap):
         self.me.connections_reclaimed += reclaimed
         self.me.connections_refused += refused
 
-    def show_memory(self, int handshakes, int64_t held):
+    def show_memory(self, int handshakes, int64_t held, int refused):
+        """This worker's gauges, and how many more were refused for memory."""
         self.me.handshakes = handshakes
         self.me.memory_held = held
+        self.me.memory_refused += refused
 
     def scaler_beat(self, int64_t now):
         put64(&self.scaler.heartbeat, now)

@@ -230,7 +230,7 @@ class Worker:
         self._ticks += 1
         if self._ticks % SLOW_TICKS == 0:
             self.door.sweep(now)
-            self.board.show_memory(len(self.handshakes), 0)
+            self.board.show_memory(len(self.handshakes), 0, 0)
             self.control.probe(int(self.config.ping_interval * 1e9), int(self.config.ping_timeout * 1e9))
             self.control.forget_pools()
             self._show()
