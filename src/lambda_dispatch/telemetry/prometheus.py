@@ -31,12 +31,17 @@ COUNTERS = {
     "instance_accepted": "Control connections accepted from instances.",
     "slow_readers": "Requests or connections ended because the client read its answer slower than MinReadRate.",
     "slow_senders": "Requests answered with 408: the body arrived slower than MinBodyRate.",
+    "connections_refused": "Connections closed at once: MaxConnections was reached, or descriptors were short.",
+    "connections_reclaimed": "Idle connections closed to make room for new ones.",
+    "memory_refused": "Requests and connections ended because MemoryBudget was used up.",
 }
 GAUGES = {
     "connections": "Client connections open.",
     "instance_connections": "Control connections open.",
     "idle_channels": "Channels parked and free.",
     "uploads_held": "Requests whose body must arrive before they may take a slot.",
+    "handshakes": "TLS connections whose handshake is not finished.",
+    "memory_held": "Bytes that count towards MemoryBudget.",
 }
 CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
