@@ -66,7 +66,7 @@ class Listener:
         self.entrance = entrance
         self.arriving = 0  # TLS connections whose handshake is not done
         self._hub = hub
-        self._loop = hub.loop
+        self._loop = cast("asyncio.AbstractEventLoop", hub.loop)
         self._make = make
         self._context = context
         self._handshakes = handshakes
