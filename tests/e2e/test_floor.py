@@ -59,9 +59,10 @@ def test_what_a_burst_brings_beyond_the_floor_goes_again_and_the_floor_stays() -
         await until(lambda: len(opened(rig)) == FLOOR, "the floor to open", 60)
         kept = opened(rig)
         await asyncio.gather(*(answered(rig.port, "/delay?delay=200") for _ in range(20)))
-        sent, _ = invokes(rig)
-        assert sent > FLOOR
+        assert invokes(rig)[0] > FLOOR
+        # A start that was decided during the burst may be sent after its last answer.
         await until(lambda: invokes(rig)[1] == FLOOR, "what the burst brought to end", 60)
+        sent, _ = invokes(rig)
         await looks(rig, 30)
         assert opened(rig) == kept
         assert invokes(rig) == (sent, FLOOR)
