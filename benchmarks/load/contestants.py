@@ -169,7 +169,7 @@ def ours(stage: Stage, instances: int = INSTANCES, access_log: str = "off") -> C
         *("--control-https-port=0", f"--cert-file={cert}", f"--key-file={key}"),
         *(f"--min-instances={instances}", f"--max-instances={instances}", f"--max-concurrent-count={channels}"),
         *(f"--channel-count={channels}", "--start-burst=1000", "--start-rate=100", "--lame-duck=0"),
-        *(f"--access-log={access_log}", f"--ready-fd={write_end}", "--log-level=warning"),
+        *(f"--access-log={access_log}", f"--ready-fd={write_end}", "--admin-port=-1", "--log-level=warning"),
     ]
     environment = {
         "AWS_ENDPOINT_URL_LAMBDA": f"http://127.0.0.1:{lambda_port}",

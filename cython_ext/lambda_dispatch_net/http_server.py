@@ -11,7 +11,7 @@ import contextlib
 import ipaddress
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import cast
@@ -22,6 +22,7 @@ import httptools
 MAX_HEAD = 64 * 1024  # request line and headers together; boto3 and curl stay below 8 KiB
 MAX_DISCARD = 64 * 1024 * 1024  # of a body over its limit, what is still read so that the client gets to see the 413
 MAX_PIPELINED = 16  # complete requests waiting on one connection before reading from it stops
+MAX_UNSENT = 1024 * 1024  # bytes of a stream that its client has not taken; then the connection is aborted
 BACKLOG = 1024  # environments and callers connect in bursts
 
 Headers = list[tuple[str, str]]
@@ -66,6 +67,7 @@ class Response:
     body: bytes = b""
     headers: Headers = field(default_factory=list)
     close: bool = False
+    stream: AsyncIterator[bytes] | None = None  # instead of a body: sent piece by piece, ends with the connection
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -81,7 +83,7 @@ def reason_phrase(status: int) -> str:
 def encode(response: Response, *, keep_alive: bool, head_only: bool = False) -> bytes:
     lines = [f"HTTP/1.1 {response.status} {reason_phrase(response.status)}"]
     lines += [f"{name}: {value}" for name, value in response.headers]
-    if response.status >= 200 and response.status not in (204, 304):
+    if response.status >= 200 and response.status not in (204, 304) and response.stream is None:
         lines.append(f"content-length: {len(response.body)}")
     if not keep_alive:
         lines.append("connection: close")
@@ -132,6 +134,7 @@ class _Connection(asyncio.Protocol):
         self._resumed: asyncio.Future[None] | None = None
         self._closing = False
         self._heads = 0
+        self._idle: asyncio.TimerHandle | None = None
         self._start_message()
 
     # transport
@@ -140,7 +143,11 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one without saying so
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
-        self._server.joined(self)
+        if not self._server.joined(self):
+            self._closing = True
+            self._transport.abort()
+            return
+        self._await_progress()
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -150,7 +157,22 @@ class _Connection(asyncio.Protocol):
         self._closing = True
         if self._task is not None:
             self._task.cancel()
+        if self._idle is not None:
+            self._idle.cancel()
         self.resume_writing()
+
+    def _await_progress(self) -> None:
+        """From here on the client has the server's idle time to send a whole request, or to take its response."""
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if self._server.idle and not self._closing:
+            self._idle = asyncio.get_running_loop().call_later(self._server.idle, self.abort)
+
+    def _progress(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
@@ -246,6 +268,7 @@ class _Connection(asyncio.Protocol):
             keep_alive=self._parser.should_keep_alive(),
         )
         self._start_message()
+        self._progress()
         self._waiting.append(request)
         if len(self._waiting) >= MAX_PIPELINED:
             self._transport.pause_reading()
@@ -261,16 +284,34 @@ class _Connection(asyncio.Protocol):
                 if len(self._waiting) == MAX_PIPELINED - 1:
                     self._transport.resume_reading()
                 response = await self._server.answer(request)
-                keep = request.keep_alive and not response.close and not self._server.closing
+                keep = request.keep_alive and not response.close and not self._server.closing and not response.stream
                 self._transport.write(encode(response, keep_alive=keep, head_only=request.method == "HEAD"))
+                if response.stream is not None:
+                    await self._send_stream(response.stream)
                 if not keep:
                     self._closing = True
                     self._transport.close()
                 elif self._paused:
+                    self._await_progress()
                     self._resumed = asyncio.get_running_loop().create_future()
                     await self._resumed
+                    self._progress()
         finally:
             self._task = None
+            if not self._waiting:
+                self._await_progress()
+
+    async def _send_stream(self, pieces: AsyncIterator[bytes]) -> None:
+        try:
+            async for piece in pieces:
+                if self._closing:
+                    return
+                if self._transport.get_write_buffer_size() > MAX_UNSENT:
+                    self._transport.abort()
+                    return
+                self._transport.write(piece)
+        finally:
+            await pieces.aclose()  # type: ignore[attr-defined]
 
     def close(self) -> None:
         if self._task is None:
@@ -291,10 +332,15 @@ class HttpServer:
         handler: Handler,
         *,
         max_body: int,
+        max_connections: int = 1 << 20,
+        idle: float = 0.0,
         failed: Callable[[BaseException], None] | None = None,
         for_pages: bool = False,
     ) -> None:
+        """More than `max_connections` are aborted at once; `idle` seconds without progress end one; 0: never."""
         self.max_body = max_body
+        self.max_connections = max_connections
+        self.idle = idle
         self.closing = False
         self.port = 0
         self._handler = handler
@@ -315,9 +361,19 @@ class HttpServer:
         self.port = self._server.sockets[0].getsockname()[1]
         return self.port
 
-    def joined(self, connection: _Connection) -> None:
+    async def start_on(self, sock: socket.socket) -> None:
+        """As start(), on a socket that listens already."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self), sock=sock, backlog=BACKLOG)
+        self.port = sock.getsockname()[1]
+
+    def joined(self, connection: _Connection) -> bool:
+        """False when there are too many."""
+        if len(self._connections) >= self.max_connections:
+            return False
         self._connections.add(connection)
         self._empty.clear()
+        return True
 
     def left(self, connection: _Connection) -> None:
         self._connections.discard(connection)

@@ -7,6 +7,7 @@ environment's name with dashes works too. A flag wins over the environment, the 
 
 import dataclasses
 import difflib
+import ipaddress
 import json
 import os
 import re
@@ -54,6 +55,10 @@ _host = matching(
 _version = matching(r"[ -~]{1,200}", "1 to 200 printable ASCII characters")
 
 _port = whole(1, 65535)
+_admin_port = whole(1, 65535, also=-1, also_means="no admin port")
+_admin_port_flag = whole(0, 65535, also=-1)._replace(
+    allowed="a port from 1 to 65535, 0: any free port, or -1: no admin port"
+)
 _port_flag = whole(0, 65535)._replace(allowed="a port from 1 to 65535, or 0: any free port")
 
 # A certificate is used when these exist; naming another file makes it obligatory.
@@ -225,6 +230,25 @@ class RouterConfig:
     log_level: str = option("LogLevel", choice("debug", "info", "warning", "error"), "info", "least level logged")
     log_format: str = option("LogFormat", choice("text", "json"), "text", "form of the log on stderr")
     cloudwatch_metrics_enabled: bool = option("CloudWatchMetricsEnabled", boolean, False, "write EMF metrics on stdout")
+    admin_port: int = option(
+        "AdminPort", _admin_port, 5005, "admin port: state, metrics and page", flag_kind=_admin_port_flag
+    )
+    admin_host: str = option(
+        "AdminHost",
+        text,
+        "127.0.0.1",
+        "address of the admin port; not loopback: set AdminToken or AdminReadOnly",
+    )
+    admin_token: str = option(
+        "AdminToken",
+        matching(r"[!-~]{16,1024}", "16 to 1024 printable characters without spaces"),
+        "",
+        "bearer token that the admin port asks for",
+        secret=True,
+    )
+    admin_read_only: bool = option(
+        "AdminReadOnly", boolean, False, "anyone who reaches the admin port may read it without a token"
+    )
     git_hash: str = option("GIT_HASH", _version, "", "x-lambda-dispatch-version of responses", exact=True)
     build_time: str = option("BUILD_TIME", _version, "", "x-lambda-dispatch-build-time of responses", exact=True)
 
@@ -470,6 +494,11 @@ def _derive(reader: _Reader) -> None:
         )
     _derive_tls(reader, get, derive)
     _check_ports(reader, get)
+    if get("admin_port") >= 0 and not (_is_loopback(get("admin_host")) or get("admin_token") or get("admin_read_only")):
+        problems.append(
+            f"{reader.name_of('admin_host')} is {get('admin_host')!r}, which others can reach; set AdminToken, or "
+            "AdminReadOnly=true to let everybody read, or keep 127.0.0.1"
+        )
 
     if get("workers") == 0:
         usable = min(cpus.usable(), MAX_WORKERS)
@@ -477,6 +506,13 @@ def _derive(reader: _Reader) -> None:
         derive(
             "workers", min(cap, usable) if cap else usable, f"{usable} CPUs usable, MaxWorkerThreads {cap or 'unset'}"
         )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _derive_tls(reader: _Reader, get: Any, derive: Any) -> None:

@@ -129,6 +129,8 @@ def test_an_instance_is_shown_without_its_whole_id(board: Board) -> None:
             "open_for": 60.0,
             "left": 839.0,
             "close_requested": True,
+            "created_ms": shown["instances"][0]["created_ms"],
+            "deadline_ms": shown["instances"][0]["created_ms"] + 900_000,
         }
     ]
     text = status.table(seen)

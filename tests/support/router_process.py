@@ -64,7 +64,7 @@ class RouterProcess:
         arguments = ["--function-name", function, "--workers", str(workers), "--bind-host", "127.0.0.1"]
         for port in ("http", "https", "control-http", "control-https"):
             arguments += [f"--{port}-port", "0"]
-        arguments += ["--allow-insecure-control", "--preferred-control-scheme", "http"]
+        arguments += ["--admin-port=-1", "--allow-insecure-control", "--preferred-control-scheme", "http"]
         arguments += ["--callback-host", "127.0.0.1", "--ready-fd", str(ready_write), "--lame-duck", "0.2"]
         if certs is not None:
             arguments += ["--cert-file", str(certs.cert), "--key-file", str(certs.key)]

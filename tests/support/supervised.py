@@ -65,6 +65,7 @@ class Router:
                 "function_name": "fake",
                 "http_port": 0,
                 "control_http_port": 0,
+                "admin_port": -1,
                 "allow_insecure_control": True,
                 "preferred_control_scheme": "http",
                 "bind_host": "127.0.0.1",

@@ -231,6 +231,7 @@ class Dev:
             *("--control-http-port", str(settings.control_port), "--allow-insecure-control=true"),
             *("--preferred-control-scheme", "http", "--callback-host", "127.0.0.1"),
             *("--max-instances", str(settings.max_environments)),
+            "--admin-port=0",
             *("--lame-duck", "0", "--drain-deadline", str(DRAIN)),
             *("--log-level", "info" if settings.verbose else "warning"),
             *("--ready-fd", str(write_end)),
@@ -356,6 +357,7 @@ class Dev:
         many = f"at most {settings.max_environments} environments"
         at_most = "one environment, as its port is fixed" if settings.function.port else many
         lines = [
+            *([f"admin page         http://127.0.0.1:{ready['admin']}/"] if "admin" in ready else []),
             f"router             {base}",
             f"embedded Lambda    {local.url}   ({own_command()} lambda ctl --url {local.url} list)",
             f"application        {what}   ({at_most})",

@@ -56,7 +56,7 @@ def start(argv: Sequence[str], boot: Boot, now: int) -> Child:
             process_group=0,
             # Where it was, if it crashes or has to be aborted.
             env={"PYTHONFAULTHANDLER": "1", **os.environ},
-            preexec_fn=_DieWithParent(os.getpid()) if sys.platform == "linux" else None,
+            preexec_fn=DieWithParent(os.getpid()) if sys.platform == "linux" else None,
         )
     finally:
         os.close(read_end)
@@ -83,7 +83,7 @@ def descriptors(boot: Boot) -> list[int]:
     ]
 
 
-class _DieWithParent:
+class DieWithParent:
     """Between fork and exec: if the supervisor is killed, so that it cannot tell anyone, the kernel sends SIGTERM."""
 
     def __init__(self, parent: int) -> None:

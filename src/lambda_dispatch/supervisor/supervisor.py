@@ -29,6 +29,7 @@ from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.errors import StartError
 from lambda_dispatch.exits import EX_CONFIG, EX_UNAVAILABLE, EXIT_BOOT
 from lambda_dispatch.supervisor import child as children
+from lambda_dispatch.supervisor.admin import AdminKeeper
 from lambda_dispatch.supervisor.certificate import Certificate
 from lambda_dispatch.supervisor.child import Child, how_it_ended
 from lambda_dispatch.supervisor.runtime import Whereabouts
@@ -134,7 +135,12 @@ class Supervisor:
         if config.cloudwatch_metrics_enabled:
             now = time.monotonic_ns()
             self.metrics = EmfWriter(sys.stdout.fileno(), now, take(self.board, now, time.time_ns()))
-        self.whereabouts.announce(self.listeners.ports, self.board.fd)
+        self.admin = AdminKeeper(config)
+        undo.callback(self.admin.close)
+        self.whereabouts.announce(self._ports(), self.board.fd)
+
+    def _ports(self) -> dict[str, int]:
+        return {**self.listeners.ports, "admin": self.admin.port}
 
     def _kill_all(self) -> None:
         for child in self._children():
@@ -151,6 +157,7 @@ class Supervisor:
             self._settle()
             self._turn_away()
             self._fill(now)
+            self.admin.step(now, self.board.fd, self.life_fd)
             self._roll(now)
             self._watch(now)
             self._end_scaler(now)
@@ -174,6 +181,8 @@ class Supervisor:
         if self.metrics is not None:
             due.append(self.metrics.due)
         due += [child.kill_at for child in self._children() if child.kill_at]
+        if self.admin.due is not None:
+            due.append(self.admin.due)
         if self.unsettled:
             due.append(now + SETTLE_AGAIN)
         if not self.stopping:
@@ -293,7 +302,7 @@ class Supervisor:
 
     def _announce(self) -> None:
         self.announced = True
-        ports = {kind: port for kind, port in self.listeners.ports.items() if port}
+        ports = {kind: port for kind, port in self._ports().items() if port}
         log.info("router ready", workers=len(self.seats), pid=os.getpid(), **ports)
         if self.config.ready_fd >= 0:
             try:
@@ -306,6 +315,7 @@ class Supervisor:
 
     def _reap(self) -> None:
         now = time.monotonic_ns()
+        self.admin.reap(now)
         for seat in (*self.seats, self.scaler_seat):
             for child in seat.children:
                 code = child.process.poll()

@@ -95,6 +95,8 @@ class InstanceView:
     open_for: float | None
     left: float | None  # s until its invoke must have ended
     close_requested: bool
+    created_ms: int  # ms since 1970
+    deadline_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ def take(board: Board, now: int, wall: int) -> View:
         wait=tuple(wait),
         time=tuple(time),
         pools=tuple(_pool(board, pool, by_pool.get(pool.pool, []), now) for pool in pools),
-        instances=tuple(_instance(it, names, now) for it in found),
+        instances=tuple(_instance(it, names, now, board.created_wall - board.created) for it in found),
     )
 
 
@@ -240,7 +242,7 @@ def _pool(board: Board, pool: b.Pool, instances: Sequence[b.Instance], now: int)
     )
 
 
-def _instance(it: b.Instance, names: Mapping[int, str], now: int) -> InstanceView:
+def _instance(it: b.Instance, names: Mapping[int, str], now: int, epoch: int) -> InstanceView:
     return InstanceView(
         slot=it.slot,
         id=it.id.hex()[:8],
@@ -255,6 +257,8 @@ def _instance(it: b.Instance, names: Mapping[int, str], now: int) -> InstanceVie
         open_for=_ago(it.opened, now),
         left=round((it.deadline - now) / 1e9, 1) if it.deadline else None,
         close_requested=it.close_requested,
+        created_ms=(it.created + epoch) // 1_000_000,
+        deadline_ms=(it.deadline + epoch) // 1_000_000 if it.deadline else None,
     )
 
 

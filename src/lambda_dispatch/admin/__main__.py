@@ -1,0 +1,67 @@
+"""python -m lambda_dispatch.admin FD: the admin process, as the supervisor starts it."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+
+from setproctitle import setproctitle
+
+from lambda_dispatch.admin.server import Admin
+from lambda_dispatch.config import RouterConfig
+from lambda_dispatch.exits import EXIT_BOOT
+from lambda_dispatch.telemetry import log
+from lambda_dispatch_core.board.board import Board, BoardError
+
+NICENESS = 5  # workers and the scaler come first
+
+
+def main() -> int:
+    try:
+        with os.fdopen(int(sys.argv[1]), "rb") as file:
+            record = json.loads(file.read())
+        config = RouterConfig.from_json(record["config"])
+        # A descriptor of its own that cannot write, so that no bug here can change the board.
+        fd = os.open(f"/proc/self/fd/{record['board_fd']}", os.O_RDONLY | os.O_CLOEXEC)
+        os.close(record["board_fd"])
+        board = Board.attach(fd, readonly=True)
+        listener = socket.socket(fileno=record["socket_fd"])
+    except (BoardError, OSError, ValueError, TypeError, KeyError, IndexError) as error:
+        print(f"lambda-dispatch: admin: {error}", file=sys.stderr)
+        return EXIT_BOOT
+    log.configure("admin", config.log_level, config.log_format)
+    setproctitle("lambda-dispatch: admin")
+    os.nice(NICENESS)
+    try:
+        asyncio.run(run(board, config, listener, record["life_fd"]))
+    finally:
+        board.close()
+    return 0
+
+
+async def run(board: Board, config: RouterConfig, listener: socket.socket, life_fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, over.set)
+    # End of file: the supervisor is gone.
+    loop.add_reader(life_fd, over.set)
+    admin = Admin(board, config)
+    await admin.server.start_on(listener)
+    log.info("admin port opened", host=config.admin_host, port=admin.server.port)
+    ticking = loop.create_task(admin.run())
+    ended = loop.create_task(over.wait())
+    await asyncio.wait((ticking, ended), return_when=asyncio.FIRST_COMPLETED)
+    loop.remove_reader(life_fd)
+    for task in (ticking, ended):
+        task.cancel()
+    await admin.server.close()
+    log.flush()
+    if ticking.done() and not ticking.cancelled():
+        ticking.result()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""The admin API, read-only. Routes and documents; docs/operations.md lists them."""
+
+import asyncio
+import gzip
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib import resources
+from typing import Any
+
+from lambda_dispatch.admin.access import Gate, Refusal
+from lambda_dispatch.admin.history import SERIES, SPANS, History
+from lambda_dispatch.admin.stream import MAX_STREAMS, Stream
+from lambda_dispatch.admin.verdict import verdict
+from lambda_dispatch.config import OPTIONS, RouterConfig
+from lambda_dispatch.telemetry import log, prometheus, status
+from lambda_dispatch.telemetry.view import View, take
+from lambda_dispatch_core import __version__
+from lambda_dispatch_core.board.board import Board
+from lambda_dispatch_net.http_server import HttpServer, Request, Response, parse_query
+
+MAX_CLIENTS = 32
+MAX_BODY = 64 * 1024
+IDLE = 75.0  # s without a request, or without progress of a response
+TICK = 1.0  # s between two views
+MAX_LIMIT = 4096  # instances in one answer
+
+SECURITY = [
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cache-control", "no-store"),
+    (
+        "content-security-policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ),
+]
+PAGE_TYPES = {"html": "text/html; charset=utf-8", "js": "text/javascript", "css": "text/css", "txt": "text/plain"}
+
+
+class Admin:
+    """All answers come from `self.view`, which tick() renews once a second."""
+
+    def __init__(self, board: Board, config: RouterConfig, version: str = __version__) -> None:
+        self.board = board
+        self.config = config
+        self.version = version
+        self.view = self.look()
+        self.history = History(self.view)
+        self.stream = Stream(time.time_ns() // 1_000_000_000)
+        self._feed()
+        self.gate = Gate(config.admin_host, config.admin_token)
+        self.server = HttpServer(
+            self.answer, max_body=MAX_BODY, max_connections=MAX_CLIENTS, idle=IDLE, failed=self._failed, for_pages=True
+        )
+        self.page = load_page()
+        self.routes: dict[str, Callable[[Request], Response]] = {
+            "/metrics": lambda _: text(prometheus.render(self.view), prometheus.CONTENT_TYPE),
+            "/api/v1/state": lambda _: document(self.state()),
+            "/api/v1/stream": self._stream,
+            "/api/v1/instances": self._instances,
+            "/api/v1/history": self._history,
+            "/api/v1/config": lambda _: document(self.effective_config()),
+            "/": self._front,
+        }
+
+    def look(self) -> View:
+        return take(self.board, time.monotonic_ns(), time.time_ns())
+
+    async def run(self) -> None:
+        """One view a second until cancelled. A view that takes long delays the next, never doubles up."""
+        while True:
+            await asyncio.sleep(TICK)
+            self.tick()
+
+    def tick(self) -> None:
+        self.view = self.look()
+        self.history.feed(self.view)
+        if self.stream.open:
+            self._feed()
+
+    def _feed(self) -> None:
+        self.stream.feed({**self.state(), "signals": self.history.latest()})
+
+    def state(self) -> dict[str, Any]:
+        """The document of `status --json`, with the version and a verdict per pool."""
+        shown = self.view.document()
+        for pool, fields in zip(self.view.pools, shown["pools"], strict=True):
+            fields["verdict"] = verdict(pool)._asdict()
+        return {"version": self.version, **shown}
+
+    def effective_config(self) -> dict[str, Any]:
+        shown = {}
+        for attribute, option in OPTIONS.items():
+            value = getattr(self.config, attribute)
+            source = self.config.sources.get(attribute, "default")
+            shown[option.name] = {"value": "***" if option.secret and value else value, "source": source}
+        return shown
+
+    # requests
+
+    async def answer(self, request: Request) -> Response:
+        try:
+            response = self._route(request)
+        except Refusal as refusal:
+            response = text(f"{refusal}\n", status=refusal.status)
+            if refusal.status == 401:
+                response.headers.append(("www-authenticate", 'Basic realm="lambda-dispatch"'))
+            if refusal.status == 405:
+                response.headers.append(("allow", "GET, HEAD"))
+        response.headers += SECURITY
+        return response
+
+    def _route(self, request: Request) -> Response:
+        # Probes of an orchestrator carry no token and say nothing.
+        if request.path == "/livez":
+            return text("OK\n")
+        if request.path == "/readyz":
+            ready = self.view.workers_in("ready") > 0
+            return text("OK\n" if ready else "no worker is ready\n", status=200 if ready else 503)
+        self.gate.check(request)
+        found = self.routes.get(request.path) or self.page.get(request.path)
+        if found is None:
+            raise Refusal(404, f"no such path; {', '.join(self.routes)} are there")
+        if request.method not in ("GET", "HEAD"):
+            raise Refusal(405, f"{request.method} is not allowed here")
+        return found(request)
+
+    def _front(self, request: Request) -> Response:
+        """The page for browsers; for curl and other terminals what `lambda-dispatch status` prints."""
+        if "text/html" in (request.header("accept") or ""):
+            return self.page["/index.html"](request)
+        verdicts = [f"{pool.function}: {verdict(pool).text}" for pool in self.view.pools]
+        return text("\n".join([*verdicts, "", status.table(self.view), ""]))
+
+    def _stream(self, request: Request) -> Response:
+        if request.method == "HEAD":
+            return Response(200, b"", [("content-type", "text/event-stream")])
+        if self.stream.open >= MAX_STREAMS:
+            raise Refusal(503, f"{MAX_STREAMS} streams are open; close one")
+        if not self.stream.open:
+            self._feed()
+        follow = self.stream.follow(request.header("last-event-id"))
+        return Response(200, b"", [("content-type", "text/event-stream")], stream=follow)
+
+    def _instances(self, request: Request) -> Response:
+        asked = query(request, "pool", "state", "sort", "limit")
+        found = [asdict(it) for it in self.view.instances]
+        for name, key in (("pool", "function"), ("state", "state")):
+            if name in asked:
+                found = [it for it in found if it[key] == asked[name]]
+        sort = asked.get("sort", "slot")
+        if not found:
+            return document({"total": 0, "instances": []})
+        if sort.lstrip("-") not in found[0]:
+            raise Refusal(400, f"sort is {sort!r}; it must be one of {', '.join(found[0])}, with - for descending")
+        found.sort(key=lambda it: (it[sort.lstrip("-")] is None, it[sort.lstrip("-")]), reverse=sort.startswith("-"))
+        limit = asked.get("limit", str(MAX_LIMIT))
+        if not (limit.isascii() and limit.isdigit() and 1 <= len(limit) <= 4 and 1 <= int(limit) <= MAX_LIMIT):
+            raise Refusal(400, f"limit is {limit[:20]!r}; it must be a whole number from 1 to {MAX_LIMIT}")
+        return document({"total": len(found), "instances": found[: int(limit)]})
+
+    def _history(self, request: Request) -> Response:
+        asked = query(request, "span", "series")
+        span = asked.get("span", "15m")
+        if span not in SPANS:
+            raise Refusal(400, f"span is {span[:20]!r}; it must be {' or '.join(SPANS)}")
+        series = tuple(filter(None, asked.get("series", "").split(","))) or SERIES
+        for name in series:
+            if name not in SERIES:
+                raise Refusal(400, f"series {name[:20]!r} is not known; {', '.join(SERIES)} are")
+        return document(self.history.document(span, series))
+
+    def _failed(self, error: BaseException) -> None:
+        log.error("admin request failed", error=f"{type(error).__name__}: {error}")
+
+
+def query(request: Request, *known: str) -> dict[str, str]:
+    asked = parse_query(request.query)
+    for name in asked:
+        if name not in known:
+            raise Refusal(400, f"parameter {name[:20]!r} is not known; {', '.join(known)} are")
+    return asked
+
+
+def document(value: Any) -> Response:
+    return Response(
+        200, json.dumps(value, separators=(",", ":")).encode() + b"\n", [("content-type", "application/json")]
+    )
+
+
+def text(body: str, content_type: str = "text/plain; charset=utf-8", status: int = 200) -> Response:
+    return Response(status, body.encode(), [("content-type", content_type)])
+
+
+def load_page() -> dict[str, Callable[[Request], Response]]:
+    """The files of the page, read and compressed once."""
+    folder = resources.files("lambda_dispatch.admin") / "page"
+    kinds = {file.name: PAGE_TYPES.get(file.name.rpartition(".")[2]) for file in folder.iterdir()}
+    return {f"/{name}": _asset((folder / name).read_bytes(), kind) for name, kind in kinds.items() if kind}
+
+
+def _asset(body: bytes, kind: str) -> Callable[[Request], Response]:
+    packed = gzip.compress(body, 9, mtime=0)
+
+    def answer(request: Request) -> Response:
+        headers = [("content-type", kind), ("vary", "accept-encoding")]
+        if "gzip" in (request.header("accept-encoding") or ""):
+            return Response(200, packed, [*headers, ("content-encoding", "gzip")])
+        return Response(200, body, headers)
+
+    return answer
