@@ -225,6 +225,16 @@ class RouterConfig:
     expose_lambda_ids: bool = option("ExposeLambdaIds", boolean, False, "pass x-lambda-id, x-channel-id to the client")
     allow_debug_header: bool = option("AllowDebugHeader", boolean, False, "honour X-Lambda-Dispatch-Debug")
 
+    trusted_hops: int = option(
+        "TrustedHops",
+        whole(-1, 16),
+        -1,
+        "proxies in front whose forwarding fields are believed; 0: none, clients connect directly; -1: as they come",
+    )
+    allow_underscore_fields: bool = option(
+        "AllowUnderscoreFields", boolean, False, "pass fields like Transfer_Encoding that look like protected ones"
+    )
+
     # What is told
     access_log: str = option("AccessLog", choice("off", "text", "json"), "off", "one line per request, on stdout")
     log_level: str = option("LogLevel", choice("debug", "info", "warning", "error"), "info", "least level logged")

@@ -12,16 +12,14 @@ from tests.support.worker_process import WorkerProcess
 HOST = b"Host: example.test\r\n"
 
 
-async def refused(worker: WorkerProcess, request: bytes, status: int, error: str | None = None) -> None:
+async def refused(worker: WorkerProcess, request: bytes, status: int, error: str) -> None:
     """The request gets this status and the connection ends; no instance sees it."""
     peer = await worker.instance()
     async with await worker.client() as client:
         await client.send(request)
         answer = await client.response()
         assert (answer.status, answer.field("connection")) == (status, "close")
-        assert answer.error is not None
-        if error is not None:
-            assert answer.error == error
+        assert answer.error == error
         assert answer.field("content-type") == "text/plain"
         assert answer.body and b"\n" not in answer.body
         client.writer.write_eof()
@@ -30,49 +28,57 @@ async def refused(worker: WorkerProcess, request: bytes, status: int, error: str
 
 
 @pytest.mark.parametrize(
-    ("request_", "status"),
+    ("request_", "status", "error"),
     [
-        (b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
-        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 3, 4\r\n\r\nabcd", 400),
-        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 0x3\r\n\r\nabc", 400),
-        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: +3\r\n\r\nabc", 400),
-        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 1_0\r\n\r\nabcdefghij", 400),
-        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: -1\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 99999999999999999999\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked, gzip\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: xchunked\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400),
-        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n" + HOST + b"X-Folded: a\r\n b\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n X: y\r\n" + HOST + b"\r\n", 400),
-        (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\rb\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\0b\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\nHost: a\n\n", 400),
-        (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\nY: b\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n" + HOST + b"Bad Name: a\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n" + HOST + b": empty\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n" + HOST + b"no colon\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n" + HOST + b"Host: other.test\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
-        (b"GET  / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
-        (b"GET / \r\n" + HOST + b"\r\n", 400),
-        (b"GET /\r\n" + HOST + b"\r\n", 400),
-        (b"GET / HTTP/1.1 \r\n" + HOST + b"\r\n", 400),
-        (b"G@T / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
-        (b"GET nowhere HTTP/1.1\r\n" + HOST + b"\r\n", 400),
-        (b"GET /a b HTTP/1.1\r\n" + HOST + b"\r\n", 400),
-        (b"GET /\x01 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
-        (b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", 505),
-        (b"GET / HTTP/1.10\r\n" + HOST + b"\r\n", 400),
-        (b"GET / http/1.1\r\n" + HOST + b"\r\n", 400),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n" + HOST + b"Expect: something-else\r\n\r\n", 417),
-        (b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 170_000 + b"\r\n\r\n", 431),
-        (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\r\n" * 300 + b"\r\n", 431),
-        (b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414),
+        (
+            b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+            "length_and_encoding",
+        ),
+        (
+            b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+            400,
+            "bad_content_length",
+        ),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 3, 4\r\n\r\nabcd", 400, "bad_content_length"),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 0x3\r\n\r\nabc", 400, "bad_content_length"),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: +3\r\n\r\nabc", 400, "bad_content_length"),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 1_0\r\n\r\nabcdefghij", 400, "bad_content_length"),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: -1\r\n\r\n", 400, "bad_content_length"),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 99999999999999999999\r\n\r\n", 400, "bad_content_length"),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip\r\n\r\n", 400, "bad_transfer_encoding"),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked, gzip\r\n\r\n", 400, "bad_transfer_encoding"),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: xchunked\r\n\r\n", 400, "bad_transfer_encoding"),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400, "bad_field_name"),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "bad_transfer_encoding"),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"X-Folded: a\r\n b\r\n\r\n", 400, "folded_field"),
+        (b"GET / HTTP/1.1\r\n X: y\r\n" + HOST + b"\r\n", 400, "folded_field"),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\rb\r\n\r\n", 400, "bad_line_end"),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\0b\r\n\r\n", 400, "bad_field_value"),
+        (b"GET / HTTP/1.1\nHost: a\n\n", 400, "bad_line_end"),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\nY: b\r\n\r\n", 400, "bad_line_end"),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Bad Name: a\r\n\r\n", 400, "bad_field_name"),
+        (b"GET / HTTP/1.1\r\n" + HOST + b": empty\r\n\r\n", 400, "bad_field_name"),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"no colon\r\n\r\n", 400, "bad_field_name"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "bad_host"),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Host: other.test\r\n\r\n", 400, "bad_host"),
+        (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "bad_host"),
+        (b"GET  / HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_request_line"),
+        (b"GET / \r\n" + HOST + b"\r\n", 400, "bad_version"),
+        (b"GET /\r\n" + HOST + b"\r\n", 400, "bad_request_line"),
+        (b"GET / HTTP/1.1 \r\n" + HOST + b"\r\n", 400, "bad_request_line"),
+        (b"G@T / HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_method"),
+        (b"GET nowhere HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_target"),
+        (b"GET /a b HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_version"),
+        (b"GET /\x01 HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_target"),
+        (b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", 505, "unsupported_version"),
+        (b"GET / HTTP/1.10\r\n" + HOST + b"\r\n", 400, "bad_version"),
+        (b"GET / http/1.1\r\n" + HOST + b"\r\n", 400, "bad_version"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n", 400, "bad_method"),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Expect: something-else\r\n\r\n", 417, "expectation_failed"),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 170_000 + b"\r\n\r\n", 431, "head_too_large"),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\r\n" * 300 + b"\r\n", 431, "too_many_fields"),
+        (b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414, "line_too_long"),
     ],
     ids=lambda value: (
         value[:60].decode("latin-1").encode("unicode_escape").decode() if isinstance(value, bytes) else ""
@@ -80,9 +86,9 @@ async def refused(worker: WorkerProcess, request: bytes, status: int, error: str
 )
 @scenario
 async def test_a_malformed_head_is_refused_and_ends_the_connection(
-    worker: WorkerProcess, request_: bytes, status: int
+    worker: WorkerProcess, request_: bytes, status: int, error: str
 ) -> None:
-    await refused(worker, request_, status)
+    await refused(worker, request_, status, error)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +123,7 @@ async def test_a_malformed_chunk_is_refused_and_never_looks_like_a_whole_body(
     async with await worker.client() as client:
         await client.send(b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n" + body)
         answer = await client.response()
-        assert (answer.status, answer.field("connection")) == (400, "close")
+        assert (answer.status, answer.error, answer.field("connection")) == (400, "bad_chunk", "close")
         client.writer.write_eof()
         assert await soon(client.ended(), "the end of the connection")
     assert whole == []
@@ -130,6 +136,7 @@ async def test_what_follows_a_refused_request_on_its_connection_is_not_a_request
         b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"0\r\n\r\nGET /smuggled HTTP/1.1\r\n" + HOST + b"\r\n",
         400,
+        "length_and_encoding",
     )
 
 
@@ -337,7 +344,10 @@ async def test_connection_cannot_name_away_what_frames_or_routes_the_request(
     worker: WorkerProcess, named: bytes
 ) -> None:
     await refused(
-        worker, b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\nConnection: " + named + b"\r\n\r\nab", 400
+        worker,
+        b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\nConnection: " + named + b"\r\n\r\nab",
+        400,
+        "bad_connection",
     )
 
 

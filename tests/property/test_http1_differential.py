@@ -22,15 +22,15 @@ WIDER = {
 }
 # Our reasons for refusing what llhttp takes.
 STRICTER = {
-    "bad-request-line": "llhttp looks for a CONNECT's authority across further spaces and lines",
-    "bad-target": "llhttp does not ask which method a target belongs to, nor whether its authority is one",
-    "bad-version": "llhttp reads RTSP as well",
-    "unsupported-version": "llhttp reads HTTP/0.9 and 2.0 as if they were 1.x",
-    "bad-host": "llhttp does not look at Host",
-    "bad-connection": "llhttp does not look at options it does not know",
-    "expectation-failed": "llhttp does not look at Expect",
-    "bad-content-length": "llhttp reads numbers up to 2**64",
-    "bad-transfer-encoding": "llhttp reads chunked after other codings, twice, and on HTTP/1.0",
+    "bad_request_line": "llhttp looks for a CONNECT's authority across further spaces and lines",
+    "bad_target": "llhttp does not ask which method a target belongs to, nor whether its authority is one",
+    "bad_version": "llhttp reads RTSP as well",
+    "unsupported_version": "llhttp reads HTTP/0.9 and 2.0 as if they were 1.x",
+    "bad_host": "llhttp does not look at Host",
+    "bad_connection": "llhttp does not look at options it does not know",
+    "expectation_failed": "llhttp does not look at Expect",
+    "bad_content_length": "llhttp reads numbers up to 2**64",
+    "bad_transfer_encoding": "llhttp reads chunked after other codings, twice, and on HTTP/1.0",
     "bad-chunk": "llhttp reads sizes of any number of digits, if enough of them are zeros",
 }
 

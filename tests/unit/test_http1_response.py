@@ -49,29 +49,29 @@ def test_a_status_line(line: bytes, status: int, reason: bytes, end: bytes, tunn
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"HTTP/1.1 99 X\r\n\r\n", "bad-status-line"),
-        (b"HTTP/1.1 099 X\r\n\r\n", "bad-status-line"),
-        (b"HTTP/1.1 1000 X\r\n\r\n", "bad-status-line"),
-        (b"HTTP/1.1 2x0 X\r\n\r\n", "bad-status-line"),
-        (b"HTTP/1.1 +20 X\r\n\r\n", "bad-status-line"),
-        (b"HTTP/1.1  200 X\r\n\r\n", "bad-status-line"),
-        (b"HTTP/1.1\t200 X\r\n\r\n", "bad-status-line"),
-        (b"HTTP/1.1\r\n\r\n", "bad-status-line"),
-        (b"HTTP/1.1 200\tOK\r\n\r\n", "bad-status-line"),
-        (b"HTTP/1.1 200 O\0K\r\n\r\n", "bad-status-line"),
-        (b"HTTP/1.1 200 O\rK\r\n\r\n", "bad-line-end"),
-        (b"HTTP/2 200 OK\r\n\r\n", "bad-version"),
-        (b"HTTP/2.0 200 OK\r\n\r\n", "unsupported-version"),
-        (b"http/1.1 200 OK\r\n\r\n", "bad-version"),
-        (b"\r\nHTTP/1.1 200 OK\r\n\r\n", "bad-version"),
-        (b"ICY 200 OK\r\n\r\n", "bad-version"),
-        (b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n", "bad-field-value"),
-        (b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", "bad-line-end"),
-        (b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", "folded-field"),
-        (b"HTTP/1.1 200 OK\r\nX : a\r\n\r\n", "bad-field-name"),
-        (b"HTTP/1.1 200 OK\r\n: a\r\n\r\n", "bad-field-name"),
-        (b"HTTP/1.1 200 OK\r\nX\r\n\r\n", "bad-field-name"),
-        (b"HTTP/1.1 200 OK\nX\n\n", "bad-field-name"),
+        (b"HTTP/1.1 99 X\r\n\r\n", "bad_status_line"),
+        (b"HTTP/1.1 099 X\r\n\r\n", "bad_status_line"),
+        (b"HTTP/1.1 1000 X\r\n\r\n", "bad_status_line"),
+        (b"HTTP/1.1 2x0 X\r\n\r\n", "bad_status_line"),
+        (b"HTTP/1.1 +20 X\r\n\r\n", "bad_status_line"),
+        (b"HTTP/1.1  200 X\r\n\r\n", "bad_status_line"),
+        (b"HTTP/1.1\t200 X\r\n\r\n", "bad_status_line"),
+        (b"HTTP/1.1\r\n\r\n", "bad_status_line"),
+        (b"HTTP/1.1 200\tOK\r\n\r\n", "bad_status_line"),
+        (b"HTTP/1.1 200 O\0K\r\n\r\n", "bad_status_line"),
+        (b"HTTP/1.1 200 O\rK\r\n\r\n", "bad_line_end"),
+        (b"HTTP/2 200 OK\r\n\r\n", "bad_version"),
+        (b"HTTP/2.0 200 OK\r\n\r\n", "unsupported_version"),
+        (b"http/1.1 200 OK\r\n\r\n", "bad_version"),
+        (b"\r\nHTTP/1.1 200 OK\r\n\r\n", "bad_version"),
+        (b"ICY 200 OK\r\n\r\n", "bad_version"),
+        (b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n", "bad_field_value"),
+        (b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", "bad_line_end"),
+        (b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", "folded_field"),
+        (b"HTTP/1.1 200 OK\r\nX : a\r\n\r\n", "bad_field_name"),
+        (b"HTTP/1.1 200 OK\r\n: a\r\n\r\n", "bad_field_name"),
+        (b"HTTP/1.1 200 OK\r\nX\r\n\r\n", "bad_field_name"),
+        (b"HTTP/1.1 200 OK\nX\n\n", "bad_field_name"),
     ],
     ids=ascii,
 )
@@ -97,16 +97,16 @@ def test_the_length_an_application_declares(lines: list[bytes], length: int) -> 
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
-        ([b"Content-Length: 5", b"Content-Length: 6"], "bad-content-length"),
-        ([b"Content-Length: 5, 6"], "bad-content-length"),
-        ([b"Content-Length: 5,"], "bad-content-length"),
-        ([b"Content-Length:"], "bad-content-length"),
-        ([b"Content-Length: -1"], "bad-content-length"),
-        ([b"Content-Length: 5", b"Transfer-Encoding: chunked"], "length-and-encoding"),
-        ([b"Transfer-Encoding: chunked", b"Content-Length: 5"], "length-and-encoding"),
-        ([b"Transfer-Encoding: gzip, chunked"], "bad-transfer-encoding"),
-        ([b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"], "bad-transfer-encoding"),
-        ([b"Transfer-Encoding: identity"], "bad-transfer-encoding"),
+        ([b"Content-Length: 5", b"Content-Length: 6"], "bad_content_length"),
+        ([b"Content-Length: 5, 6"], "bad_content_length"),
+        ([b"Content-Length: 5,"], "bad_content_length"),
+        ([b"Content-Length:"], "bad_content_length"),
+        ([b"Content-Length: -1"], "bad_content_length"),
+        ([b"Content-Length: 5", b"Transfer-Encoding: chunked"], "length_and_encoding"),
+        ([b"Transfer-Encoding: chunked", b"Content-Length: 5"], "length_and_encoding"),
+        ([b"Transfer-Encoding: gzip, chunked"], "bad_transfer_encoding"),
+        ([b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"], "bad_transfer_encoding"),
+        ([b"Transfer-Encoding: identity"], "bad_transfer_encoding"),
     ],
 )
 def test_the_framing_an_application_may_not_declare(lines: list[bytes], reason: str) -> None:
@@ -116,7 +116,7 @@ def test_the_framing_an_application_may_not_declare(lines: list[bytes], reason: 
 
 def test_an_application_of_http_1_0_cannot_send_chunks() -> None:
     data = b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert reason_for_refusing(data, tunnel=False) == "bad-transfer-encoding"
+    assert reason_for_refusing(data, tunnel=False) == "bad_transfer_encoding"
 
 
 def test_whether_an_applications_connection_is_used_again() -> None:
@@ -158,18 +158,18 @@ def test_a_tunnelled_request_is_taken_without_a_host_and_with_any_target(end: by
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"\r\nGET / HTTP/1.1\r\n\r\n", "bad-request-line"),
-        (b"\nGET / HTTP/1.1\n\n", "bad-request-line"),
-        (b"GET /\n\n", "bad-request-line"),
-        (b"GET / HTTP/2.0\n\n", "unsupported-version"),
-        (b"GET /a\0 HTTP/1.1\n\n", "bad-target"),
-        (b"GET / HTTP/1.1\rX: y\n\n", "bad-line-end"),
-        (b"GET / HTTP/1.1\nX: a\rb\n\n", "bad-line-end"),
-        (b"GET / HTTP/1.1\nX: a\0b\n\n", "bad-field-value"),
-        (b"GET / HTTP/1.1\nX : a\n\n", "bad-field-name"),
-        (b"GET / HTTP/1.1\n: a\n\n", "bad-field-name"),
-        (b"GET / HTTP/1.1\nX\n\n", "bad-field-name"),
-        (b"GET / HTTP/1.1\nX: a\n b\n\n", "folded-field"),
+        (b"\r\nGET / HTTP/1.1\r\n\r\n", "bad_request_line"),
+        (b"\nGET / HTTP/1.1\n\n", "bad_request_line"),
+        (b"GET /\n\n", "bad_request_line"),
+        (b"GET / HTTP/2.0\n\n", "unsupported_version"),
+        (b"GET /a\0 HTTP/1.1\n\n", "bad_target"),
+        (b"GET / HTTP/1.1\rX: y\n\n", "bad_line_end"),
+        (b"GET / HTTP/1.1\nX: a\rb\n\n", "bad_line_end"),
+        (b"GET / HTTP/1.1\nX: a\0b\n\n", "bad_field_value"),
+        (b"GET / HTTP/1.1\nX : a\n\n", "bad_field_name"),
+        (b"GET / HTTP/1.1\n: a\n\n", "bad_field_name"),
+        (b"GET / HTTP/1.1\nX\n\n", "bad_field_name"),
+        (b"GET / HTTP/1.1\nX: a\n b\n\n", "folded_field"),
     ],
     ids=ascii,
 )
@@ -189,7 +189,7 @@ def test_a_status_line_over_its_limit_is_refused_with_and_without_its_end() -> N
     for data in (b"HTTP/1.1 200 " + b"x" * 30 + b"\n\n", b"HTTP/1.1 200 " + b"x" * 60):
         with pytest.raises(HeadRefused) as refused:
             read_response(data, tunnel=True, line=42)
-        assert refused.value.reason == "line-too-long"
+        assert refused.value.reason == "line_too_long"
     assert response(b"HTTP/1.1 200 " + b"x" * 29 + b"\n\n", tunnel=True, line=42)["status"] == 200
 
 

@@ -65,7 +65,8 @@ cdef enum Token:
     T_ACCEPT = 49
     T_USER_AGENT = 50
     T_LOCATION = 51
-    TOKENS = 52
+    T_X_REAL_IP = 52
+    TOKENS = 53
 
 
 cdef enum FieldFlag:

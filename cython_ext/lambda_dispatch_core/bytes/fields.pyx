@@ -73,6 +73,8 @@ cdef uint16_t token_of(const uint8_t* name, Py_ssize_t n) noexcept nogil:
             return T_FORWARDED
         if (name[8] | 0x20) == 100 and same(name, "x-pool-id", 9):
             return T_X_POOL_ID
+        if (name[8] | 0x20) == 112 and same(name, "x-real-ip", 9):
+            return T_X_REAL_IP
     elif n == 10:
         if (name[9] | 0x20) == 121 and same(name, ":authority", 10):
             return T_AUTHORITY

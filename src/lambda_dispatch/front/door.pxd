@@ -1,30 +1,15 @@
-"""What every client connection of a worker shares: the configuration as plain numbers, the texts that are always the
-same, the way from a request's head to its pool, and the head as it goes down a channel."""
+"""What every client connection of a worker shares: the configuration as plain numbers, and the texts that are always
+the same. A request's way is in request.pxd, an answer's in response.pxd."""
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
-from lambda_dispatch.dispatch.exchange cimport Exchange
 from lambda_dispatch.dispatch.matcher cimport Matcher, Pool
 from lambda_dispatch.front.uploads cimport Uploads
 from lambda_dispatch.telemetry.access cimport AccessLog
 from lambda_dispatch_net.wire cimport Hub, Wire
 from lambda_dispatch_core.board.board cimport Board
-from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.http1.head cimport HeadLimits
-
-
-cdef enum Verdict:
-    PASS = 0                    # to `pool`
-    HERE = 1                    # the router answers itself: `status` and `text`
-    REFUSED = 2                 # `status` and `reason`
-    ECHO = 3                    # the router echoes the body itself
-
-
-# Where a request goes. Filled by Door.route(), read at once.
-cdef struct Decision:
-    int verdict
-    int status
 
 
 cdef class Door:
@@ -39,6 +24,8 @@ cdef class Door:
     cdef public object on_debug     # None, or what requests with the debug header tell their stages to
     cdef readonly bint draining     # keep-alive ends: the worker does
     cdef bint expose_ids            # x-lambda-id and x-channel-id go to the client
+    cdef int trusted_hops           # proxies in front whose forwarding fields are believed; -1: all (request.pyx)
+    cdef bint allow_underscores     # names that only '_' tells from a protected one pass
     cdef int64_t head_timeout       # ns for a whole request head
     cdef int64_t idle_timeout       # ns a kept-alive connection may be silent
     cdef int64_t grace              # ns a rate is averaged over
@@ -51,25 +38,10 @@ cdef class Door:
     cdef FieldList fields           # scratch: the head being read
     cdef Uploads uploads            # requests whose body is on its way
     cdef readonly set wires         # client connections open now
-    cdef bint told                  # publish() has run
     cdef uint64_t told_in           # bytes of clients the board was last told of: read
     cdef uint64_t told_out          # written
 
-    # What the last HERE or REFUSED says; PASS: the pool.
-    cdef Pool to_pool
-    cdef bytes text
-    cdef str reason
-
-    cdef int route(self, Exchange exchange, const uint8_t* method, Py_ssize_t method_len, const uint8_t* target,
-                   Py_ssize_t target_len, FieldList fields, Decision* decision) except -1
     cdef bytes date_value(self)
-    # Appends the fields of the tunnelled head to the exchange's store, and the empty line: all that may be passed on,
-    # then x-forwarded-*. host: a Host field to write instead of the client's; NULL for none. chunked: a body of unknown
-    # length follows.
-    cdef int write_fields(self, Exchange exchange, FieldList fields, ClientWire wire, bint connection_options,
-                          bint chunked, const uint8_t* host, Py_ssize_t host_len) except -1
-    # The exchange is over: counted and logged. minor: HTTP/1.minor, -1 for HTTP/2.
-    cdef int count(self, Exchange exchange, ClientWire wire, int minor) except -1
 
 
 # How far something had come at some time; all zero at first.
@@ -90,6 +62,7 @@ cdef class ClientWire(Wire):
     cdef bytes proto            # b"http" or b"https"
     cdef int64_t deadline       # ns: when the connection is given up as it stands; 0: no limit now
     cdef Pace pace              # of what is waited for: the client's reading, or in HTTP/1.1 its body
+    cdef Py_ssize_t discarded   # bytes thrown away since
     cdef bint lingering         # ended for writing: what still comes is thrown away
 
     # Once a second: time-outs and rates.
@@ -101,6 +74,10 @@ cdef class ClientWire(Wire):
     # Ends our side, throws away what still comes, and closes when the client does or after so many ns: a close() that
     # meets bytes of the client's would be a reset, which may overtake our last words (RFC 9112 9.6).
     cdef int part(self, int64_t patience) except -1
+    # The same for a client that broke a rule, or is refused with bytes of its request still to come.
+    cdef int linger(self) except -1
+    # n bytes came after that: thrown away, within a bound.
+    cdef int discard(self, Py_ssize_t n) except -1
     # An idle connection, while the worker drains: parted from, and closed when the time for that is over.
     cdef int dismiss(self) except -1
     # True when the kernel has bytes of the client's that were not read yet.

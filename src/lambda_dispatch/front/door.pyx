@@ -1,4 +1,4 @@
-"""Routing, fields and counters at the front door; what it is stands in door.pxd."""
+"""The front door and its connections; what they are stands in door.pxd."""
 
 import fcntl
 import socket
@@ -7,48 +7,27 @@ import termios
 from email.utils import formatdate
 from heapq import nsmallest
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.string cimport memchr, memcmp, memcpy
+from libc.stdint cimport int64_t, uint64_t
 
-from lambda_dispatch.dispatch.exchange cimport Exchange
-from lambda_dispatch.dispatch.matcher cimport Matcher, Pool
-from lambda_dispatch.front.reserved cimport is_reserved
+from lambda_dispatch.dispatch.matcher cimport Matcher
 from lambda_dispatch.front.uploads cimport Uploads
 from lambda_dispatch_net.wire cimport Entrance, Hub, Wire
-from lambda_dispatch_core.board.board cimport Board, WorkerSlot, latency_bucket
-from lambda_dispatch_core.bytes.fields cimport (
-    LAST_HOP, T_CONTENT_LENGTH, T_COOKIE, T_EXPECT, T_HOST, T_X_CHANNEL_ID, T_X_FORWARDED_FOR, T_X_FORWARDED_PORT,
-    T_X_FORWARDED_PROTO, T_X_LAMBDA_DISPATCH_DEBUG, T_X_LAMBDA_DISPATCH_SECRET, T_X_LAMBDA_ID, T_X_LAMBDA_NAME,
-    T_X_POOL_ID, UNKNOWN, Field, FieldList,
-)
-from lambda_dispatch_core.http1.head cimport named_by_connection
+from lambda_dispatch_core.board.board cimport Board, WorkerSlot
+from lambda_dispatch_core.bytes.fields cimport FieldList
 
 cdef enum:
     SECOND = 1000000000
     # What an idle connection's client gets to close its side, too, when the worker drains: the way to it and back.
     FAREWELL = SECOND // 2
-    OWN_FIELDS = 5              # that write_fields() adds at most: Host, transfer-encoding and X-Forwarded-…
+    # What is read and thrown away of a client that goes on sending after our last words.
+    LINGER_BYTES = 4 * 1024 * 1024
+    # How long a client may take to read our last words before its connection is closed under it.
+    LINGER = 2 * SECOND
     TCP_CLOSE = 7               # linux/tcp_states.h
     TCP_CLOSE_WAIT = 8
 
 cdef int IPPROTO_TCP = socket.IPPROTO_TCP
 cdef int TCP_INFO = getattr(socket, "TCP_INFO", -1)     # Linux; elsewhere it is noticed when the body goes on
-
-
-cdef inline uint8_t* put(uint8_t* to, const void* p, Py_ssize_t n) noexcept:
-    memcpy(to, p, n)
-    return to + n
-
-
-cdef inline uint8_t* put_bytes(uint8_t* to, bytes text) noexcept:
-    return put(to, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
-
-
-# X-Lambda-Dispatch-Debug: true
-cdef bint wants_debug(FieldList fields) noexcept:
-    cdef Field* f = fields.find(T_X_LAMBDA_DISPATCH_DEBUG)
-    return f != NULL and f.value_len == 4 and (f.value[0] | 0x20) == c"t" and (f.value[3] | 0x20) == c"e"
 
 
 cdef class Door:
@@ -60,6 +39,8 @@ cdef class Door:
         self.limits.line = config.max_request_line
         self.limits.fields = config.max_head_fields
         self.expose_ids = config.expose_lambda_ids
+        self.trusted_hops = config.trusted_hops
+        self.allow_underscores = config.allow_underscore_fields
         self.head_timeout = <int64_t> (config.head_timeout * SECOND)
         self.idle_timeout = <int64_t> (config.keepalive_timeout * SECOND)
         self.grace = <int64_t> (config.body_grace * SECOND)
@@ -72,6 +53,10 @@ cdef class Door:
             self.common += b"%s: %s\r\n" % (name, value)
         self.fields = FieldList()
         self.wires = set()
+        if board.me != NULL:
+            # What a predecessor in this worker's slot counted is not ours to tell.
+            self.told_in = hub.bytes_in - board.me.instance_bytes_in
+            self.told_out = hub.bytes_out - board.me.instance_bytes_out
         self.uploads = Uploads(hub, matcher, board, config)
 
     def begin_drain(self):
@@ -126,10 +111,8 @@ cdef class Door:
             return
         now_in = self.hub.bytes_in - me.instance_bytes_in
         now_out = self.hub.bytes_out - me.instance_bytes_out
-        if self.told:   # the first time, the slot still holds what its last process counted
-            me.bytes_in += now_in - self.told_in
-            me.bytes_out += now_out - self.told_out
-        self.told = True
+        me.bytes_in += now_in - self.told_in
+        me.bytes_out += now_out - self.told_out
         self.told_in = now_in
         self.told_out = now_out
 
@@ -139,172 +122,6 @@ cdef class Door:
             self.date = formatdate(usegmt=True).encode("ascii")
             self.date_until = now + SECOND // 2
         return self.date
-
-    cdef int route(self, Exchange exchange, const uint8_t* method, Py_ssize_t method_len, const uint8_t* target,
-                   Py_ssize_t target_len, FieldList fields, Decision* decision) except -1:
-        cdef Field* name
-        cdef Field* secret
-        decision.verdict = PASS
-        self.to_pool = self.pool
-        if (target_len >= 7 and memcmp(target, b"/health", 7) == 0 and (target_len == 7 or target[7] == c"?")
-                and (method_len == 3 and memcmp(method, b"GET", 3) == 0
-                     or method_len == 4 and memcmp(method, b"HEAD", 4) == 0)):
-            decision.verdict = HERE
-            if self.board.me != NULL:
-                self.board.me.health_checks += 1
-            decision.status, self.text = self.on_health(target[:target_len])
-            return 0
-        if is_reserved(target, target_len):
-            decision.verdict = REFUSED
-            decision.status = 404
-            self.reason = "reserved_path"
-            return 0
-        if self.by_name is not None:
-            name = fields.find(T_X_LAMBDA_NAME)
-            if name != NULL:
-                secret = fields.find(T_X_LAMBDA_DISPATCH_SECRET)
-                found = self.by_name(
-                    name.value[:name.value_len], b"" if secret == NULL else secret.value[:secret.value_len])
-                if not isinstance(found, Pool):
-                    decision.verdict = REFUSED
-                    decision.status, self.reason = found
-                    return 0
-                self.to_pool = found
-        if self.on_debug is not None and wants_debug(fields):
-            exchange.debug = self.on_debug
-            exchange.tell("received", self.hub.now)
-            if target_len >= 11 and memcmp(target, b"/echo-local", 11) == 0:
-                decision.verdict = ECHO
-                return 0
-        if self.to_pool is None:
-            decision.verdict = REFUSED
-            decision.status = 503
-            self.reason = "no_function"
-        return 0
-
-    cdef int write_fields(self, Exchange exchange, FieldList fields, ClientWire wire, bint connection_options,
-                          bint chunked, const uint8_t* host, Py_ssize_t host_len) except -1:
-        cdef Py_ssize_t room = 160 + host_len + PyBytes_GET_SIZE(wire.peer) + PyBytes_GET_SIZE(wire.port)
-        cdef bint has_proto = False
-        cdef bint has_port = False
-        cdef int forwarded = 0
-        cdef int cookies = 0
-        cdef int i
-        cdef int j
-        cdef Field* f
-        cdef Field* g
-        cdef uint8_t* to
-        cdef uint8_t* start
-        for i in range(fields.count):
-            f = &fields.at[i]
-            room += f.name_len + f.value_len + 4
-            if f.token == T_COOKIE:
-                cookies += 1
-        start = to = exchange.reserve(room)
-        if host != NULL:
-            to = put(to, b"Host: ", 6)
-            to = put(to, host, host_len)
-            to = put(to, b"\r\n", 2)
-        for i in range(fields.count):
-            f = &fields.at[i]
-            if f.token != UNKNOWN:
-                if f.token <= LAST_HOP:
-                    continue
-                if f.token == T_HOST:
-                    if host != NULL:
-                        continue
-                elif f.token == T_X_FORWARDED_FOR:
-                    forwarded += 1
-                    continue
-                elif f.token == T_X_FORWARDED_PROTO:
-                    has_proto = True
-                elif f.token == T_X_FORWARDED_PORT:
-                    has_port = True
-                elif f.token == T_COOKIE and cookies > 1:
-                    continue
-                elif (f.token == T_EXPECT or f.token == T_X_POOL_ID or f.token == T_X_LAMBDA_ID
-                        or f.token == T_X_CHANNEL_ID or f.token == T_X_LAMBDA_DISPATCH_SECRET):
-                    continue
-            if (connection_options and f.token != T_HOST and f.token != T_CONTENT_LENGTH
-                    and named_by_connection(fields, f.name, f.name_len)):
-                continue
-            to = put(to, f.name, f.name_len)
-            to = put(to, b": ", 2)
-            to = put(to, f.value, f.value_len)
-            to = put(to, b"\r\n", 2)
-        if cookies > 1:
-            # HTTP/2 may split Cookie for compression; HTTP/1.1 wants one (RFC 9113 8.2.3).
-            to = put(to, b"cookie: ", 8)
-            j = 0
-            for i in range(fields.count):
-                g = &fields.at[i]
-                if g.token == T_COOKIE:
-                    if j:
-                        to = put(to, b"; ", 2)
-                    to = put(to, g.value, g.value_len)
-                    j += 1
-            to = put(to, b"\r\n", 2)
-        if chunked:
-            to = put(to, b"transfer-encoding: chunked\r\n", 28)
-        to = put(to, b"X-Forwarded-For: ", 17)
-        if forwarded:
-            for i in range(fields.count):
-                g = &fields.at[i]
-                if g.token == T_X_FORWARDED_FOR:
-                    to = put(to, g.value, g.value_len)
-                    to = put(to, b", ", 2)
-        to = put_bytes(to, wire.peer)
-        if not has_proto:
-            to = put(to, b"\r\nX-Forwarded-Proto: ", 21)
-            to = put_bytes(to, wire.proto)
-        if not has_port:
-            to = put(to, b"\r\nX-Forwarded-Port: ", 20)
-            to = put_bytes(to, wire.port)
-        to = put(to, b"\r\n\r\n", 4)
-        exchange.stored += to - start
-        exchange.head_fields = fields.count + OWN_FIELDS
-        return 0
-
-    cdef int count(self, Exchange exchange, ClientWire wire, int minor) except -1:
-        cdef const uint8_t* line_end
-        cdef WorkerSlot* me = self.board.me
-        cdef int status = exchange.status
-        cdef int64_t now = self.hub.now
-        # When it asked for a slot: an upload does when its body allows.
-        cdef int64_t asked = exchange.since if exchange.since else exchange.arrived
-        if me != NULL:
-            me.requests += 1
-            if status < 300:
-                if status >= 200:
-                    me.status_2xx += 1
-            elif status < 400:
-                me.status_3xx += 1
-            elif status < 500:
-                me.status_4xx += 1
-            else:
-                me.status_5xx += 1
-            if exchange.fault is not None:
-                if exchange.fault == "client_gone":
-                    me.clients_gone += 1
-                elif status == 502:
-                    me.bad_gateways += 1
-                elif status == 503:
-                    me.rejected += 1
-                elif status == 504:
-                    me.queue_timeouts += 1
-            me.total[latency_bucket(now - exchange.arrived)] += 1
-            if exchange.sent:
-                me.wait[latency_bucket(exchange.sent - asked)] += 1
-        if exchange.debug is not None:
-            exchange.tell("over: %d %s" % (status, exchange.fault or "served"), now)
-        if self.access is not None:
-            # The store begins with the request line as it was tunnelled: "METHOD target HTTP/1.1".
-            line_end = <const uint8_t*> memchr(exchange.store, c"\r", exchange.stored) if exchange.stored else NULL
-            self.access.line(
-                now, wire.peer, exchange.store, line_end - exchange.store - 9 if line_end != NULL else 0, minor, status,
-                exchange.request_bytes, exchange.answer_bytes,
-                (exchange.sent if exchange.sent else now) - asked, now - exchange.arrived, exchange.fault)
-        return 0
 
 
 cdef bint keeps(Pace* pace, int64_t now, uint64_t moved, int64_t rate, int64_t grace) noexcept:
@@ -368,6 +185,13 @@ cdef class ClientWire(Wire):
             self.start_reading()
             self.touch()
         return 0
+
+    cdef int linger(self) except -1:
+        return self.part(LINGER)
+
+    cdef int discard(self, Py_ssize_t n) except -1:
+        self.discarded += n
+        return self.close() if self.discarded > LINGER_BYTES else 0
 
     cdef int dismiss(self) except -1:
         if self.lingering:

@@ -45,9 +45,8 @@ cdef class H1Wire(ClientWire):
     cdef int request(self, RequestHead* head) except -1
     cdef int over(self) except -1
     cdef int proceed(self) except -1
-    cdef int refuse(self, int status, str reason, bint is_head) except -1
+    cdef int reject(self, int status, str reason) except -1
     cdef int reply(self, int status, bytes text, str reason, bint is_head) except -1
-    cdef int linger(self) except -1
     cdef int settle(self) except -1
     cdef H2ClientWire become_h2(self)
     cdef int pass_on(self, H1Exchange exchange, const uint8_t* p, Py_ssize_t n, bint end) except -1

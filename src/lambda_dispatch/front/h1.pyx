@@ -1,23 +1,22 @@
 """HTTP/1.1 at the front door; what it is stands in h1.pxd."""
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 
-from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE
-from lambda_dispatch.front.door cimport ECHO, HERE, REFUSED, ClientWire, Decision, Door, keeps
-from lambda_dispatch.front.echo cimport EchoSlot
+from lambda_dispatch.dispatch.exchange cimport PRESSURE
+from lambda_dispatch.front.door cimport ClientWire, Door, keeps
 from lambda_dispatch.front.h2 cimport H2ClientWire
+from lambda_dispatch.front.request cimport Request, admit
+from lambda_dispatch.front.response cimport count, may_have_length, own_fields, passes, passes_interim, text_of
 from lambda_dispatch.front.uploads cimport FRESH, ClientExchange
-from lambda_dispatch_core.bytes.fields cimport (
-    LAST_HOP, T_CONTENT_LENGTH, T_DATE, T_X_CHANNEL_ID, T_X_LAMBDA_ID, UNKNOWN, Field, FieldList,
-)
+from lambda_dispatch_core.bytes.fields cimport T_DATE, Field, FieldList
+from lambda_dispatch_core.bytes.literal cimport write_lit
 from lambda_dispatch_core.http1.head cimport (
-    CHUNK_BAD, CHUNK_DATA, CHUNK_END, ChunkReader, RequestHead, ResponseHead, head_error_reason,
-    head_error_status, named_by_connection, parse_request, read_chunked, reason_phrase, scan_head, write_chunk,
-    write_decimal, write_field, write_last_chunk, write_status_line,
+    CHUNK_BAD, CHUNK_DATA, CHUNK_END, ChunkReader, RequestHead, ResponseHead, head_error_reason, head_error_status,
+    parse_request, read_chunked, scan_head, write_chunk, write_decimal, write_field, write_last_chunk,
+    write_status_line,
 )
 
 cdef enum:
@@ -26,24 +25,10 @@ cdef enum:
     # Answers collected in one turn above which they are written before the next pipelined request is begun.
     ANSWERS = 64 * 1024
     SECOND = 1000000000
-    # How long a client may take to read our last words before its connection is closed under it.
-    LINGER = 2 * SECOND
     # What a connection that has just been made gets to send its first request while everything idle is closed.
     FIRST_REQUEST = SECOND
 
 cdef const char* PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-cdef dict TEXTS = {
-    502: b"Bad gateway",
-    504: b"Gateway timeout",
-}
-
-
-cdef bytes text_of(int status):
-    text = TEXTS.get(status)
-    if text is None:
-        text = TEXTS[status] = <bytes> reason_phrase(status) or b"Error"
-    return text
 
 
 @cython.final
@@ -52,7 +37,7 @@ cdef class H1Exchange(ClientExchange):
         cdef H1Wire wire = self.wire
         if self.expects and wire is not None and wire.body_open:
             self.expects = False
-            wire.out.write(<const uint8_t*> b"HTTP/1.1 100 Continue\r\n\r\n", 25)
+            write_lit(wire.out, b"HTTP/1.1 100 Continue\r\n\r\n")
             wire.touch()
         return 0
 
@@ -78,9 +63,9 @@ cdef class H1Exchange(ClientExchange):
         write_status_line(wire.out, head.status, head.reason, head.reason_len)
         for i in range(fields.count):
             f = &fields.at[i]
-            if (f.token == UNKNOWN or f.token > LAST_HOP) and f.token != T_X_LAMBDA_ID and f.token != T_X_CHANNEL_ID:
+            if passes_interim(f):
                 write_field(wire.out, f.name, f.name_len, f.value, f.value_len)
-        wire.out.write(<const uint8_t*> b"\r\n", 2)
+        write_lit(wire.out, b"\r\n")
         return wire.touch()
 
     cdef int on_answer(self, ResponseHead* head, FieldList fields, bint bodyless) except -1:
@@ -94,32 +79,25 @@ cdef class H1Exchange(ClientExchange):
         write_status_line(wire.out, head.status, head.reason, head.reason_len)
         for i in range(fields.count):
             f = &fields.at[i]
-            if f.token != UNKNOWN:
-                if f.token <= LAST_HOP or f.token == T_CONTENT_LENGTH:
-                    continue
-                if f.token == T_DATE:
-                    dated = True
-                elif (f.token == T_X_LAMBDA_ID or f.token == T_X_CHANNEL_ID) and not door.expose_ids:
-                    continue
-            if head.connection_options and named_by_connection(fields, f.name, f.name_len):
-                continue
-            write_field(wire.out, f.name, f.name_len, f.value, f.value_len)
-        if head.content_length >= 0 and head.status != 204:
-            wire.out.write(<const uint8_t*> b"content-length: ", 16)
+            if passes(f, head, fields, door):
+                dated = dated or f.token == T_DATE
+                write_field(wire.out, f.name, f.name_len, f.value, f.value_len)
+        if head.content_length >= 0 and may_have_length(head.status):
+            write_lit(wire.out, b"content-length: ")
             write_decimal(wire.out, head.content_length)
-            wire.out.write(<const uint8_t*> b"\r\n", 2)
+            write_lit(wire.out, b"\r\n")
         elif not bodyless:
             if wire.minor == 0:
                 self.until_close = True
                 wire.keep_alive = False
             else:
                 self.chunked = True
-                wire.out.write(<const uint8_t*> b"transfer-encoding: chunked\r\n", 28)
+                write_lit(wire.out, b"transfer-encoding: chunked\r\n")
         if not dated:
             date = door.date_value()
-            wire.out.write(<const uint8_t*> b"date: ", 6)
-            wire.out.write(<const uint8_t*> PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date))
-            wire.out.write(<const uint8_t*> b"\r\n", 2)
+            write_lit(wire.out, b"date: ")
+            wire.out.append(date)
+            write_lit(wire.out, b"\r\n")
         wire.settle()
         return wire.touch()
 
@@ -145,7 +123,10 @@ cdef class H1Exchange(ClientExchange):
         cdef H1Wire wire = self.wire
         if wire is None:
             return 0
-        return wire.refuse(status, reason, self.is_head)
+        # A health check's answer refuses nothing.
+        if reason is not None and wire.body_open:
+            wire.keep_alive = False
+        return wire.reply(status, self.text or text_of(status), reason, self.is_head)
 
     cdef int on_broken(self) except -1:
         cdef H1Wire wire = self.wire
@@ -165,7 +146,7 @@ cdef class H1Exchange(ClientExchange):
         if self.upload:
             self.uploads.forget(self)
         if wire is not None:
-            wire.door.count(self, wire, wire.minor)
+            count(wire.door, self, wire, wire.minor)
             self.wire = None
             return wire.over()
         return 0
@@ -190,7 +171,7 @@ cdef class H1Wire(ClientWire):
         cdef uint8_t* kept
         cdef Py_ssize_t length
         if self.lingering:
-            return 0
+            return self.discard(n)
         if self.kept_len == 0:
             return self.work(p, n)
         self.keep(p, n)
@@ -280,14 +261,21 @@ cdef class H1Wire(ClientWire):
                 self.deadline = self.hub.now + door.head_timeout
             scan_head(&self.scan, p, n, False)
             return 0
-        if door.board.me != NULL:
-            if head_error_status(<int> r) == 431:
-                door.board.me.heads_too_large += 1
-            else:
-                door.board.me.bad_requests += 1
-        self.minor = 1
-        self.refuse(head_error_status(<int> r), (<bytes> head_error_reason(<int> r)).decode("ascii"), False)
+        self.reject(head_error_status(<int> r), (<bytes> head_error_reason(<int> r)).decode("ascii"))
         return n
+
+    # A head that cannot be read, or has not come in time: the connection ends with this answer.
+    cdef int reject(self, int status, str reason) except -1:
+        cdef H1Exchange exchange = H1Exchange()
+        exchange.wire = self
+        exchange.arrived = self.hub.now
+        exchange.request_ended = True
+        self.exchange = exchange
+        self.deadline = 0
+        self.minor = 1
+        self.keep_alive = False
+        self.body_open = True       # what follows the fault is no request
+        return exchange.fail(status, reason)
 
     # The client speaks HTTP/2 (by ALPN, or with prior knowledge): the connection goes on as one.
     cdef H2ClientWire become_h2(self):
@@ -300,14 +288,13 @@ cdef class H1Wire(ClientWire):
 
     cdef int request(self, RequestHead* head) except -1:
         cdef Door door = self.door
-        cdef Decision decision
         cdef H1Exchange exchange
-        cdef uint8_t* to
+        cdef Request request
         cdef const uint8_t* target = head.target
         cdef Py_ssize_t target_len = head.target_len
-        cdef const uint8_t* host = NULL
-        cdef Py_ssize_t host_len = 0
         cdef Py_ssize_t i
+        request.host = NULL
+        request.host_len = 0
         self.minor = head.minor
         self.keep_alive = head.keep_alive and not door.draining
         self.body_chunked = head.chunked
@@ -322,11 +309,11 @@ cdef class H1Wire(ClientWire):
             while i < target_len and target[i] != c":":
                 i += 1
             if i + 3 <= target_len and memcmp(target + i, b"://", 3) == 0:
-                host = target + i + 3
+                request.host = target + i + 3
                 i += 3
                 while i < target_len and target[i] != c"/" and target[i] != c"?":
                     i += 1
-                host_len = target + i - host
+                request.host_len = target + i - request.host
                 target += i
                 target_len -= i
         exchange = H1Exchange()
@@ -336,33 +323,13 @@ cdef class H1Wire(ClientWire):
         exchange.request_ended = not self.body_open
         exchange.expects = head.expect_continue
         self.exchange = exchange
-        if head.method_len == 7 and memcmp(head.method, b"CONNECT", 7) == 0:
-            return exchange.fail(501, "connect_not_supported")
-        to = exchange.reserve(head.method_len + target_len + 16)
-        memcpy(to, head.method, head.method_len)
-        to += head.method_len
-        to[0] = c" "
-        to += 1
-        if target_len == 0 or target[0] == c"?":
-            to[0] = c"/"
-            to += 1
-        memcpy(to, target, target_len)
-        to += target_len
-        memcpy(to, b" HTTP/1.1\r\n", 11)
-        exchange.stored = to + 11 - exchange.store
-        door.route(exchange, head.method, head.method_len, target, target_len, door.fields, &decision)
-        if decision.verdict == HERE:
-            exchange.status = decision.status
-            exchange.stage = OVER
-            self.reply(decision.status, door.text, None, head.is_head)
-            return exchange.on_over()
-        if decision.verdict == REFUSED:
-            return exchange.fail(decision.status, door.reason)
-        door.write_fields(exchange, door.fields, self, head.connection_options, head.chunked, host, host_len)
-        if decision.verdict == ECHO:
-            return exchange.dispatch(EchoSlot(), self.hub.now)
-        exchange.pool = door.to_pool
-        return exchange.admit(door.uploads, not head.chunked, self.hub.now)
+        request.method = head.method
+        request.method_len = head.method_len
+        request.target = target
+        request.target_len = target_len
+        request.connection_options = head.connection_options
+        request.has_length = head.content_length >= 0
+        return admit(door, self, exchange, &request, door.fields)
 
     # Body bytes of the request in hand: the bytes used. 0 only when the connection ends.
     cdef Py_ssize_t feed(self, const uint8_t* p, Py_ssize_t n) except -1:
@@ -392,8 +359,6 @@ cdef class H1Wire(ClientWire):
             elif r == CHUNK_BAD:
                 self.body_open = False
                 self.keep_alive = False
-                if self.door.board.me != NULL:
-                    self.door.board.me.bad_requests += 1
                 if exchange is not None:
                     exchange.fail(400, "bad_chunk")
                 else:
@@ -452,49 +417,34 @@ cdef class H1Wire(ClientWire):
         cdef bytes common = self.door.common
         if self.door.draining:
             self.keep_alive = False
-        self.out.write(<const uint8_t*> PyBytes_AS_STRING(common), PyBytes_GET_SIZE(common))
+        self.out.append(common)
         if not self.keep_alive:
-            self.out.write(<const uint8_t*> b"connection: close\r\n", 19)
+            write_lit(self.out, b"connection: close\r\n")
         elif self.minor == 0:
-            self.out.write(<const uint8_t*> b"connection: keep-alive\r\n", 24)
-        self.out.write(<const uint8_t*> b"\r\n", 2)
-        return 0
-
-    # An answer of our own to a request that cannot be served. What follows of its body is not read to the end.
-    cdef int refuse(self, int status, str reason, bint is_head) except -1:
-        if self.body_open or self.exchange is None:
-            self.keep_alive = False
-        self.reply(status, text_of(status), reason, is_head)
-        if self.exchange is None:
-            return self.linger()
+            write_lit(self.out, b"connection: keep-alive\r\n")
+        write_lit(self.out, b"\r\n")
         return 0
 
     cdef int reply(self, int status, bytes text, str reason, bint is_head) except -1:
-        cdef bytes date = self.door.date_value()
+        cdef FieldList fields = own_fields(self.door, status, text, reason)
+        cdef int i
+        cdef Field* f
         write_status_line(self.out, status, NULL, 0)
-        self.out.write(<const uint8_t*> b"content-type: text/plain\r\ncontent-length: ", 42)
-        write_decimal(self.out, PyBytes_GET_SIZE(text))
-        self.out.write(<const uint8_t*> b"\r\ndate: ", 8)
-        self.out.write(<const uint8_t*> PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date))
-        self.out.write(<const uint8_t*> b"\r\n", 2)
-        if reason is not None:
-            self.out.append(b"x-lambda-dispatch-error: " + reason.encode("ascii") + b"\r\n")
-            if status == 503:
-                self.out.append(b"retry-after: 1\r\n")
+        for i in range(fields.count):
+            f = &fields.at[i]
+            write_field(self.out, f.name, f.name_len, f.value, f.value_len)
         self.settle()
         if not is_head:
-            self.out.write(<const uint8_t*> PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+            self.out.append(text)
         return self.touch()
 
-    # Ends the connection so that the client can read our last answer even while it still sends.
     cdef int linger(self) except -1:
         if not self.lingering and not self.closing:
             self.body_open = False
             free(self.kept)
             self.kept = NULL
             self.kept_len = self.kept_room = 0
-            self.part(LINGER)
-        return 0
+        return ClientWire.linger(self)
 
     cdef int on_eof(self) except -1:
         cdef H1Exchange exchange = self.exchange
@@ -527,8 +477,7 @@ cdef class H1Wire(ClientWire):
             if self.lingering:
                 return self.abort()
             if exchange is None and self.kept_len and not self.closing:
-                self.minor = 1
-                return self.refuse(408, "head_timeout", False)
+                return self.reject(408, "head_timeout")
             return self.close()
         if self.transport is None:
             return 0

@@ -5,31 +5,24 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free
-from libc.string cimport memcmp, memcpy
 
-from lambda_dispatch.dispatch.exchange cimport INLINE, OVER, PRESSURE
-from lambda_dispatch.front.door cimport ECHO, HERE, REFUSED, ClientWire, Decision, Door, keeps
-from lambda_dispatch.front.echo cimport EchoSlot
+from lambda_dispatch.dispatch.exchange cimport INLINE, PRESSURE
+from lambda_dispatch.front.door cimport ClientWire, Door, keeps
+from lambda_dispatch.front.request cimport Request, admit
+from lambda_dispatch.front.response cimport count, may_have_length, own_fields, passes, passes_interim, text_of
 from lambda_dispatch.front.uploads cimport COLLECTING, FRESH, ClientExchange
 from lambda_dispatch_core.bytes.fields cimport (
-    LAST_HOP, T_AUTHORITY, T_CONTENT_LENGTH, T_DATE, T_EXPECT, T_HOST, T_METHOD, T_PATH, T_X_CHANNEL_ID,
-    T_X_LAMBDA_ID, UNKNOWN, Field, FieldList,
+    T_AUTHORITY, T_CONTENT_LENGTH, T_DATE, T_EXPECT, T_HOST, T_METHOD, T_PATH, Field, FieldList,
 )
 from lambda_dispatch_core.h2.session cimport (
     ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
 )
 from lambda_dispatch_core.bytes.limits cimport CLIENT_TABLE
-from lambda_dispatch_core.http1.head cimport (
-    ResponseHead, check_host, check_target, named_by_connection, reason_phrase,
-)
+from lambda_dispatch_core.bytes.literal cimport is_lit
+from lambda_dispatch_core.http1.head cimport ResponseHead, check_host, check_target
 
 cdef enum:
     MAX_STREAMS = 128           # requests at once on one client connection; what nginx and browsers are used to
-
-cdef dict TEXTS = {
-    502: b"Bad gateway",
-    504: b"Gateway timeout",
-}
 
 
 @cython.final
@@ -60,7 +53,7 @@ cdef class H2Exchange(ClientExchange):
         wire.session.encoder.status(wire.out, head.status)
         for i in range(fields.count):
             f = &fields.at[i]
-            if (f.token == UNKNOWN or f.token > LAST_HOP) and f.token != T_X_LAMBDA_ID and f.token != T_X_CHANNEL_ID:
+            if passes_interim(f):
                 wire.session.encoder.field(
                     wire.out, f.name, f.name_len, f.value, f.value_len, f.token, f.flags, True)
         wire.session.end_head(self.stream, False)
@@ -84,18 +77,11 @@ cdef class H2Exchange(ClientExchange):
         wire.session.encoder.status(wire.out, head.status)
         for i in range(fields.count):
             f = &fields.at[i]
-            if f.token != UNKNOWN:
-                if f.token <= LAST_HOP or f.token == T_CONTENT_LENGTH:
-                    continue
-                if f.token == T_DATE:
-                    dated = True
-                elif (f.token == T_X_LAMBDA_ID or f.token == T_X_CHANNEL_ID) and not door.expose_ids:
-                    continue
-            if head.connection_options and named_by_connection(fields, f.name, f.name_len):
-                continue
-            wire.session.encoder.field(wire.out, f.name, f.name_len, f.value, f.value_len, f.token, f.flags, True)
+            if passes(f, head, fields, door):
+                dated = dated or f.token == T_DATE
+                wire.session.encoder.field(wire.out, f.name, f.name_len, f.value, f.value_len, f.token, f.flags, True)
         # Not with 304, where it may be left out (RFC 9110 8.6): python-hyper h2 would miss the body it speaks of.
-        if head.content_length >= 0 and head.status != 204 and head.status != 304:
+        if head.content_length >= 0 and may_have_length(head.status) and head.status != 304:
             digits = snprintf(number, 24, "%lld", <long long> head.content_length)
             wire.session.encoder.field(
                 wire.out, <const uint8_t*> b"content-length", 14, <uint8_t*> number, digits, T_CONTENT_LENGTH, 0, False)
@@ -155,8 +141,7 @@ cdef class H2Exchange(ClientExchange):
     cdef int on_refused(self, int status, str reason) except -1:
         if self.wire is None:
             return 0
-        return self.wire.reply(self.stream, status, TEXTS.get(status) or <bytes> reason_phrase(status), reason,
-                               self.is_head)
+        return self.wire.reply(self.stream, status, self.text or text_of(status), reason, self.is_head)
 
     cdef int on_broken(self) except -1:
         cdef H2ClientWire wire = self.wire
@@ -178,7 +163,7 @@ cdef class H2Exchange(ClientExchange):
         if self.upload:
             self.uploads.forget(self)
         if wire is not None:
-            wire.door.count(self, wire, -1)
+            count(wire.door, self, wire, -1)
             self.wire = None
             if not self.request_ended and self.fault is None or self.fault == "client_sends_too_slowly":
                 # Answered before the request had ended (RFC 9113 8.1): the rest is not wanted.
@@ -230,8 +215,6 @@ cdef class H2ClientEvents(H2Events):
     cdef int on_head_too_large(self, H2Stream stream, bint end) except -1:
         cdef H2ClientWire wire = self.wire
         cdef H2Exchange exchange
-        if wire.door.board.me != NULL:
-            wire.door.board.me.heads_too_large += 1
         exchange = wire.begin_exchange(stream, end)
         return exchange.fail(431, "head_too_large")
 
@@ -277,9 +260,9 @@ cdef class H2ClientWire(ClientWire):
 
     cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1:
         if self.lingering:
-            return 0
+            return self.discard(n)
         if self.session.receive(p, n) < 0:
-            self.close()
+            self.linger()
         if self.fresh is not None:
             self.settle()
         if self.out.length:
@@ -304,19 +287,18 @@ cdef class H2ClientWire(ClientWire):
 
     cdef int request(self, H2Stream stream, FieldList head, bint end) except -1:
         cdef Door door = self.door
-        cdef Decision decision
         cdef H2Exchange exchange
+        cdef Request request
         cdef Field* method = head.find(T_METHOD)
         cdef Field* path = head.find(T_PATH)
         cdef Field* authority = head.find(T_AUTHORITY)
         cdef Field* host = head.find(T_HOST)
         cdef Field* length = head.find(T_CONTENT_LENGTH)
         cdef Field* expect = head.find(T_EXPECT)
-        cdef uint8_t* to
         exchange = self.begin_exchange(stream, end)
         if method == NULL or path == NULL:
             return exchange.fail(501, "connect_not_supported")
-        exchange.is_head = method.value_len == 4 and memcmp(method.value, b"HEAD", 4) == 0
+        exchange.is_head = is_lit(method.value, method.value_len, b"HEAD")
         if check_target(path.value, path.value_len) != 0:
             return exchange.fail(400, "bad_target")
         if authority == NULL and host == NULL:
@@ -328,27 +310,15 @@ cdef class H2ClientWire(ClientWire):
         if path.value_len + method.value_len + 12 > door.limits.line:
             return exchange.fail(414, "line_too_long")
         exchange.expects = expect != NULL and not end
-        to = exchange.reserve(method.value_len + path.value_len + 12)
-        memcpy(to, method.value, method.value_len)
-        to += method.value_len
-        to[0] = c" "
-        memcpy(to + 1, path.value, path.value_len)
-        to += 1 + path.value_len
-        memcpy(to, b" HTTP/1.1\r\n", 11)
-        exchange.stored = to + 11 - exchange.store
-        door.route(exchange, method.value, method.value_len, path.value, path.value_len, head, &decision)
-        if decision.verdict == HERE:
-            exchange.status = decision.status
-            exchange.stage = OVER
-            self.reply(stream, decision.status, door.text, None, exchange.is_head)
-            return exchange.on_over()
-        if decision.verdict == REFUSED:
-            return exchange.fail(decision.status, door.reason)
-        door.write_fields(exchange, head, self, False, not end and length == NULL, authority.value, authority.value_len)
-        if decision.verdict == ECHO:
-            return exchange.dispatch(EchoSlot(), self.hub.now)
-        exchange.pool = door.to_pool
-        exchange.admit(door.uploads, length != NULL, self.hub.now)
+        request.method = method.value
+        request.method_len = method.value_len
+        request.target = path.value
+        request.target_len = path.value_len
+        request.host = authority.value
+        request.host_len = authority.value_len
+        request.connection_options = False
+        request.has_length = length != NULL
+        admit(door, self, exchange, &request, head)
         if exchange.upload == FRESH:
             exchange.after = self.fresh
             self.fresh = exchange
@@ -360,7 +330,7 @@ cdef class H2ClientWire(ClientWire):
             exchange = self.fresh
             self.fresh = exchange.after
             exchange.after = None
-            if not self.closing:
+            if not self.closing and not self.lingering:
                 exchange.settle()
         return 0
 
@@ -368,13 +338,8 @@ cdef class H2ClientWire(ClientWire):
     cdef int reply(self, H2Stream stream, int status, bytes text, str reason, bint is_head) except -1:
         cdef FieldList head = FieldList()
         head.append(b":status", b"%d" % status)
-        head.append(b"content-type", b"text/plain")
-        head.append(b"content-length", b"%d" % len(text))
-        head.append(b"date", self.door.date_value())
-        if reason is not None:
-            head.append(b"x-lambda-dispatch-error", reason.encode("ascii"))
-            if status == 503:
-                head.append(b"retry-after", b"1")
+        for name, value in own_fields(self.door, status, text, reason).pairs():
+            head.append(name, value)
         for name, value in self.door.common_fields.pairs():
             head.append(name, value)
         self.session.send_head(stream, head, is_head)

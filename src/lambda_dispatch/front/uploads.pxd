@@ -40,10 +40,11 @@ cdef class ClientExchange(Exchange):
     cdef int64_t seen           # body bytes when it was last looked at
     cdef int64_t seen_at        # ns: when that number last changed
     cdef bint expects           # the client waits for 100 Continue
+    cdef bytes text             # what an answer of our own says; None: what its status is called
     cdef Uploads uploads        # None where there is no body to come
 
     # Asks for a slot, at once or when its body allows.
-    cdef int admit(self, Uploads uploads, bint sized, int64_t now) except -1
+    cdef int ask(self, Uploads uploads, bint sized, int64_t now) except -1
     # A piece of its body; instead of body().
     cdef int came(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
     # At the end of the pass in which its head was read.

@@ -16,7 +16,7 @@ cdef enum:
 
 
 cdef class ClientExchange(Exchange):
-    cdef int admit(self, Uploads uploads, bint sized, int64_t now) except -1:
+    cdef int ask(self, Uploads uploads, bint sized, int64_t now) except -1:
         if self.request_ended:
             return uploads.matcher.submit(self, now)
         self.uploads = uploads

@@ -26,7 +26,7 @@ from lambda_dispatch.dispatch.siblings.lend import GuestWire
 from lambda_dispatch.errors import StartError
 from lambda_dispatch.exits import EX_CONFIG, EXIT_BOOT
 from lambda_dispatch.front.door import Door
-from lambda_dispatch.front.gate import FunctionGate
+from lambda_dispatch.front.function_header import FunctionGate
 from lambda_dispatch.front.h1 import H1Wire
 from lambda_dispatch.telemetry import log
 from lambda_dispatch.telemetry.access import AccessLog

@@ -1,0 +1,81 @@
+"""Answers to clients; what is shared by both protocols stands in response.pxd."""
+
+from libc.stdint cimport int64_t, uint8_t
+from libc.string cimport memchr
+
+from lambda_dispatch.dispatch.exchange cimport Exchange
+from lambda_dispatch.front.door cimport ClientWire, Door
+from lambda_dispatch_core.board.board cimport WorkerSlot, latency_bucket
+from lambda_dispatch_core.bytes.fields cimport FieldList
+from lambda_dispatch_core.http1.head cimport reason_phrase
+
+cdef dict TEXTS = {
+    502: b"Bad gateway",
+    504: b"Gateway timeout",
+}
+cdef FieldList own = FieldList()
+
+
+cdef bytes text_of(int status):
+    text = TEXTS.get(status)
+    if text is None:
+        text = TEXTS[status] = <bytes> reason_phrase(status) or b"Error"
+    return text
+
+
+cdef FieldList own_fields(Door door, int status, bytes text, str word):
+    own.clear()
+    own.append(b"content-type", b"text/plain")
+    own.append(b"content-length", b"%d" % len(text))
+    own.append(b"date", door.date_value())
+    if word is not None:
+        own.append(b"x-lambda-dispatch-error", word.encode("ascii"))
+        if status == 503:
+            own.append(b"retry-after", b"1")
+    return own
+
+
+cdef int count(Door door, Exchange exchange, ClientWire wire, int minor) except -1:
+    cdef const uint8_t* line_end
+    cdef WorkerSlot* me = door.board.me
+    cdef int status = exchange.status
+    cdef int64_t now = door.hub.now
+    # When it asked for a slot: an upload does when its body allows.
+    cdef int64_t asked = exchange.since if exchange.since else exchange.arrived
+    if me != NULL:
+        me.requests += 1
+        if status < 300:
+            if status >= 200:
+                me.status_2xx += 1
+        elif status < 400:
+            me.status_3xx += 1
+        elif status < 500:
+            me.status_4xx += 1
+        else:
+            me.status_5xx += 1
+        if exchange.fault is not None:
+            if exchange.fault == "client_gone":
+                me.clients_gone += 1
+            elif status == 400:
+                me.bad_requests += 1
+            elif status == 431:
+                me.heads_too_large += 1
+            elif status == 502:
+                me.bad_gateways += 1
+            elif status == 503:
+                me.rejected += 1
+            elif status == 504:
+                me.queue_timeouts += 1
+        me.total[latency_bucket(now - exchange.arrived)] += 1
+        if exchange.sent:
+            me.wait[latency_bucket(exchange.sent - asked)] += 1
+    if exchange.debug is not None:
+        exchange.tell("over: %d %s" % (status, exchange.fault or "served"), now)
+    if door.access is not None:
+        # The store begins with the request line as it was tunnelled: "METHOD target HTTP/1.1".
+        line_end = <const uint8_t*> memchr(exchange.store, c"\r", exchange.stored) if exchange.stored else NULL
+        door.access.line(
+            now, wire.peer, exchange.store, line_end - exchange.store - 9 if line_end != NULL else 0, minor, status,
+            exchange.request_bytes, exchange.answer_bytes, (exchange.sent if exchange.sent else now) - asked,
+            now - exchange.arrived, exchange.fault)
+    return 0

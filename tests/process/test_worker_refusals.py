@@ -1,0 +1,59 @@
+"""Refused requests are counted and logged alike in both protocols, and the refusal arrives."""
+
+import pytest
+
+from tests.support.clients import ask
+from tests.support.loop import scenario, soon, until
+from tests.support.worker_process import WorkerProcess
+
+both = pytest.mark.parametrize("speaks", ["h1", "h2"])
+
+
+async def counted(worker: WorkerProcess, before: dict[str, int], *names: str) -> dict[str, int]:
+    now = worker.numbers()
+    return {name: now[name] - before[name] for name in names}
+
+
+@both
+@scenario
+async def test_a_refused_request_is_in_the_counters_and_in_the_access_log(speaks: str) -> None:
+    async with WorkerProcess.running("--access-log", "text", "--max-head-bytes", "4096") as worker:
+        before = worker.numbers()
+        large = await soon(ask(speaks, worker.ports["http"], "/", [("x-large", "a" * 8000)]), "the answer")
+        assert (large.status, large.error) == (431, "head_too_large")
+        if speaks == "h1":
+            bad = await soon(ask(speaks, worker.ports["http"], "/", [("host", "a,b")]), "the answer")
+            assert (bad.status, bad.error) == (400, "bad_host")
+        else:
+            async with await worker.h2() as client:
+                head = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a,b")]
+                stream = await soon(client.open_raw(head).done(), "the answer")
+                assert (stream.status, stream.error) == (400, "bad_host")
+        await until(lambda: worker.numbers()["requests"] - before["requests"] == 2, "both are counted")
+        names = ("status_4xx", "heads_too_large", "bad_requests")
+        assert await counted(worker, before, *names) == {"status_4xx": 2, "heads_too_large": 1, "bad_requests": 1}
+        await until(lambda: "bad_host" in worker.text(), "the access log")
+        assert "431" in worker.text() and "head_too_large" in worker.text()
+
+
+@scenario
+async def test_a_goaway_is_not_lost_to_a_reset_while_the_client_sends_on() -> None:
+    async with WorkerProcess.running() as worker, await worker.h2() as client:
+        assert client.transport is not None
+        assert (await client.get("/health")).status == 200
+        # A frame on stream 0 that belongs to none, and a flood behind it.
+        client.transport.write(b"\0\0\4\0\0\0\0\0\0abcd" + bytes(1_000_000))
+        await soon(client.lost.wait(), "the end of the connection")
+        assert [code for code, _ in client.goaways] == [1]
+
+
+@scenario
+async def test_a_client_that_sends_on_after_its_400_is_read_within_a_bound() -> None:
+    async with WorkerProcess.running() as worker, await worker.client() as client:
+        before = worker.numbers()["bytes_in"]
+        client.writer.write(b"NO SUCH\r\n\r\n" + bytes(64 << 20))
+        answer = await soon(client.response(), "the answer")
+        assert (answer.status, answer.error) == (400, "bad_request_line")
+        await until(lambda: worker.numbers()["connections"] == 0, "the connection has ended")
+        await until(lambda: worker.numbers()["bytes_in"] > before, "the bytes are counted")
+        assert worker.numbers()["bytes_in"] - before < 16 << 20
