@@ -19,7 +19,7 @@ USES = (
 
 
 def sources() -> dict[str, str]:
-    paths = [path for room in ROOMS for kind in ("*.pyx", "*.py") for path in (ROOT / room).glob(kind)]
+    paths = [path for room in ROOMS for kind in ("*.pyx", "*.py") for path in (ROOT / room).rglob(kind)]
     paths.append(ROOT / "cython_ext/lambda_dispatch_core/http1/head.pyx")
     return {str(path.relative_to(ROOT)): path.read_text() for path in paths}
 

@@ -1,5 +1,6 @@
 """Refused requests are counted and logged alike in both protocols, and the refusal arrives."""
 
+import h2.settings
 import pytest
 
 from tests.support.clients import ask
@@ -57,3 +58,19 @@ async def test_a_client_that_sends_on_after_its_400_is_read_within_a_bound() -> 
         await until(lambda: worker.numbers()["connections"] == 0, "the connection has ended")
         await until(lambda: worker.numbers()["bytes_in"] > before, "the bytes are counted")
         assert worker.numbers()["bytes_in"] - before < 16 << 20
+
+
+@pytest.mark.parametrize("window", [65535, 0])
+@scenario
+async def test_an_http2_upload_that_was_refused_is_not_read_for_ever(window: int) -> None:
+    async with WorkerProcess.running() as worker, await worker.h2() as client:
+        client.conn.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window})
+        client.flush()
+        stream = client.open("/_lambda_dispatch/goaway", method="POST", end=False)
+        await soon(stream.headed(), "the head of the answer")
+        if not window:
+            client.conn.increment_flow_control_window(1000, stream.id)
+            client.flush()
+        await soon(stream.done(), "the answer")
+        await until(lambda: stream.reset_code is not None, "the reset")
+        assert (stream.status, bytes(stream.body), stream.reset_code) == (404, b"Not Found", 0)

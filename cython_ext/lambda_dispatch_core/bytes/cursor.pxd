@@ -6,6 +6,7 @@ b < bound <= 0x80. A borrow can set a wrong bit only above a right one, and only
 """
 
 from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport strlen
 
 cdef extern from *:
     """
@@ -112,8 +113,8 @@ cdef inline const uint8_t* trim_blanks(const uint8_t* start, const uint8_t* end)
 
 
 # Whether p is this lower-case word of letters, digits and '-', in any case.
-cdef inline bint is_word(const uint8_t* p, Py_ssize_t n, const char* word, Py_ssize_t length) noexcept nogil:
-    return n == length and same_text(p, <const uint8_t*> word, n)
+cdef inline bint is_word(const uint8_t* p, Py_ssize_t n, const char* word) noexcept nogil:
+    return n == <Py_ssize_t> strlen(word) and same_text(p, <const uint8_t*> word, n)
 
 
 # Whether they differ in the case of ASCII letters at most.

@@ -6,6 +6,7 @@ from libc.string cimport memcpy, strlen
 from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.bytes.cursor cimport CLASS, CR, HEX, HTAB, LF, NAME, SP
 from lambda_dispatch_core.bytes.limits cimport CHUNK_LINE, TRAILER_BYTES
+from lambda_dispatch_core.bytes.literal cimport write_lit
 
 
 # ---- chunked bodies
@@ -167,7 +168,7 @@ cdef int write_chunk(OutBuffer out, const uint8_t* p, Py_ssize_t n) except -1:
 
 
 cdef int write_last_chunk(OutBuffer out) except -1:
-    return out.write(<const uint8_t*> b"0\r\n\r\n", 5)
+    return write_lit(out, b"0\r\n\r\n")
 
 
 cdef int write_status_line(OutBuffer out, int status, const uint8_t* reason, Py_ssize_t reason_len) except -1:

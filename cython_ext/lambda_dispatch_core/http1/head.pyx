@@ -8,7 +8,7 @@ bytes have come to different requests.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
-from libc.string cimport memchr, memcmp, memset
+from libc.string cimport memchr, memset
 
 from lambda_dispatch_core.bytes.cursor cimport (
     CLASS,
@@ -38,6 +38,7 @@ from lambda_dispatch_core.bytes.fields cimport (
 from lambda_dispatch_core.http1.body cimport parse_size
 from lambda_dispatch_core.http1.target cimport authority_of, is_authority, is_host, is_path
 from lambda_dispatch_core.bytes.limits cimport LEADING_LINES
+from lambda_dispatch_core.bytes.literal cimport begins_lit, is_lit
 
 cdef enum Dialect:
     STRICT
@@ -124,7 +125,7 @@ cdef Py_ssize_t request_line(const uint8_t* start, const uint8_t* end, uint32_t 
     if c[0] != SP or head.target_len == 0:
         return BAD_REQUEST_LINE if c[0] == SP or c[0] == CR or c[0] == LF else BAD_TARGET
     c += 1
-    if stop - c >= 10 and memcmp(c, b"HTTP/1.1\r\n", 10) == 0:
+    if begins_lit(c, stop - c, b"HTTP/1.1\r\n"):
         head.minor = 1
         c += 8
         got = 2
@@ -144,7 +145,7 @@ cdef Py_ssize_t request_line(const uint8_t* start, const uint8_t* end, uint32_t 
             return got if got else cut_short(start, stop, line)
     if c - start > <Py_ssize_t> line:
         return LINE_TOO_LONG
-    head.is_head = head.method_len == 4 and memcmp(head.method, b"HEAD", 4) == 0
+    head.is_head = is_lit(head.method, head.method_len, b"HEAD")
     return c + got - start
 
 
@@ -200,15 +201,12 @@ cdef int check_target(const uint8_t* p, Py_ssize_t n) noexcept nogil:
 cdef int request_target(const RequestHead* head, Meaning* meaning) noexcept nogil:
     """Whether this method may ask for this target. Sets meaning.host to an absolute target's authority."""
     cdef const uint8_t* p = head.target
-    cdef bint options = False
-    if head.method_len == 7:
-        if memcmp(head.method, b"CONNECT", 7) == 0:
-            return 0 if is_authority(p, head.target_len) else BAD_TARGET
-        options = memcmp(head.method, b"OPTIONS", 7) == 0
+    if is_lit(head.method, head.method_len, b"CONNECT"):
+        return 0 if is_authority(p, head.target_len) else BAD_TARGET
     if p[0] == c"/":
         return 0
     if head.target_len == 1 and p[0] == c"*":
-        return 0 if options else BAD_TARGET
+        return 0 if is_lit(head.method, head.method_len, b"OPTIONS") else BAD_TARGET
     meaning.host = authority_of(p, head.target_len, &meaning.host_len)
     return 0 if meaning.host != NULL else BAD_TARGET
 
@@ -243,7 +241,7 @@ cdef int note_length(const uint8_t* p, Py_ssize_t n, Meaning* meaning) noexcept 
 
 
 cdef int note_encoding(const uint8_t* p, Py_ssize_t n, Meaning* meaning) noexcept nogil:
-    cdef bint chunked = is_word(p, n, b"chunked", 7) and not meaning.has_encoding
+    cdef bint chunked = is_word(p, n, b"chunked") and not meaning.has_encoding
     meaning.has_encoding = True
     meaning.chunked = chunked
     if meaning.dialect == TUNNEL:
@@ -270,13 +268,13 @@ cdef int note_connection(const uint8_t* p, Py_ssize_t n, Meaning* meaning) noexc
             meaning.close = True
             meaning.options = True
             return BAD_CONNECTION if meaning.dialect == STRICT else 0
-        if is_word(p, n, b"close", 5):
+        if is_word(p, n, b"close"):
             meaning.close = True
-        elif is_word(p, n, b"keep-alive", 10):
+        elif is_word(p, n, b"keep-alive"):
             meaning.keep = True
-        elif is_word(p, n, b"upgrade", 7):
+        elif is_word(p, n, b"upgrade"):
             meaning.upgrade_option = True
-        elif meaning.dialect == STRICT and (is_word(p, n, b"host", 4) or is_word(p, n, b"content-length", 14)):
+        elif meaning.dialect == STRICT and (is_word(p, n, b"host") or is_word(p, n, b"content-length")):
             return BAD_CONNECTION       # asks that the request be forwarded as another one
         else:
             meaning.options = True
@@ -299,7 +297,7 @@ cdef int note_field(uint16_t token, const uint8_t* p, Py_ssize_t n, Meaning* mea
         if meaning.host != NULL and (n != meaning.host_len or not same_text(p, meaning.host, n)):
             return BAD_HOST
     elif token == T_EXPECT and meaning.dialect != RESPONSE:
-        if is_word(p, n, b"100-continue", 12):
+        if is_word(p, n, b"100-continue"):
             meaning.expect_continue = meaning.minor == 1    # RFC 9110 10.1.1: ignored on HTTP/1.0
         elif meaning.dialect == STRICT:
             return EXPECTATION_FAILED

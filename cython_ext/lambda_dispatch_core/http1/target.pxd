@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t
 from libc.string cimport memchr, memcmp
 
-from lambda_dispatch_core.bytes.cursor cimport ADDRESS, CLASS, HEX, HOST, is_word, skip_visible
+from lambda_dispatch_core.bytes.cursor cimport ADDRESS, CLASS, HEX, HOST, same_text, skip_visible
 
 
 # uri-host [ ":" port ] of RFC 9110 7.2, not empty (4.2.1); a name, an IPv4 address or [IPv6].
@@ -62,7 +62,7 @@ cdef inline const uint8_t* authority_of(const uint8_t* p, Py_ssize_t n, Py_ssize
     cdef Py_ssize_t scheme = 4
     if n > 4 and (p[4] == c"s" or p[4] == c"S"):
         scheme = 5
-    if n < scheme + 3 or not is_word(p, scheme, b"https", scheme) or memcmp(p + scheme, b"://", 3) != 0:
+    if n < scheme + 3 or not same_text(p, <const uint8_t*> b"https", scheme) or memcmp(p + scheme, b"://", 3) != 0:
         return NULL
     p += scheme + 3
     c = p

@@ -134,8 +134,12 @@ cdef class H2Exchange(ClientExchange):
         return 0
 
     cdef int leave(self) except -1:
-        self.stream.owner = None
+        cdef H2Stream stream = self.stream
         self.stream = None
+        stream.owner = None
+        if not self.request_ended and stream.session is not None:
+            # Answered before the request had ended (RFC 9113 8.1): the rest is not wanted.
+            stream.session.reset(stream, NO_ERROR)
         return 0
 
     cdef int on_refused(self, int status, str reason) except -1:
@@ -165,9 +169,6 @@ cdef class H2Exchange(ClientExchange):
         if wire is not None:
             count(wire.door, self, wire, -1)
             self.wire = None
-            if not self.request_ended and self.fault is None or self.fault == "client_sends_too_slowly":
-                # Answered before the request had ended (RFC 9113 8.1): the rest is not wanted.
-                wire.session.reset(self.stream, NO_ERROR)
             if self.stream.pending == 0:
                 self.leave()
             elif self.store != self.spot:
@@ -411,8 +412,8 @@ cdef class H2ClientWire(ClientWire):
 
     # The end of an answer that is over waits, and the client does not take it.
     cdef int reset_reader(self, H2Stream stream, H2Exchange exchange) except -1:
-        exchange.leave()
         self.session.reset(stream, ENHANCE_YOUR_CALM)
+        exchange.leave()
         if self.door.board.me != NULL:
             self.door.board.me.slow_readers += 1
         self.touch()
