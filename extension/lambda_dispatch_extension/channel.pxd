@@ -6,6 +6,13 @@ more than PENDING_HIGH bytes waiting for credit.
 
     OFF ── park() ──> PARKING ── 200 ──> PARKED ── bytes ──> HEAD ── whole head ──> BUSY ── both ends ──> OFF, park()
                          └─ other status, reset, end of stream: the owner is told, OFF ─┘        └─ reset: OFF, park()
+
+A BUSY channel has two states more, one for each direction; the request is over when the answer is ENDED and END_STREAM
+has come for the request.
+
+    request   WANTED ── lend() ──> CONNECTING ── link ──> CONNECTED ── released, lost, unwanted ──> LEFT
+                 (a connection that was stale: CONNECTED ──> CONNECTING, once: a new one is never stale)
+    answer    NONE ── head ──> HEAD_HELD ── first bytes ──> FLOWING ── last bytes ──> ENDED
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
@@ -40,21 +47,17 @@ cdef class Channel(StreamUser):
     cdef int misread                # requests in a row whose head could not be read
 
     # One request; set by begin()
-    cdef AppLink link               # None while connecting, and after the application is done with
-    cdef bint connecting
+    cdef uint8_t app                # an AppSide of channel.pyx: where the request goes
+    cdef uint8_t answer             # an AnswerSide of channel.pyx: how far the answer is
+    cdef AppLink link               # while the application has the request; None otherwise
     cdef bint request_ended         # END_STREAM came from the router
-    cdef bint answer_begun
-    cdef bint answer_ended          # END_STREAM went to the router
-    cdef bint discarding            # what still comes of the request is of no use to anybody
     cdef bint head_request
     cdef bint repeatable            # the method is idempotent
-    cdef bint retried
     cdef uint8_t framing            # of the request's body towards the application: a BodyFraming of heads.pxd
     cdef int64_t body_left          # bytes still to come by content-length
     cdef Py_ssize_t owed            # request bytes written to the link, not yet credited to the router
     cdef OutBuffer kept             # the request as written so far: waits for the connection, or for its one retry
     cdef bint keeping               # `kept` is complete
-    cdef bint head_waits            # the answer's head stands in the pool's scratch, to leave with the first bytes
     cdef bint gzip_wanted           # the client prefers gzip
     cdef object gzip                # zlib's compressor, or None
     cdef bint gzip_unflushed

@@ -28,6 +28,18 @@ cdef enum ChannelState:
     HEAD = 3                # a request's head is coming
     BUSY = 4                # a request is being relayed
 
+cdef enum AppSide:
+    WANTED = 0              # no connection to the application was asked for yet
+    CONNECTING = 1
+    CONNECTED = 2           # `link` is it
+    LEFT = 3                # what still comes of the request is credited and dropped
+
+cdef enum AnswerSide:
+    NONE = 0
+    HEAD_HELD = 1           # the head stands in the pool's scratch, to leave with the first bytes
+    FLOWING = 2
+    ENDED = 3               # END_STREAM went to the router
+
 cdef enum:
     # Four headers of 31 KB and one of 64 KB must pass; below the stream's window, so that a head can always come whole.
     REQUEST_HEAD = 160 * 1024
@@ -122,7 +134,7 @@ cdef class Channel(StreamUser):
         """Ends the channel and the request on it."""
         if self.state == BUSY:
             self.ledger.parking = False
-            self.fail(CANCEL if self.answer_begun or self.link is not None else REFUSED_STREAM)
+            self.fail(CANCEL if self.answer != NONE or self.link is not None else REFUSED_STREAM)
         else:
             self.refuse()
 
@@ -260,9 +272,8 @@ cdef class Channel(StreamUser):
         self.ledger.owner.on_trouble("request refused", f"request head {why.decode('ascii')}", None)
         self.misread += 1
         self.begin_counting()
-        self.discarding = True
-        self.answer_begun = True
-        self.answer_ended = True
+        self.app = LEFT
+        self.answer = ENDED
         self.request_ended = end
         self.carry.length = 0
         scratch.length = 0
@@ -282,18 +293,14 @@ cdef class Channel(StreamUser):
         self.ledger.in_flight += 1
         self.ledger.last_active = self.router.hub.now
         self.link = None
-        self.connecting = False
+        self.app = WANTED
+        self.answer = NONE
         self.request_ended = False
-        self.answer_begun = False
-        self.answer_ended = False
-        self.discarding = False
         self.head_request = False
         self.repeatable = False
-        self.retried = False
         self.framing = NO_BODY
         self.owed = 0
         self.keeping = False
-        self.head_waits = False
         self.gzip_wanted = False
         self.gzip = None
         self.kept.length = 0
@@ -334,7 +341,7 @@ cdef class Channel(StreamUser):
     cdef int take_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         if end:
             self.request_ended = True
-        if self.discarding:
+        if self.app == LEFT:
             if not end:
                 self.router.session.consumed(self.stream, n)
                 self.router.spoken()
@@ -358,7 +365,7 @@ cdef class Channel(StreamUser):
             return self.fail(INTERNAL_ERROR)
         if self.link is not None:
             self.link.touch()
-        elif not self.connecting:
+        elif self.app == WANTED:
             return self.ask_link(False)
         return self.check_done() if end else 0
 
@@ -390,11 +397,11 @@ cdef class Channel(StreamUser):
         cdef AppLink link = self.pool.lend(self, fresh)
         if link is not None:
             return self.attach(link)
-        self.connecting = True
+        self.app = CONNECTING
         return 0
 
     cdef int attach(self, AppLink link) except -1:
-        self.connecting = False
+        self.app = CONNECTED
         self.link = link
         link.begin(self, self.head_request)
         link.out.write(self.kept.data, self.kept.length)
@@ -405,13 +412,13 @@ cdef class Channel(StreamUser):
         return link.touch()
 
     cdef int on_link(self, AppLink link) except -1:
-        if self.state == BUSY and self.connecting:
+        if self.state == BUSY and self.app == CONNECTING:
             return self.attach(link)
         # Whoever asked is gone: the next one can have it.
         return self.pool.put(link)
 
     cdef int on_no_link(self, bint refused, str why) except -1:
-        if self.state != BUSY or not self.connecting:
+        if self.state != BUSY or self.app != CONNECTING:
             return 0
         if refused:
             self.ledger.owner.on_app_refused(why)
@@ -435,7 +442,7 @@ cdef class Channel(StreamUser):
 
     # An application that has answered and does not read on will never take the rest.
     cdef int on_app_stuck(self) except -1:
-        if self.answer_ended:
+        if self.answer == ENDED:
             return self.abandon_app()
         return 0
 
@@ -447,7 +454,6 @@ cdef class Channel(StreamUser):
         cdef OutBuffer scratch = self.pool.scratch
         self.keeping = False
         self.kept.length = 0
-        self.answer_begun = True
         if self.compression and compressible(head, fields, self.head_request):
             vary = not varies(fields)
             squeeze = self.gzip_wanted
@@ -456,7 +462,7 @@ cdef class Channel(StreamUser):
         if squeeze:
             self.gzip = new_gzip()
             self.gzip_unflushed = False
-        self.head_waits = True
+        self.answer = HEAD_HELD
         if end:
             self.emit(NULL, 0, True)
         return 0
@@ -490,22 +496,22 @@ cdef class Channel(StreamUser):
 
     # Everything one read brought has been seen: what it brought leaves now, so that streaming streams.
     cdef int on_answer_pause(self) except -1:
-        if self.answer_ended:
+        if self.answer == ENDED:
             if not self.request_ended and (not self.link.reusable or self.link.paused):
                 return self.abandon_app()
             return self.check_done()
         if self.gzip is not None and self.gzip_unflushed:
             self.gzip_unflushed = False
             self.emit_gzip(self.gzip.flush(zlib.Z_SYNC_FLUSH), False)
-        if self.head_waits:
+        if self.answer == HEAD_HELD:
             self.emit(NULL, 0, False)
         return 0
 
     cdef int emit(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         cdef RouterLink router = self.router
         cdef OutBuffer scratch = self.pool.scratch
-        if self.head_waits:
-            self.head_waits = False
+        if self.answer == HEAD_HELD:
+            self.answer = FLOWING
             if n <= ONE_PIECE:
                 if n:
                     scratch.write(p, n)
@@ -519,7 +525,7 @@ cdef class Channel(StreamUser):
         elif n or end:
             router.session.send_data(self.stream, p, n, end)
         if end:
-            self.answer_ended = True
+            self.answer = ENDED
         elif self.stream.pending > PENDING_HIGH:
             self.link.stop_reading()
         return router.spoken()
@@ -527,7 +533,7 @@ cdef class Channel(StreamUser):
     cdef int on_drained(self) except -1:
         if self.state != BUSY:
             return 0
-        if self.answer_ended:
+        if self.answer == ENDED:
             return self.check_done()
         if self.link is not None:
             return self.link.start_reading()
@@ -535,12 +541,11 @@ cdef class Channel(StreamUser):
 
     cdef int on_app_lost(self, AppLink link, int fault) except -1:
         self.link = None
-        if self.answer_ended:
+        if self.answer == ENDED:
             return self.abandon_app()
-        if self.keeping and not self.retried and not link.answered and (
+        if self.keeping and not link.answered and (
                 self.repeatable or fault == APP_RESET or fault == APP_UNTOUCHED):
             # The connection had waited in the pool and went stale before the application saw the request.
-            self.retried = True
             return self.ask_link(True)
         self.ledger.owner.on_trouble("request failed", self.fault_text(link, fault), link.bad)
         return self.fail(INTERNAL_ERROR if fault == APP_BAD_HEAD or fault == APP_BAD_BODY else CANCEL)
@@ -551,7 +556,7 @@ cdef class Channel(StreamUser):
         if fault == APP_BAD_BODY:
             return "application sent broken chunked framing"
         how = "reset" if fault == APP_RESET else "closed"
-        return f"application {how} the connection {'within' if self.answer_begun else 'before'} its answer"
+        return f"application {how} the connection {'before' if self.answer == NONE else 'within'} its answer"
 
     # The answer is out and the application wants no more of the request.
     cdef int abandon_app(self) except -1:
@@ -559,7 +564,7 @@ cdef class Channel(StreamUser):
         self.link = None
         if link is not None:
             link.drop()
-        self.discarding = True
+        self.app = LEFT
         self.credit()
         return self.check_done()
 
@@ -567,11 +572,12 @@ cdef class Channel(StreamUser):
 
     cdef int check_done(self) except -1:
         cdef AppLink link
-        if not (self.answer_ended and self.request_ended):
+        if self.answer != ENDED or not self.request_ended:
             return 0
         link = self.link
         if link is not None:
             self.link = None
+            self.app = LEFT
             link.release()
         if self.stream.pending:
             return 0
@@ -595,7 +601,7 @@ cdef class Channel(StreamUser):
             ledger.requests += 1
         else:
             ledger.aborted += 1
-        self.connecting = False
+        self.app = LEFT
         self.gzip = None
         self.kept.length = 0
         if self.kept.capacity > KEPT_BUFFER:
