@@ -7,9 +7,9 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from lambda_dispatch_net.wire cimport Wire
+from lambda_dispatch_net.h2_wire cimport H2Wire
 from lambda_dispatch_core.bytes.fields cimport FieldList
-from lambda_dispatch_core.h2.session cimport H2Session, H2Stream
+from lambda_dispatch_core.h2.session cimport H2Stream
 from lambda_dispatch_extension.app_link cimport AppUser
 
 
@@ -23,8 +23,7 @@ cdef class Ledger:
     cdef public bint parking        # a channel that is free parks again
 
 
-cdef class RouterLink(Wire):
-    cdef H2Session session
+cdef class RouterLink(H2Wire):
     cdef readonly bint down         # lost, or about to be: nothing may be opened on it
     cdef readonly Ledger ledger
     cdef readonly bytes worker      # the worker of the router it reached, as that says; None before the first answer

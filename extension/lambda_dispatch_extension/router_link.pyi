@@ -4,7 +4,8 @@ from typing import Protocol, final
 from lambda_dispatch_core.h2.streams import H2Events
 from lambda_dispatch_extension.app_link import AppUser
 from lambda_dispatch_extension.channel import Channel
-from lambda_dispatch_net.wire import Hub, Wire
+from lambda_dispatch_net.h2_wire import H2Wire
+from lambda_dispatch_net.wire import Hub
 
 class _Owner(Protocol):
     def on_parked(self, channel: Channel) -> None: ...
@@ -29,7 +30,7 @@ class Ledger:
     def __init__(self, owner: _Owner) -> None: ...
 
 @final
-class RouterLink(Wire):
+class RouterLink(H2Wire):
     down: bool
     authority: bytes
     scheme: bytes

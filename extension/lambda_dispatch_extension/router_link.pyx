@@ -5,10 +5,11 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
 from libc.time cimport gmtime_r, strftime, time, time_t, tm
 
-from lambda_dispatch_net.wire cimport Hub, Wire
+from lambda_dispatch_net.h2_wire cimport H2Wire
+from lambda_dispatch_net.wire cimport Hub
 from lambda_dispatch_core.bytes.fields cimport T_STATUS, Field, FieldList
 from lambda_dispatch_core.h2.session cimport (
-    NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
+    NO_ERROR, H2Events, H2Limits, H2Stream, default_limits,
 )
 from lambda_dispatch_core.http1.head cimport parse_size
 from lambda_dispatch_extension.app_link cimport AppUser
@@ -16,9 +17,6 @@ from lambda_dispatch_extension.app_link cimport AppUser
 cdef enum:
     # ns; the date header is good for a second (RFC 9110 section 5.6.7 has no finer unit)
     DATE_VALID = 500 * 1000 * 1000
-    # Bytes of waiting data let go in one turn when the socket takes bytes again: twice what makes the transport say
-    # "enough", so that it either takes them all or says so.
-    UNBLOCK_BUDGET = 128 * 1024
 
 
 @cython.final
@@ -98,13 +96,11 @@ cdef class LinkEvents(H2Events):
 
 
 @cython.final
-cdef class RouterLink(Wire):
+cdef class RouterLink(H2Wire):
 
     def __init__(self, Hub hub not None, Ledger ledger not None, str scheme not None, str authority not None,
                  str secret not None=""):
-        cdef H2Limits limits
-        cdef LinkEvents events = LinkEvents()
-        Wire.__init__(self, hub)
+        H2Wire.__init__(self, hub)
         self.ledger = ledger
         self.scheme = scheme.encode("ascii")
         self.authority = authority.encode("ascii")
@@ -113,54 +109,36 @@ cdef class RouterLink(Wire):
             self.announced += ((b"x-lambda-dispatch-secret", secret.encode("ascii")),)
             self.interim = True
         self.request_fields = FieldList()
-        default_limits(&limits)
-        limits.max_concurrent_streams = 0
-        self.session = new_session(True, &limits)
-        events.link = self
-        self.session.events = events
-        self.out = self.session.out
 
     cdef int on_open(self) except -1:
-        return self.touch()
+        cdef H2Limits limits
+        cdef LinkEvents events = LinkEvents()
+        events.link = self
+        default_limits(&limits)
+        limits.max_concurrent_streams = 0
+        return self.begin(True, &limits, events)
 
-    cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1:
-        if self.session.receive(p, n) < 0:
-            self.down = True
-            self.close()
-        return self.spoken()
+    cdef int on_violation(self) except -1:
+        self.down = True
+        return 0
 
     cdef int spoken(self) except -1:
         if self.out.length and self.transport is not None:
             return self.touch()
         return 0
 
-    cdef int on_paused(self) except -1:
-        self.session.block()
-        return 0
-
-    cdef int on_writable(self) except -1:
-        self.session.unblock(UNBLOCK_BUDGET)
-        return self.spoken()
-
-    cdef int flush(self) except -1:
-        Wire.flush(self)
-        if self.session.blocked and not self.paused and self.transport is not None:
-            # The socket took all of the last budget at once, and more waits.
-            self.session.unblock(UNBLOCK_BUDGET)
-            return self.spoken()
-        return 0
-
     cdef int on_lost(self) except -1:
         cdef str why
         self.down = True
-        if self.session.failed and self.session.error_reason:
+        if self.session is not None and self.session.failed and self.session.error_reason:
             why = self.session.error_reason
         else:
             why = "the router closed the connection"
-        self.session.lost()
+        H2Wire.on_lost(self)
         self.ledger.owner.on_link_lost(self, why)
         # The session's events point back here.
-        self.session.events = H2Events()
+        if self.session is not None:
+            self.session.events = H2Events()
         return 0
 
     cdef int refresh_date(self) except -1:

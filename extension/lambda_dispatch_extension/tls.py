@@ -22,6 +22,7 @@ class TlsTransport:
         self.backlog = bytearray()  # plain text that waits for the session or for the socket
         self.high = self.low = 64 * 1024
         self.closing = False
+        self._open = False  # the protocol has heard of the connection
         self._paused = False  # the protocol was told to write no more
         self._reading = True
         self._block = bytearray(READ_BLOCK)
@@ -45,6 +46,7 @@ class TlsTransport:
             self._shaken = None
             if not done:
                 self.below.abort()
+        self._open = True
         self.protocol.connection_made(self)
         self._read()
 
@@ -104,7 +106,7 @@ class TlsTransport:
             self._lost = error or ConnectionResetError("the connection was lost")
             if not self._shaken.done():
                 self._shaken.set_exception(self._lost)
-        else:
+        elif self._open:
             self.protocol.connection_lost(error)
 
     # The protocol's transport -----------------------------------------------------------------------------------------
