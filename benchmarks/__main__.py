@@ -11,7 +11,7 @@ def main(argv: list[str]) -> int:
     if argv and argv[0] == "--load":
         return race.main(argv[1:])
     timed = [] if "--benchmark-disable" in argv else ["--benchmark-only"]
-    return int(pytest.main(["benchmarks/micro", *timed, "-p", "no:xdist", *argv]))
+    return int(pytest.main(["benchmarks/micro", *timed, *argv]))
 
 
 sys.exit(main(sys.argv[1:]))

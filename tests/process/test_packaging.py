@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lambda_dispatch_core import __version__
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("cython_ext", "src", "extension")
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "-q"]
@@ -48,6 +50,7 @@ def test_the_sdist_holds_all_that_the_modules_are_made_from(sdist: Path) -> None
         for suffix in ("*.py", "*.pyx", "*.pxd", "*.pyi", "*.h", "py.typed")
         for path in (ROOT / root).rglob(suffix)
     }
+    wanted |= {"LICENSE", "run", "tools/fresh_machine", "examples/demo/app.py"}
     wanted |= {"setup.py", "pyproject.toml", "README.md"} | {f"tools/{path.name}" for path in ROOT.glob("tools/*.py")}
     assert wanted <= held, sorted(wanted - held)
     compiled = {name for name in held if name.endswith((".so", ".c")) and name.startswith(SOURCES)}
@@ -74,7 +77,14 @@ def test_the_wheel_made_from_the_sdist_installs_alone_and_every_compiled_module_
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
+        (metadata,) = [archive.read(name).decode() for name in names if name.endswith(".dist-info/METADATA")]
     assert [name for name in names if name.endswith(".c")] == []
+    assert "lambda_dispatch/local/demo/app.py" in names  # `lambda-dispatch dev` needs no checkout
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    assert "License-Expression: Apache-2.0" in metadata and "Author: the lambda-dispatch authors" in metadata
+    assert f"Version: {__version__}\n" in metadata
+    extras = {line.partition(";")[2].strip() for line in metadata.splitlines() if line.startswith("Requires-Dist: ")}
+    assert extras == {"", 'extra == "dev"'}  # what runs is in no extra
 
     venv.create(tmp_path / "venv", with_pip=False)
     python = tmp_path / "venv" / "bin" / "python"
@@ -90,3 +100,22 @@ def test_the_wheel_made_from_the_sdist_installs_alone_and_every_compiled_module_
         stem = site.joinpath(*name.split("."))
         assert list(stem.parent.glob(f"{stem.name}.*.so")), f"{name} is not in the wheel"
     assert (tmp_path / "venv" / "bin" / "lambda-dispatch").exists()
+
+
+def test_an_editable_install_compiles_in_place_and_puts_plain_folders_on_the_path(sdist: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path)
+    (source,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    env = {**os.environ, "LAMBDA_DISPATCH_CFLAGS": "-O0"}
+    command = [sys.executable, "setup.py", "-q", "editable_wheel", "--dist-dir", str(tmp_path)]
+    made = subprocess.run(command, cwd=source, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=500)
+    assert made.returncode == 0, made.stdout[-4000:]
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (path,) = [archive.read(name).decode() for name in archive.namelist() if name.endswith(".pth")]
+    roots = path.splitlines()
+    assert roots[:3] == [str(source / root) for root in SOURCES]
+    for pyx in sources():
+        assert list((source / pyx.parent).glob(f"{pyx.stem}.*.so")), f"{pyx} is not compiled"
+    show = "import sys; sys.path[:0] = sys.argv[1:]; import lambda_dispatch_core.h2.session as s; print(s.__file__)"
+    assert str(source) in run(sys.executable, "-S", "-c", show, *roots, cwd=tmp_path)

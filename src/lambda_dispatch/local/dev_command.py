@@ -38,7 +38,7 @@ from lambda_dispatch.local.local_lambda import LocalLambda, LocalLambdaConfig, P
 from lambda_dispatch.local.process import Process, why_ended
 from lambda_dispatch.local.screen import Screen
 
-DEMO = Path(__file__).parents[3] / "examples" / "demo" / "app.py"
+DEMOS = (Path(__file__).parents[3] / "examples" / "demo" / "app.py", Path(__file__).with_name("demo") / "app.py")
 MAX_ENVIRONMENTS = 20  # two processes each; what a laptop bears
 READY_WITHIN = 20.0  # seconds the router has to listen
 HEALTH_WARNING = 15.0  # seconds without a healthy application after which the user hears of it
@@ -100,11 +100,7 @@ class Settings:
 def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
     demo = not command
     if demo:
-        if not DEMO.exists():
-            raise UsageError(
-                "there is no demo in an installed package; give your application: lambda-dispatch dev -- CMD…"
-            )
-        command = [sys.executable, str(DEMO)]
+        command = [sys.executable, str(next(path for path in DEMOS if path.exists()))]
     directory = Path(given.directory or ".").absolute()
     if not directory.is_dir():
         raise UsageError(f"--directory {given.directory}: no such directory")
