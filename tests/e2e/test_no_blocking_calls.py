@@ -1,0 +1,39 @@
+"""No process of the router blocks its event loop: not at start, not in requests, status, restarts or drain."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import tests.support
+from tests.support.clients import ask
+from tests.support.loop import scenario, soon
+from tests.support.router_process import RouterProcess
+
+HERE = str(Path(tests.support.__file__).with_name("no_blocking"))
+PATH = os.pathsep.join((HERE, *sys.path))
+
+
+@scenario
+async def test_the_router_never_blocks_its_loops() -> None:
+    async with RouterProcess.running(environ={"PYTHONPATH": PATH}, workers=2) as router:
+        for turn in range(20):
+            answer = await soon(ask("h1" if turn % 2 else "h2", router.ports["http"], f"/{turn}"), "the answer")
+            assert (answer.status, answer.body) == (200, f"hello from /{turn}".encode())
+        assert (await router.status())["pools"]
+        assert router.process is not None
+        router.terminate()
+        await soon(router.process.wait(), "the end")
+        said = router.text()
+        assert said.count("blockbuster: active") >= 4, said  # supervisor, scaler, two workers
+        assert "BlockingError" not in said, said
+
+
+def test_the_check_itself_finds_a_blocking_call() -> None:
+    program = (
+        "import asyncio\nfrom lambda_dispatch.local.direct_runtime import Connection\n"
+        "async def main(): Connection('127.0.0.1', 9).exchange('GET', '/', [])\nasyncio.run(main())\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": PATH}, capture_output=True, text=True)
+    assert done.returncode == 1 and "BlockingError: Blocking call to socket" in done.stderr, done.stderr
