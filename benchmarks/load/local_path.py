@@ -64,8 +64,8 @@ class Round:
 def dev(workers: int | None) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """`lambda-dispatch dev` once its first environment is ready, and the router's port."""
     port, control, lambda_port = free_ports(3)
-    argv = [sys.executable, "-m", "lambda_dispatch.cli", "dev", "--router-port", str(port)]
-    argv += ["--control-port", str(control), "--lambda-port", str(lambda_port)]
+    argv = [sys.executable, "-m", "lambda_dispatch.cli", "dev", "--http-port", str(port)]
+    argv += ["--control-http-port", str(control), "--lambda-port", str(lambda_port)]
     argv += [] if workers is None else ["--workers", str(workers)]
     with tempfile.TemporaryDirectory() as run_directory:
         process = subprocess.Popen(

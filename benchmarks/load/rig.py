@@ -53,7 +53,7 @@ class Rig:
         self._log = self.log_file.open("w")
         self.port, self.control_port = free_ports(2)
         self.router: subprocess.Popen[bytes] | None = None
-        argv = ["lambda", "--port", "0", "--quiet", "--function", "app", "--runtime", "dispatch"]
+        argv = ["lambda", "--lambda-port", "0", "--quiet", "--function-name", "app", "--runtime", "dispatch"]
         argv += ["--init-timeout", "60", "--max-environments", str(environments)]
         self.service = self._spawn([*argv, "--", sys.executable, str(DEMO)], stdout=subprocess.PIPE)
         try:

@@ -116,10 +116,10 @@ class Stack:
     def _lambda(self, environments: int) -> Any:
         argv = [
             "lambda",
-            "--port",
+            "--lambda-port",
             "0",
             "--quiet",
-            "--function",
+            "--function-name",
             "app",
             "--runtime",
             self.mode,

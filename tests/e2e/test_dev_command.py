@@ -15,7 +15,7 @@ import pytest
 
 from lambda_dispatch.local import dev_command
 from lambda_dispatch.local.screen import Screen
-from tests.support.dev_run import dev_run
+from tests.support.dev_run import NO_PORTS, dev_run
 from tests.support.local_lambda import wait_for
 
 pytestmark = pytest.mark.slow
@@ -61,7 +61,7 @@ def test_an_application_with_a_port_of_its_own_gets_one_environment(tmp_path: Pa
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(tmp_path), str(port)]
-    with dev_run("--workers", "1", "--port", str(port), "--", *command) as run:
+    with dev_run("--workers", "1", "--app-port", str(port), "--", *command) as run:
         run.wait_for_line("one environment, as its port is fixed")
         run.wait_for_line("the first environment is ready")
         assert run.ask("GET", "/health")[0].status == 200
@@ -79,9 +79,8 @@ def test_an_application_that_is_not_healthy_is_named(monkeypatch: pytest.MonkeyP
         "import sys; from lambda_dispatch.local import dev_command as d; d.HEALTH_WARNING = 1.0; "
         "sys.exit(d.main(sys.argv[1:]))"
     )
-    ports = [f"--{which}-port=0" for which in ("router", "control", "lambda")]
     with subprocess.Popen(
-        [sys.executable, "-u", "-c", main, *ports, "--workers=1", "--", "sleep", "1000"],
+        [sys.executable, "-u", "-c", main, *NO_PORTS, "--workers=1", "--", "sleep", "1000"],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
@@ -98,8 +97,8 @@ def test_an_application_that_is_not_healthy_is_named(monkeypatch: pytest.MonkeyP
     [
         (["--", "/no/such/command"], "command not found: /no/such/command"),
         (["--workers", "0"], "--workers 0: 1 to 64"),
-        (["--function", "a b"], "function name 'a b'"),
-        (["--router-port", "70000"], "--router-port 70000: 0 to 65535"),
+        (["--function-name", "a b"], "function name 'a b'"),
+        (["--http-port", "70000"], "--http-port 70000: 0 to 65535"),
         (["--env", "X"], "--env 'X': KEY=VALUE"),
         (["--cold-start", "soon"], "--cold-start: delay 'soon'"),
         (["--max-environments", "0"], "--max-environments 0: at least 1"),
@@ -131,7 +130,7 @@ def test_the_command_runs_in_the_folder_it_is_typed_in_and_directory_names_anoth
         "#!/bin/sh\nexec " + sys.executable + " -m http.server -b 127.0.0.1 $PORT\n"
     )
     (tmp_path / "app" / "start").chmod(0o755)
-    ran = [str(ROOT / "run"), "dev", "--router-port=0", "--control-port=0", "--lambda-port=0", "--workers=1"]
+    ran = [str(ROOT / "run"), "dev", *NO_PORTS, "--workers=1"]
     for cwd, more in ((tmp_path / "app", []), (tmp_path, ["--directory", "app"])):
         with dev_run(*more, "--", "./start", command=ran, cwd=cwd) as run:
             run.wait_for_line("the first environment is ready")
@@ -139,8 +138,7 @@ def test_the_command_runs_in_the_folder_it_is_typed_in_and_directory_names_anoth
 
 
 def test_a_reader_that_leaves_ends_the_run_without_a_traceback() -> None:
-    ports = [f"--{which}-port=0" for which in ("router", "control", "lambda")]
-    command = [sys.executable, "-m", "lambda_dispatch.cli", "dev", *ports, "--workers=1"]
+    command = [sys.executable, "-m", "lambda_dispatch.cli", "dev", *NO_PORTS, "--workers=1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.readline()
@@ -151,8 +149,7 @@ def test_a_reader_that_leaves_ends_the_run_without_a_traceback() -> None:
 
 @pytest.mark.parametrize("closed", ["<&-", "<&- 2>&-"])
 def test_it_runs_with_its_standard_input_closed(closed: str) -> None:
-    ports = " ".join(f"--{which}-port=0" for which in ("router", "control", "lambda"))
-    line = f"exec {sys.executable} -m lambda_dispatch.cli dev {ports}"
+    line = f"exec {sys.executable} -m lambda_dispatch.cli dev {' '.join(NO_PORTS)}"
     with dev_run(command=["sh", "-c", f"{line} --workers=1 {closed}"]) as run:
         run.wait_for_line("the first environment is ready")
         assert run.ask("GET", "/ping")[1] == b"pong"
@@ -187,13 +184,20 @@ def test_the_banner_names_a_command_that_can_be_typed() -> None:
         assert done.returncode == 0 and done.stderr == "", done.stderr
 
 
-@pytest.mark.parametrize("which", ["router", "control", "lambda"])
-def test_a_port_in_use_is_one_clear_message(which: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["--http-port", "--control-http-port", "--lambda-port"])
+def test_a_port_in_use_is_one_clear_message(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        others = [f"--{other}-port=0" for other in ("router", "control", "lambda") if other != which]
-        assert dev_command.main([*others, f"--{which}-port", str(port)]) == 1
+        others = [given for given in NO_PORTS if not given.startswith(option)]
+        assert dev_command.main([*others, option, str(port)]) == 1
     captured = capsys.readouterr()
-    assert f"port {port} on 127.0.0.1" in captured.err
-    assert f"--{'' if which == 'lambda' else which}" in captured.err
+    assert f"port {port} on 127.0.0.1" in captured.err and option in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_an_option_by_its_earlier_name_works_and_names_the_new_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dev_command.main(["--router-port", "70000"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "lambda-dispatch dev: --router-port is deprecated; use --http-port",
+        "lambda-dispatch dev: --http-port 70000: 0 to 65535",
+    ]

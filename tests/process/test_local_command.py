@@ -18,14 +18,14 @@ from tests.support.local_lambda import python_function, running_lambda, wait_for
     ("argv", "said"),
     [
         ([], "no function"),
-        (["--", "app"], "--function NAME"),
-        (["--function", "f"], "no command"),
-        (["--function", "f g", "--", "app"], "'f g'"),
-        (["--function", "f", "--env", "KEY", "--", "app"], "--env 'KEY': KEY=VALUE"),
-        (["--function", "f", "--cold-start", "soon", "--", "app"], "--cold-start: delay 'soon'"),
-        (["--function", "f", "--crash-rate", "2", "--", "app"], "--crash-rate"),
-        (["--function", "f", "--port", "70000", "--", "app"], "--port 70000"),
-        (["--function", "f", "--direct-port", "0", "--direct-function", "g", "--", "app"], "--direct-function g"),
+        (["--", "app"], "--function-name NAME"),
+        (["--function-name", "f"], "no command"),
+        (["--function-name", "f g", "--", "app"], "'f g'"),
+        (["--function-name", "f", "--env", "KEY", "--", "app"], "--env 'KEY': KEY=VALUE"),
+        (["--function-name", "f", "--cold-start", "soon", "--", "app"], "--cold-start: delay 'soon'"),
+        (["--function-name", "f", "--crash-rate", "2", "--", "app"], "--crash-rate"),
+        (["--function-name", "f", "--lambda-port", "70000", "--", "app"], "--lambda-port 70000"),
+        (["--function-name", "f", "--direct-port", "0", "--direct-function", "g", "--", "app"], "--direct-function g"),
         (["--config", "/no/such/file.toml"], "/no/such/file.toml: No such file"),
     ],
 )
@@ -41,10 +41,10 @@ def test_a_wrong_command_line_is_one_clear_message(
 def test_a_port_in_use_is_one_clear_message(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert lambda_command.main(["--port", str(port), "--function", "f", "--", "app"]) == 1
+        assert lambda_command.main(["--lambda-port", str(port), "--function-name", "f", "--", "app"]) == 1
     error = capsys.readouterr().err
     where = f"port {port} on 127.0.0.1 (Invoke API)"
-    assert error == f"lambda-dispatch lambda: {where} is in use; free it or choose another with --port\n"
+    assert error == f"lambda-dispatch lambda: {where} is in use; free it or choose another with --lambda-port\n"
 
 
 @pytest.mark.parametrize(

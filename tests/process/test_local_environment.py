@@ -296,7 +296,19 @@ def test_nothing_is_left_when_the_lambda_process_ends(tmp_path: Path, number: in
     script = Path(function.command[-1])
     script.write_text(PARENT_OF_GRANDCHILD + script.read_text())
     main = "import sys; from lambda_dispatch.local.lambda_command import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", main, "--port", "0", "--function", "f", "--env", marker, "--", *function.command]
+    command = [
+        sys.executable,
+        "-c",
+        main,
+        "--lambda-port",
+        "0",
+        "--function-name",
+        "f",
+        "--env",
+        marker,
+        "--",
+        *function.command,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().split(" on ")[1].split()[0]

@@ -2,6 +2,9 @@
 
 import base64
 import json
+import os
+import shutil
+import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -231,6 +234,33 @@ def test_an_invoke_whose_caller_left_runs_to_its_end(tmp_path: Path) -> None:
         gate.touch()
         wait_for(lambda: running.statistics()["idle"] == 1)
         assert running.statistics()["errors"] == 0
+
+
+def test_a_function_is_looked_up_by_alias_with_the_version_it_stands_for(tmp_path: Path) -> None:
+    with running_lambda(python_function(tmp_path, aliases={"live": "7"})) as running:
+        for qualifier, version in (("live", "7"), ("$LATEST", "$LATEST")):
+            found = running.client.get_function_configuration(FunctionName="f", Qualifier=qualifier)
+            assert (found["Version"], found["FunctionArn"]) == (
+                version,
+                f"arn:aws:lambda:us-east-1:000000000000:function:f:{qualifier}",
+            )
+            assert running.client.get_function(FunctionName="f", Qualifier=qualifier)["Configuration"] == {
+                name: value for name, value in found.items() if name != "ResponseMetadata"
+            }
+
+
+@pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS CLI (`aws`) is not on the PATH")
+def test_the_aws_command_of_the_documentation_works(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "local.md").read_text()
+    block = text.partition("    export AWS_ENDPOINT_URL_LAMBDA=")
+    shell = (block[1] + block[2].partition("\n\n")[0]).replace("http://127.0.0.1:5051", "$ENDPOINT")
+    with running_lambda(python_function(tmp_path, "hello")) as running:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        done = subprocess.run(
+            ["sh", "-c", shell], env={**clean, "ENDPOINT": running.url}, capture_output=True, text=True, timeout=100
+        )
+        assert done.returncode == 0, done.stderr
+        assert '"event": {"name": "world"}' in done.stdout
 
 
 def test_functions_can_be_listed_and_looked_up(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from lambda_dispatch.local.process import family, start_time
 from tests.support.local_lambda import alive, processes_with, wait_for
 
+NO_PORTS = ["--http-port=0", "--control-http-port=0", "--lambda-port=0"]  # free ones
 MARKER = "DEV_RUN_OF_TESTS"
 
 
@@ -82,7 +83,7 @@ def dev_run(*arguments: str, command: Sequence[str] = (), cwd: Path | None = Non
     """`command` is how it is started where that matters; it brings its own ports then."""
     marker = f"{MARKER}={os.getpid()}-{time.monotonic_ns()}"
     name, _, value = marker.partition("=")
-    ports = [f"--{which}-port=0" for which in ("router", "control", "lambda")]
+    ports = NO_PORTS
     process = subprocess.Popen(
         [*(command or (sys.executable, "-m", "lambda_dispatch.cli", "dev", *ports)), *arguments],
         stdout=subprocess.PIPE,

@@ -24,9 +24,11 @@ import uvloop
 from lambda_dispatch.local.environment import Environment
 from lambda_dispatch.local.function import Function, FunctionConfigError
 from lambda_dispatch.local.invocation import Invocation
-from lambda_dispatch.local.lambda_command import (
+from lambda_dispatch.local.local_lambda import LocalLambda, LocalLambdaConfig, PortError
+from lambda_dispatch.local.options import (
     RESULT_ERROR,
     USAGE_ERROR,
+    Parser,
     UsageError,
     add_knob_options,
     log_line,
@@ -34,7 +36,6 @@ from lambda_dispatch.local.lambda_command import (
     read_knobs,
     split_command,
 )
-from lambda_dispatch.local.local_lambda import LocalLambda, LocalLambdaConfig, PortError
 from lambda_dispatch.local.process import Process, why_ended
 from lambda_dispatch.local.screen import Screen
 
@@ -52,34 +53,46 @@ class DevError(Exception):
     """Something that ends the run; the message is meant for the user."""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="lambda-dispatch dev",
         usage="lambda-dispatch dev [OPTIONS] [-- COMMAND…]",
         description="Runs an embedded Lambda, the router, and a web application in it: COMMAND, or the demo. COMMAND "
         "must listen on 127.0.0.1 at the port in PORT (and LAMBDA_DISPATCH_PORT) and answer GET /health with 200.",
     )
-    parser.add_argument("--port", type=int, metavar="PORT", help=(
+    parser.add_argument("--app-port", type=int, metavar="PORT", help=(
         "the application listens on this port, whatever PORT says; then there can be one environment only"
     ))  # fmt: skip
     parser.add_argument("--directory", metavar="DIR", help="the application's working directory, default this one")
     parser.add_argument("--extensions-dir", default="", metavar="DIR", help=(
         "start environments as an image with lambda-dispatch in /opt/extensions does: DIR's files, then COMMAND"
     ))  # fmt: skip
-    parser.add_argument("--function", default="app", metavar="NAME", help="name of the function, default app")
+    parser.add_argument("--function-name", default="app", metavar="NAME", help="name of the function, default app")
     parser.add_argument("--workers", type=int, metavar="N", help="the router's worker processes, default one per CPU")
     parser.add_argument("--env", action="append", default=[], metavar="KEY=VALUE", help=(
         "for the application; may be repeated (INIT_DELAY=8 makes the demo start slowly)"
     ))  # fmt: skip
     parser.add_argument("--timeout", type=float, default=900.0, help="the function's, in seconds, default 900")
-    parser.add_argument("--router-port", type=int, default=5001, help="default 5001")
-    parser.add_argument("--control-port", type=int, default=5003, help="where instances call back, default 5003")
-    parser.add_argument("--lambda-port", type=int, default=5051, help="the embedded Lambda's, default 5051")
+    parser.add_argument("--http-port", type=int, default=5001, metavar="PORT", help="the router's, default 5001")
+    parser.add_argument("--control-http-port", type=int, default=5003, metavar="PORT", help=(
+        "where instances connect to the router, default 5003"
+    ))  # fmt: skip
+    parser.add_argument("--lambda-port", type=int, default=5051, metavar="PORT", help=(
+        "the embedded Lambda's, default 5051"
+    ))  # fmt: skip
     parser.add_argument("--direct-port", type=int, metavar="PORT", help=(
         "also serve the application here by Lambda's own dispatch, one request per environment, to compare"
     ))  # fmt: skip
     parser.add_argument("--verbose", action="store_true", help="show the router's log, and START, END and REPORT lines")
     add_knob_options(parser)
+    parser.rename(
+        {
+            "--function": "--function-name",
+            "--port": "--app-port",
+            "--router-port": "--http-port",
+            "--control-port": "--control-http-port",
+        }
+    )
     return parser
 
 
@@ -113,22 +126,22 @@ def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
         raise UsageError(f"--max-environments {given.knob_concurrency}: at least 1, or no request is served")
     if given.workers is not None and not 1 <= given.workers <= 64:
         raise UsageError(f"--workers {given.workers}: 1 to 64")
-    for option in ("port", "router_port", "control_port", "lambda_port", "direct_port"):
+    for option in ("app_port", "http_port", "control_http_port", "lambda_port", "direct_port"):
         port = getattr(given, option)
         if port is not None and not 0 <= port <= 65535:
             raise UsageError(f"--{option.replace('_', '-')} {port}: 0 to 65535")
     function = Function(
-        name=given.function,
+        name=given.function_name,
         command=tuple(command),
         runtime="provided" if given.extensions_dir else "dispatch",
         extensions_directory=given.extensions_dir,
         environment=pairs(given.env, "--env"),
         timeout=given.timeout,
         directory=str(directory) if given.directory else "",
-        port=given.port or None,
+        port=given.app_port or None,
     )
     functions = [function]
-    direct = f"{given.function}-direct" if given.direct_port is not None else ""
+    direct = f"{given.function_name}-direct" if given.direct_port is not None else ""
     if direct:
         fields = {name: getattr(function, name) for name in Function.__dataclass_fields__}
         functions.append(Function(**{**fields, "name": direct, "runtime": "direct", "extensions_directory": ""}))
@@ -138,10 +151,10 @@ def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
     return Settings(
         function,
         config,
-        router_port=_free_port("--router-port", given.router_port),
-        control_port=_free_port("--control-port", given.control_port),
+        router_port=_free_port("--http-port", given.http_port),
+        control_port=_free_port("--control-http-port", given.control_http_port),
         workers=given.workers,
-        max_environments=1 if given.port else knobs.concurrency,
+        max_environments=1 if given.app_port else knobs.concurrency,
         verbose=given.verbose,
         demo=demo,
     )
@@ -321,7 +334,7 @@ class Dev:
             self.screen.say(
                 f"the application has not answered GET http://127.0.0.1:{where}/health with 200 for "
                 f"{HEALTH_WARNING:g} s; still waiting. It must listen on 127.0.0.1 at $PORT (here {where}); "
-                "if it cannot, say where it listens: --port ITS_PORT"
+                "if it cannot, say where it listens: --app-port ITS_PORT"
             )
         answer = await asyncio.shield(invocation.answer)
         if answer.error is None:
@@ -455,7 +468,7 @@ def _pool_status(router_pid: int) -> dict[str, Any] | None:
 def main(argv: list[str]) -> int:
     options, command = split_command(argv)
     parser = _parser()
-    given, unknown = parser.parse_known_args(options)
+    given, unknown = parser.parse_known_args(parser.current(options))
     if unknown:
         parser.error(not_understood(unknown, [*argv]))
     screen = Screen()

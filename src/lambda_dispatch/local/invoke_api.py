@@ -51,12 +51,13 @@ class InvokeApi:
             return await self._invoke(request, request_id, match.group(1))
         if request.method == "GET":
             if request.raw_path.rstrip("/") == FUNCTIONS:
-                configurations = [self._configuration(pool.function) for pool in self._fleet.pools.values()]
+                functions = [pool.function for pool in self._fleet.pools.values()]
+                configurations = [self._configuration(each, LATEST, each.arn) for each in functions]
                 return self._json({"Functions": configurations, "NextMarker": None}, request_id)
             match = ONE.fullmatch(request.raw_path)
             if match is not None:
-                pool, _, _ = self._find(match.group(1), parse_query(request.query).get("Qualifier"))
-                configuration = self._configuration(pool.function)
+                pool, version, arn = self._find(match.group(1), parse_query(request.query).get("Qualifier"))
+                configuration = self._configuration(pool.function, version, arn)
                 if match.group(2):
                     return self._json(configuration, request_id)
                 found: dict[str, Any] = {
@@ -144,16 +145,16 @@ class InvokeApi:
 
     # look-ups
 
-    def _configuration(self, function: Function) -> dict[str, Any]:
+    def _configuration(self, function: Function, version: str, arn: str) -> dict[str, Any]:
         return {
             "FunctionName": function.name,
-            "FunctionArn": function.arn,
+            "FunctionArn": arn,
             "Role": "arn:aws:iam::000000000000:role/local",
             "Handler": function.handler,
             "PackageType": "Image",
             "Timeout": int(max(1, function.timeout)),
             "MemorySize": function.memory,
-            "Version": LATEST,
+            "Version": version,
             "State": "Active",
             "LastUpdateStatus": "Successful",
             "Architectures": ["x86_64"],

@@ -1,16 +1,16 @@
-"""What can be turned while the embedded Lambda runs, to see how a system takes it."""
+"""What can be changed while the embedded Lambda runs, to see how a system reacts. KNOBS is the one table of them."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_DELAY = 600.0  # seconds; a longer cold start is a typing error
 
 
 class KnobError(ValueError):
-    """A value no knob takes: the message names the knob, the value and the way out."""
+    """A value that no knob takes; the message names the knob, the value and what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,10 @@ def _number(text: str, whole: str) -> float:
     return value
 
 
+def _delay(name: str, given: object) -> Delay:
+    return Delay.parse(given)
+
+
 def _rate(name: str, given: object) -> float:
     try:
         value = float(str(given))
@@ -64,76 +68,101 @@ def _rate(name: str, given: object) -> float:
     return value
 
 
-def _count(name: str, given: object, lowest: int) -> int:
-    text = str(given)
-    if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) < lowest:
-        raise KnobError(f"{name} {given!r}: a whole number, at least {lowest}")
-    return int(text)
+def _count(lowest: int) -> Callable[[str, object], int]:
+    def parse(name: str, given: object) -> int:
+        text = str(given)
+        if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) < lowest:
+            raise KnobError(f"{name} {given!r}: a whole number, at least {lowest}")
+        return int(text)
+
+    return parse
+
+
+def _seconds(lowest: float) -> Callable[[str, object], float]:
+    def parse(name: str, given: object) -> float:
+        try:
+            value = float(str(given))
+        except ValueError:
+            value = math.nan
+        if not lowest <= value <= 86_400:
+            raise KnobError(f"{name} {given!r}: seconds, {lowest:g} to 86400")
+        return value
+
+    return parse
+
+
+def _switch(name: str, given: object) -> bool:
+    text = str(given).lower()
+    if text not in ("true", "false", "on", "off", "1", "0"):
+        raise KnobError(f"{name} {given!r}: on or off")
+    return text in ("true", "on", "1")
+
+
+class Knob(NamedTuple):
+    """`option` is its name on the command line, `help` what is said there; both empty: only while it runs."""
+
+    name: str
+    default: object
+    parse: Callable[[str, object], Any]
+    option: str
+    help: str
+
+
+KNOBS = (
+    Knob("cold_start", "0", _delay, "--cold-start",
+         "seconds before an environment's processes start: 2, uniform:2-4, normal:3,0.5, lognormal:2,0.4; not billed"),
+    Knob("init_at_least", "0", _delay, "--init-at-least",
+         "seconds init takes if it would be over sooner, as an application that is slow to start; billed"),
+    Knob("crash_rate", 0, _rate, "--crash-rate", "share of invokes whose environment is killed"),
+    Knob("crash_after", "0", _delay, "--crash-after", "seconds into such an invoke"),
+    Knob("throttle_rate", 0, _rate, "--throttle-rate", "share of invokes answered 429"),
+    # AWS begins at 1,000
+    Knob("concurrency", 100, _count(0), "--max-environments", "environments of all functions together, default 100"),
+    Knob("burst", 1000, _count(1), "--burst", "environments a function may add per 10 s, default 1000"),
+    Knob("deadline_offset", 0, _seconds(-900.0), "--deadline-offset",
+         "seconds added to the deadline that runtime and extensions get; the real timeout stays"),
+    Knob("freeze", True, _switch, "", ""),  # SIGSTOP between invokes; --no-freeze
+    Knob("idle_timeout", 300, _seconds(0.0), "--idle-timeout", "seconds an unused environment is kept, default 300"),
+    Knob("event_retries", 2, _count(0), "--event-retries", "retries of a failed asynchronous invoke, default 2"),
+    Knob("event_retry_delay", 60, _seconds(0.0), "--event-retry-delay",
+         "seconds before the first of them, doubling, default 60"),
+)  # fmt: skip
+SEED = ("--seed", "makes the random draws repeatable")
+ALIASES = {"max_environments": "concurrency"}  # the option's name
 
 
 @dataclass(slots=True)
 class Knobs:
-    """Shared by the fleet and all environments; `random` is seeded for runs that must repeat."""
+    """Shared by the fleet and all environments. The fields are those of KNOBS; `random` draws all delays and faults."""
 
-    cold_start: Delay = field(default_factory=lambda: Delay.parse("0"))  # before the processes start; nobody is billed
-    init_at_least: Delay = field(default_factory=lambda: Delay.parse("0"))  # init takes no less; billed
-    crash_after: Delay = field(default_factory=lambda: Delay.parse("0"))  # into the invoke that was chosen to crash
-    crash_rate: float = 0.0  # share of invokes whose environment is killed
-    throttle_rate: float = 0.0  # share of invokes answered 429 before anything else
-    concurrency: int = 100  # environments of all functions together: the account's limit (AWS begins at 1,000)
-    burst: int = 1000  # environments a function may add per 10 s
-    deadline_offset: float = 0.0  # seconds added to the deadline told to runtime and extensions, not to the real one
-    freeze: bool = True  # SIGSTOP between invokes
-    idle_timeout: float = 300.0  # seconds an environment stays around without an invoke
-    event_retries: int = 2  # of an asynchronous invoke whose function failed
-    event_retry_delay: float = 60.0  # seconds before the first of them, doubling
+    cold_start: Delay = field(init=False)
+    init_at_least: Delay = field(init=False)
+    crash_rate: float = field(init=False)
+    crash_after: Delay = field(init=False)
+    throttle_rate: float = field(init=False)
+    concurrency: int = field(init=False)
+    burst: int = field(init=False)
+    deadline_offset: float = field(init=False)
+    freeze: bool = field(init=False)
+    idle_timeout: float = field(init=False)
+    event_retries: int = field(init=False)
+    event_retry_delay: float = field(init=False)
     random: Random = field(default_factory=Random)
 
+    def __post_init__(self) -> None:
+        for knob in KNOBS:
+            self.set(knob.name, knob.default)
+
     def set(self, name: str, given: object) -> None:
-        if name in ("cold_start", "init_at_least", "crash_after"):
-            setattr(self, name, Delay.parse(given))
-        elif name in ("crash_rate", "throttle_rate"):
-            setattr(self, name, _rate(name, given))
-        elif name in ("concurrency", "event_retries"):
-            setattr(self, name, _count(name, given, 0))
-        elif name == "burst":
-            self.burst = _count(name, given, 1)
-        elif name in ("idle_timeout", "event_retry_delay"):
-            setattr(self, name, _seconds(name, given, 0.0))
-        elif name == "deadline_offset":
-            self.deadline_offset = _seconds(name, given, -900.0)
-        elif name == "freeze":
-            text = str(given).lower()
-            if text not in ("true", "false", "on", "off", "1", "0"):
-                raise KnobError(f"freeze {given!r}: on or off")
-            self.freeze = text in ("true", "on", "1")
-        elif name == "seed":
+        if name == "seed":
             self.random.seed(str(given))
-        else:
+            return
+        name = ALIASES.get(name, name)
+        knob = next((knob for knob in KNOBS if knob.name == name), None)
+        if knob is None:
             raise KnobError(f"no knob {name!r}; there are: {', '.join([*self.as_dict(), 'seed'])}")
+        setattr(self, name, knob.parse(name, given))
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "cold_start": self.cold_start.text,
-            "init_at_least": self.init_at_least.text,
-            "crash_rate": self.crash_rate,
-            "crash_after": self.crash_after.text,
-            "throttle_rate": self.throttle_rate,
-            "concurrency": self.concurrency,
-            "burst": self.burst,
-            "deadline_offset": self.deadline_offset,
-            "freeze": self.freeze,
-            "idle_timeout": self.idle_timeout,
-            "event_retries": self.event_retries,
-            "event_retry_delay": self.event_retry_delay,
-        }
-
-
-def _seconds(name: str, given: object, lowest: float) -> float:
-    try:
-        value = float(str(given))
-    except ValueError:
-        value = math.nan
-    if not lowest <= value <= 86_400:
-        raise KnobError(f"{name} {given!r}: seconds, {lowest:g} to 86400")
-    return value
+        values = {knob.name: getattr(self, knob.name) for knob in KNOBS}
+        return {name: value.text if isinstance(value, Delay) else value for name, value in values.items()}

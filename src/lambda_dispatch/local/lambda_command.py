@@ -17,82 +17,38 @@ import uvloop
 
 from lambda_dispatch.local.environment import Environment
 from lambda_dispatch.local.function import RUNTIMES, Function, FunctionConfigError
-from lambda_dispatch.local.knobs import KnobError, Knobs
 from lambda_dispatch.local.local_lambda import LocalLambda, LocalLambdaConfig, PortError
-
-KNOB_OPTIONS = {
-    "--cold-start": "cold_start",
-    "--init-at-least": "init_at_least",
-    "--crash-rate": "crash_rate",
-    "--crash-after": "crash_after",
-    "--throttle-rate": "throttle_rate",
-    "--max-environments": "concurrency",
-    "--burst": "burst",
-    "--deadline-offset": "deadline_offset",
-    "--idle-timeout": "idle_timeout",
-    "--event-retries": "event_retries",
-    "--event-retry-delay": "event_retry_delay",
-    "--seed": "seed",
-}
-
-KNOB_HELP = {
-    "cold_start": "seconds before an environment's processes start: 2, uniform:2-4, normal:3,0.5, lognormal:2,0.4",
-    "init_at_least": "seconds init takes if it would be over sooner, as an application that is slow to start",
-    "crash_rate": "share of invokes whose environment is killed",
-    "crash_after": "seconds into such an invoke",
-    "throttle_rate": "share of invokes answered 429",
-    "concurrency": "environments of all functions together, default 100",
-    "burst": "environments a function may add per 10 s, default 1000",
-    "deadline_offset": "seconds added to the deadline that runtime and extensions are told",
-    "idle_timeout": "seconds an unused environment is kept, default 300",
-    "event_retries": "retries of a failed asynchronous invoke, default 2",
-    "event_retry_delay": "seconds before the first of them, doubling, default 60",
-    "seed": "makes the random draws repeatable",
-}
-
-RESULT_ERROR = 1
-USAGE_ERROR = 2
+from lambda_dispatch.local.options import (
+    RESULT_ERROR,
+    USAGE_ERROR,
+    Parser,
+    UsageError,
+    add_knob_options,
+    log_line,
+    pairs,
+    read_knobs,
+    split_command,
+)
 
 
-class UsageError(Exception):
-    """A command line that cannot be; the message is meant for the user."""
-
-
-def add_knob_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("knobs (also while it runs: lambda-dispatch lambda ctl set NAME=VALUE)")
-    for option, knob in KNOB_OPTIONS.items():
-        group.add_argument(option, dest=f"knob_{knob}", metavar="X", help=KNOB_HELP[knob])
-    group.add_argument("--no-freeze", action="store_true", help="do not stop environments (SIGSTOP) between invokes")
-
-
-def read_knobs(given: argparse.Namespace) -> Knobs:
-    knobs = Knobs()
-    for option, knob in KNOB_OPTIONS.items():
-        value = getattr(given, f"knob_{knob}")
-        if value is not None:
-            try:
-                knobs.set(knob, value)
-            except KnobError as error:
-                raise UsageError(f"{option}: {error}") from None
-    if given.no_freeze:
-        knobs.freeze = False
-    return knobs
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="lambda-dispatch lambda",
         description="A local AWS Lambda: Invoke API, and environments as real processes.",
         epilog="lambda-dispatch lambda ctl --help shows what can be done while it runs.",
-        usage="lambda-dispatch lambda [OPTIONS] --function NAME [OPTIONS] -- COMMAND…\n"
+        usage="lambda-dispatch lambda [OPTIONS] --function-name NAME [OPTIONS] -- COMMAND…\n"
         "       lambda-dispatch lambda [OPTIONS] --config FUNCTIONS.toml",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address of the Invoke API, default 127.0.0.1")
-    parser.add_argument("--port", type=int, default=5051, help="port of the Invoke API, default 5051; 0 picks one")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="functions in TOML, beside --function or alone")
+    parser.add_argument("--lambda-port", type=int, default=5051, metavar="PORT", help=(
+        "port of the Invoke API, default 5051; 0 picks one"
+    ))  # fmt: skip
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="functions in TOML, beside --function-name or alone"
+    )
     parser.add_argument("--quiet", action="store_true", help="no START, END and REPORT lines")
     one = parser.add_argument_group("one function")
-    one.add_argument("--function", metavar="NAME", help="its name; the command follows --")
+    one.add_argument("--function-name", metavar="NAME", help="its name; the command follows --")
     one.add_argument("--runtime", choices=RUNTIMES, default="provided", help=(
         "what COMMAND is: provided, the runtime process itself; dispatch, a web application to run behind the router; "
         "direct, a web application to run by Lambda's own one request per environment"
@@ -108,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--timeout", type=float, default=900.0, help="seconds, default 900")
     one.add_argument("--init-timeout", type=float, default=10.0, help="seconds, default 10")
     one.add_argument("--memory", type=int, default=1024, help="MB, reported and not enforced, default 1024")
-    one.add_argument("--concurrency", type=int, help="invokes of this function at once, default no limit of its own")
+    one.add_argument("--reserved-concurrency", type=int, metavar="N", help=(
+        "invokes of this function at once, default no limit of its own"
+    ))  # fmt: skip
     one.add_argument("--alias", action="append", default=[], metavar="NAME[=VERSION]", help="may be repeated")
     one.add_argument("--app-port", type=int, metavar="PORT", help=(
         "PORT for the application; pins it, and so allows one environment; default is a free one for each"
@@ -116,36 +74,21 @@ def _parser() -> argparse.ArgumentParser:
     direct = parser.add_argument_group("direct mode")
     direct.add_argument("--direct-port", type=int, metavar="PORT", help="HTTP front, one request per environment")
     direct.add_argument("--direct-function", metavar="NAME", help=(
-        "the function it invokes; default is the one of --function, run with --runtime direct"
+        "the function it invokes; default is the one of --function-name, run with --runtime direct"
     ))  # fmt: skip
     add_knob_options(parser)
+    parser.rename(
+        {"--function": "--function-name", "--port": "--lambda-port", "--concurrency": "--reserved-concurrency"}
+    )
     return parser
-
-
-def split_command(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Options before the first `--`, the command after it."""
-    if "--" not in argv:
-        return argv, []
-    at = argv.index("--")
-    return argv[:at], argv[at + 1 :]
-
-
-def pairs(given: list[str], option: str) -> dict[str, str]:
-    found = {}
-    for pair in given:
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise UsageError(f"{option} {pair!r}: KEY=VALUE")
-        found[key] = value
-    return found
 
 
 def _functions(given: argparse.Namespace, command: list[str]) -> list[Function]:
     functions = []
-    if given.function is not None:
+    if given.function_name is not None:
         functions.append(
             Function(
-                name=given.function,
+                name=given.function_name,
                 command=tuple(command),
                 runtime=given.runtime,
                 extensions=tuple(tuple(extension.split()) for extension in given.extension),
@@ -155,17 +98,17 @@ def _functions(given: argparse.Namespace, command: list[str]) -> list[Function]:
                 timeout=given.timeout,
                 init_timeout=given.init_timeout,
                 memory=given.memory,
-                concurrency=given.concurrency,
+                concurrency=given.reserved_concurrency,
                 aliases={name: version or "$LATEST" for name, _, version in (a.partition("=") for a in given.alias)},
                 port=given.app_port,
             )
         )
     elif command:
-        raise UsageError("a command needs a function: --function NAME -- COMMAND…")
+        raise UsageError("a command needs a function: --function-name NAME -- COMMAND…")
     if given.config is not None:
         functions += read_functions(given.config)
     if not functions:
-        raise UsageError("no function: give --function NAME -- COMMAND… or --config FILE")
+        raise UsageError("no function: give --function-name NAME -- COMMAND… or --config FILE")
     names = [function.name for function in functions]
     for name in names:
         if names.count(name) > 1:
@@ -231,21 +174,17 @@ def _configure(given: argparse.Namespace, command: list[str]) -> LocalLambdaConf
             functions.append(Function(**{**fields, "name": direct_function, "runtime": "direct"}))
     if direct_function and direct_function not in [function.name for function in functions]:
         raise UsageError(f"--direct-function {direct_function}: no such function")
-    for name, port in (("--port", given.port), ("--direct-port", given.direct_port)):
+    for name, port in (("--lambda-port", given.lambda_port), ("--direct-port", given.direct_port)):
         if port is not None and not 0 <= port <= 65535:
             raise UsageError(f"{name} {port}: 0 to 65535")
     return LocalLambdaConfig(
         functions=functions,
         host=given.host,
-        port=given.port,
+        port=given.lambda_port,
         direct_port=given.direct_port,
         direct_function=direct_function,
         knobs=read_knobs(given),
     )
-
-
-def log_line(environment: Environment | None, line: str) -> str:
-    return line if environment is None else f"{environment.function.name}/{environment.id[:8]}  {line}"
 
 
 async def _serve(config: LocalLambdaConfig, quiet: bool) -> None:
@@ -276,7 +215,8 @@ def main(argv: list[str]) -> int:
     if argv[:1] == ["ctl"]:
         return control(argv[1:])
     options, command = split_command(argv)
-    given = _parser().parse_args(options)
+    parser = _parser()
+    given = parser.parse_args(parser.current(options))
     try:
         uvloop.run(_serve(_configure(given, command), given.quiet))
     except (UsageError, FunctionConfigError) as error:

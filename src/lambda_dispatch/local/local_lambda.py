@@ -61,7 +61,7 @@ class LocalLambda:
         config = self._config
         api = InvokeApi(self.fleet, self._events, self._say)
         try:
-            self.port = await self._listen(api.answer, config.host, config.port, "Invoke API", "--port")
+            self.port = await self._listen(api.answer, config.host, config.port, "Invoke API", "--lambda-port")
             if config.direct_port is not None:
                 front = DirectFront(self.fleet, self.fleet.pools[config.direct_function], self._say)
                 self.direct_port = await self._listen(
