@@ -226,6 +226,16 @@ async def test_a_client_that_leaves_while_its_upload_is_held_leaves_nothing_behi
         assert peer.calls == []
 
 
+@scenario
+async def test_the_pool_of_a_held_upload_counts_as_used() -> None:
+    async with WorkerProcess.running(*PATIENT) as worker:
+        upload = await Upload.begin(worker, "h1", 10)
+        await until(lambda: held(worker) == 1, "the upload is held")
+        now = worker.now()
+        await until(lambda: worker.board.pool_totals(0).last_used > now, "the pool is in use")
+        await upload.leave()
+
+
 @both
 @scenario
 async def test_no_more_uploads_are_held_than_may_queue(speaks: str) -> None:

@@ -80,4 +80,5 @@ cdef class Uploads:
     cdef int start_waiting(self, int64_t now) except -1
     cdef int share_of(self, Pool pool, int64_t now) noexcept
     cdef int publish(self) except -1
+    cdef int touch(self, ClientExchange exchange, int64_t now) noexcept
     cdef int tick(self, int64_t now) except -1

@@ -147,11 +147,18 @@ cdef class Uploads:
             self.board.me.uploads_held = len(self.collecting) + len(self.eligible)
         return 0
 
+    # The pool is not forgotten while a request for it is held.
+    cdef int touch(self, ClientExchange exchange, int64_t now) noexcept:
+        if self.board.my_pools != NULL:
+            self.board.my_pools[(<Pool> exchange.pool).index].last_used = now
+        return 0
+
     cdef int tick(self, int64_t now) except -1:
         cdef ClientExchange exchange
         cdef int64_t waited
         if self.collecting:
             for exchange in list(self.collecting):
+                self.touch(exchange, now)
                 if exchange.request_bytes != exchange.seen:
                     exchange.seen = exchange.request_bytes
                     exchange.seen_at = now
@@ -164,6 +171,7 @@ cdef class Uploads:
         if self.eligible:
             self.start_waiting(now)
             for exchange in list(self.eligible):
+                self.touch(exchange, now)
                 if exchange.upload == ELIGIBLE and now - exchange.arrived >= self.matcher.queue_timeout:
                     exchange.fail(504, "upload_timeout")
         return 0
