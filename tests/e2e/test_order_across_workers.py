@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from lambda_dispatch.dispatch.matcher import ORDER_WITHIN
+from lambda_dispatch.dispatch.turns import ORDER_WITHIN
 from tests.support.across import Fleet, ask, fleet
 from tests.support.clients import RawClient
 from tests.support.instance_peer import Call

@@ -1,6 +1,7 @@
 """Idle connections of a door that drains, with the loop standing still in between."""
 
 import asyncio
+import os
 import socket
 
 import uvloop
@@ -55,9 +56,11 @@ async def scenario(board: Board) -> None:
 
 
 def test_a_request_that_has_come_but_was_not_read_yet_is_answered_when_idle_connections_are_closed() -> None:
-    board = Board.create(1)
+    made = Board.create(1)
+    board = Board.attach(os.dup(made.fd), worker=0)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(scenario(board))
     finally:
         board.close()
+        made.close()

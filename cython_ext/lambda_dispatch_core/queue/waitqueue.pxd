@@ -17,6 +17,12 @@ cdef class Waiter:
     cdef inline bint waiting(self) noexcept:
         return self._queue is not None
 
+    # Does nothing when it does not wait.
+    cdef inline int leave_queue(self) except -1:
+        if self._queue is not None:
+            self._queue.remove(self)
+        return 0
+
 
 cdef class WaitQueue:
     cdef Waiter _head

@@ -6,8 +6,8 @@ parked when its 200 has gone out, then a Slot the matcher may use once.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from lambda_dispatch.dispatch.exchange cimport Slot
-from lambda_dispatch.dispatch.matcher cimport Instance, Matcher
+from lambda_dispatch.dispatch.matcher cimport Matcher
+from lambda_dispatch.dispatch.model cimport Instance, Slot
 from lambda_dispatch_net.h2_wire cimport H2Wire
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.h2.session cimport H2Events, H2Stream

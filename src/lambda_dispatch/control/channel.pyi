@@ -1,8 +1,8 @@
 from typing import final
 
 from lambda_dispatch.control.control import Control
-from lambda_dispatch.dispatch.exchange import Slot
-from lambda_dispatch.dispatch.matcher import Instance, Matcher
+from lambda_dispatch.dispatch.matcher import Matcher
+from lambda_dispatch.dispatch.model import Instance, Slot
 from lambda_dispatch_core.h2.streams import H2Events, H2Stream
 from lambda_dispatch_net.h2_wire import H2Wire
 from lambda_dispatch_net.wire import Hub

@@ -9,9 +9,9 @@ from libc.string cimport memcmp, memcpy
 
 from lambda_dispatch.control.credentials cimport proof_of
 from lambda_dispatch.control.routes cimport CHANNEL, Route, parse_route
-from lambda_dispatch.dispatch.exchange cimport SENT, Exchange, Slot
 from lambda_dispatch.dispatch.foreign cimport encode_target, needs_encoding
-from lambda_dispatch.dispatch.matcher cimport RETIRED, Instance, Matcher
+from lambda_dispatch.dispatch.matcher cimport Matcher
+from lambda_dispatch.dispatch.model cimport RETIRED, SENT, Exchange, Instance, Slot
 from lambda_dispatch_net.h2_wire cimport H2Wire
 from lambda_dispatch_net.wire cimport Hub, Wire
 from lambda_dispatch_core.board.board cimport Board
@@ -58,7 +58,7 @@ cdef class Channel(Slot):
             return 0
         if self.head_upto == 0:
             # The whole head, and what came of the body.
-            if not (<Instance> self.instance).announced and needs_encoding(p, n):
+            if not self.instance.announced and needs_encoding(p, n):
                 scratch.clear()
                 used = encode_target(scratch, p, n)
                 wire.session.send_data(self.stream, scratch.data, scratch.length, False)
@@ -96,7 +96,7 @@ cdef class Channel(Slot):
     # would make it look complete to the application.
     cdef bint _runs_out(self) noexcept:
         return (self.exchange is not None and self.exchange.request_ended
-                and not (<Instance> self.instance).announced and may_receive(self.stream.state))
+                and not self.instance.announced and may_receive(self.stream.state))
 
     cdef int _reset(self) except -1:
         cdef ControlWire wire = self.wire
@@ -244,17 +244,15 @@ cdef class ControlWire(H2Wire):
         self.heard = self.hub.now
         peer = self.transport.get_extra_info("peername")
         self.origin = self.control.opened(self, peer[0] if isinstance(peer, tuple) else "")
-        if self.matcher.board.me != NULL:
-            self.matcher.board.me.instance_accepted += 1
-            self.matcher.board.me.instance_connections += 1
+        self.matcher.board.me.instance_accepted += 1
+        self.matcher.board.me.instance_connections += 1
         return 0
 
     cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1:
         cdef Py_ssize_t said = self.out.length
         self.heard = self.hub.now
         self.greetings = 0
-        if self.matcher.board.me != NULL:
-            self.matcher.board.me.instance_bytes_in += n
+        self.matcher.board.me.instance_bytes_in += n
         if self.session.receive(p, n) < 0:
             self.control.violated(self, self.session.error_reason)
             self.close()
@@ -263,8 +261,7 @@ cdef class ControlWire(H2Wire):
         return 0
 
     cdef int flush(self) except -1:
-        if self.matcher.board.me != NULL:
-            self.matcher.board.me.instance_bytes_out += self.out.length
+        self.matcher.board.me.instance_bytes_out += self.out.length
         return Wire.flush(self)
 
     cdef int on_lost(self) except -1:
@@ -274,8 +271,7 @@ cdef class ControlWire(H2Wire):
             self.arrived_upto = self.reached(self.lost_because == "instance_silent")
             H2Wire.on_lost(self)
             self.control.closed(self)
-            if self.matcher.board.me != NULL:
-                self.matcher.board.me.instance_connections -= 1
+            self.matcher.board.me.instance_connections -= 1
         return 0
 
     # How far what was written may have come. Whoever lived a moment ago may have read whatever left this host,
@@ -403,10 +399,11 @@ cdef class ControlWire(H2Wire):
     def send_goaways(self, Py_ssize_t spare):
         """Go-away on parked channels until its instance has only `spare` of them."""
         cdef Channel channel
-        cdef Slot slot = None if self.instance is None else self.instance._idle
-        while slot is not None and self.instance.idle_count > spare:
-            channel = <Channel> slot
-            slot = slot._next
+        if self.instance is None:
+            return
+        for channel in self.instance.idle_slots():
+            if self.instance.idle_count <= spare:
+                break
             if channel.wire is self:
                 self.goaway(channel)
 

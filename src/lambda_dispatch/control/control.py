@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from lambda_dispatch.control.credentials import proof
 from lambda_dispatch.control.routes import route_of, uuid_bytes
-from lambda_dispatch.dispatch.matcher import Instance, Matcher
+from lambda_dispatch.dispatch.matcher import Matcher
+from lambda_dispatch.dispatch.model import Instance
 from lambda_dispatch.telemetry import log
 from lambda_dispatch_core.board.board import (
     INSTANCE_CLOSED,

@@ -1,40 +1,8 @@
 from collections.abc import Callable
 from typing import Any, final
 
-from lambda_dispatch.control.channel import ControlWire
+from lambda_dispatch.dispatch.model import Instance, Pool
 from lambda_dispatch_core.board.board import Board
-from lambda_dispatch_core.queue.waitqueue import WaitQueue
-
-ORDER_WITHIN: int
-
-@final
-class Instance:
-    slot: int
-    generation: int
-    pool: Pool
-    idle_count: int
-    busy_count: int
-    announced: bool
-    standing: int
-    def __init__(self, slot: int, generation: int, pool: Pool, id: bytes) -> None: ...
-    @property
-    def key(self) -> bytes: ...
-    @property
-    def retired(self) -> bool: ...
-    def text(self) -> bytes: ...
-    def short(self) -> str: ...
-    def carriers(self) -> list[ControlWire]: ...
-    def leave(self, wire: ControlWire) -> None: ...
-    def unused(self) -> bool: ...
-
-@final
-class Pool:
-    index: int
-    generation: int
-    name: bytes
-    queue: WaitQueue
-    running: int
-    def __new__(cls, index: int, generation: int, name: bytes, queue_limit: int) -> Pool: ...
 
 class Lender: ...
 

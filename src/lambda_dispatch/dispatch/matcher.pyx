@@ -1,100 +1,17 @@
 """Queue and slots, paired; the theory stands in matcher.pxd."""
 
-from collections import deque
-from uuid import UUID
-
 cimport cython
 from libc.stdint cimport int16_t, int64_t, uint8_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
 
-from lambda_dispatch.dispatch.exchange cimport WAITING, Exchange, Slot
 from lambda_dispatch.dispatch.foreign cimport unfit
+from lambda_dispatch.dispatch.model cimport (
+    HINTS, OPEN, RESORT, RETIRED, WAITING, Exchange, Instance, Pool, Slot,
+)
 from lambda_dispatch_core.bytes.atomics cimport get16, get32, get64, getu32
 from lambda_dispatch_core.board.board cimport INSTANCE_OPEN, Board, WorkerPool
-from lambda_dispatch_core.board.layout cimport WORKER_DRAINING, WORKER_READY
-from lambda_dispatch_core.queue.waitqueue cimport WaitQueue
-
-# ns by which requests may overtake each other on their way to instances through different workers.
-ORDER_WITHIN = ORDER
+from lambda_dispatch_core.board.layout cimport NOT_USABLE, WORKER_DRAINING, WORKER_READY
 
 cdef int64_t FOREVER = 0x7FFFFFFFFFFFFFFF
-
-
-@cython.final
-cdef class Instance:
-    def __init__(self, int slot, unsigned int generation, Pool pool not None, bytes id not None):
-        if len(id) != 16:
-            raise ValueError("an instance id is 16 bytes")
-        self.slot = slot
-        self.generation = generation
-        self.pool = pool
-        memcpy(self.id, <const uint8_t*> <char*> id, 16)
-        self.wires = set()
-
-    @property
-    def key(self):
-        """The id, sixteen bytes."""
-        return <bytes> self.id[:16]
-
-    def text(self):
-        """The id as a UUID is written."""
-        return str(UUID(bytes=self.key)).encode("ascii")
-
-    def short(self):
-        """The beginning of the id: for logs. Whole, it is a key to the control port."""
-        return self.id[:4].hex()
-
-    def carriers(self):
-        """The control connections it has here."""
-        return list(self.wires)
-
-    def leave(self, wire):
-        """A connection of it has ended."""
-        self.wires.discard(wire)
-
-    def unused(self):
-        """Nothing of it is held here any more."""
-        return not self.wires and self.idle_count == 0 and self.busy_count == 0
-
-    @property
-    def retired(self):
-        return self.standing == RETIRED
-
-
-@cython.final
-cdef class Pool:
-    def __cinit__(self, int index, unsigned int generation, bytes name not None, Py_ssize_t queue_limit):
-        cdef int i
-        self.index = index
-        self.generation = generation
-        self.name = name
-        self.queue = WaitQueue(queue_limit)
-        self.mask = <int16_t*> malloc(INSTANCES * sizeof(int16_t))
-        if self.mask == NULL:
-            raise MemoryError()
-        for i in range(INSTANCES):
-            self.mask[i] = MASKED
-        self.at = [None] * INSTANCES
-        self.resorts = []
-        self.asked = deque()
-        for i in range(HINTS):
-            self.parked[i] = -1
-
-    cdef int64_t oldest(self) except -1:
-        cdef int64_t since = self.queue.oldest()
-        cdef Slot slot
-        if self.asking == 0:
-            return since
-        while self.asked:
-            slot = <Slot> self.asked[0]
-            if slot.unsure and slot.exchange is not None:
-                return min(since, slot.exchange.since) if since else slot.exchange.since
-            self.asked.popleft()    # answered, or its client is gone
-        return since
-
-    def __dealloc__(self):
-        free(self.mask)
 
 
 cdef class Lender:
@@ -146,11 +63,10 @@ cdef class Matcher:
             del self.instances[instance.key]
 
     cdef int submit(self, Exchange exchange, int64_t now) except -1:
-        cdef Pool pool = <Pool> exchange.pool
+        cdef Pool pool = exchange.pool
         cdef Slot slot
-        if self.board.my_pools != NULL:
-            self.board.my_pools[pool.index].arrivals += 1
-            self.board.my_pools[pool.index].last_used = now
+        self.board.my_pools[pool.index].arrivals += 1
+        self.board.my_pools[pool.index].last_used = now
         # Also for one that is sent at once: it may have to come back to the queue's head, and waits since now then.
         exchange.since = now
         exchange.deadline = now + self.queue_timeout
@@ -171,8 +87,7 @@ cdef class Matcher:
         cdef Pool pool = instance.pool
         slot.instance = instance
         self._enlist(instance, slot)
-        if self.board.me != NULL:
-            self.board.me.channels_parked += 1
+        self.board.me.channels_parked += 1
         if instance.standing == OPEN:
             pool.parked_top += 1
             pool.parked[pool.parked_top % HINTS] = instance.slot
@@ -184,15 +99,14 @@ cdef class Matcher:
 
     cdef int _enlist(self, Instance instance, Slot slot) except -1:
         slot.idle = True
-        slot._before = None
-        slot._next = instance._idle
-        if instance._idle is not None:
-            instance._idle._before = slot
-        instance._idle = slot
+        slot.idle_before = None
+        slot.next_idle = instance.idle
+        if instance.idle is not None:
+            instance.idle.idle_before = slot
+        instance.idle = slot
         instance.idle_count += 1
         self.board.park(instance.slot, instance.generation)
-        if self.board.me != NULL:
-            self.board.me.idle_channels += 1
+        self.board.me.idle_channels += 1
         if instance.standing == OPEN:
             instance.pool.mask[instance.slot] = 0
         return 0
@@ -205,25 +119,24 @@ cdef class Matcher:
         cdef Instance instance
         if not slot.idle:
             return 0
-        instance = <Instance> slot.instance
+        instance = slot.instance
         slot.idle = False
-        if slot._before is None:
-            instance._idle = slot._next
+        if slot.idle_before is None:
+            instance.idle = slot.next_idle
         else:
-            slot._before._next = slot._next
-        if slot._next is not None:
-            slot._next._before = slot._before
-        slot._next = slot._before = None
+            slot.idle_before.next_idle = slot.next_idle
+        if slot.next_idle is not None:
+            slot.next_idle.idle_before = slot.idle_before
+        slot.next_idle = slot.idle_before = None
         instance.idle_count -= 1
         self.board.unpark(instance.slot)
-        if self.board.me != NULL:
-            self.board.me.idle_channels -= 1
+        self.board.me.idle_channels -= 1
         if instance.idle_count == 0:
-            instance.pool.mask[instance.slot] = MASKED
+            instance.pool.mask[instance.slot] = NOT_USABLE
         return 0
 
     cdef Slot take_idle(self, Instance instance):
-        cdef Slot slot = instance._idle
+        cdef Slot slot = instance.idle
         if slot is not None:
             self.unpark(slot)
         return slot
@@ -257,13 +170,13 @@ cdef class Matcher:
                 return self.take_idle(instance)
             if self.board.state_of(place, instance.generation) != INSTANCE_OPEN:
                 # It began to close since we looked; the bell that says so is on its way.
-                pool.mask[place] = MASKED
+                pool.mask[place] = NOT_USABLE
 
     # Whether a slot of the instance is for somebody else: a request from here that is on its way to it through a
     # sibling, or a sibling's that has waited longer.
     cdef bint _is_left(self, Instance instance, int64_t since, int64_t now) except -1:
         cdef int room = self.board.limits[instance.slot] - get16(&self.board.in_flight[instance.slot])
-        if room <= instance.pool.expects(now) and self.board.holder(instance.slot) >= 0:
+        if room <= instance.pool.turns.expects(now) and self.board.holder(instance.slot) >= 0:
             return True
         # For one that has just come it is enough to look when there is one slot left: with two there is one for the
         # sibling, too.
@@ -284,10 +197,9 @@ cdef class Matcher:
         cdef str reason
         if slot.instance is None:
             # A sibling's: it counts there.
-            if self.board.me != NULL:
-                self.board.me.dispatched_sibling += 1
+            self.board.me.dispatched_sibling += 1
             return exchange.dispatch(slot, now)
-        instance = <Instance> slot.instance
+        instance = slot.instance
         if not instance.announced:
             reason = unfit(exchange.store, exchange.stored, exchange.head_fields, &status)
             if reason is not None:
@@ -297,9 +209,8 @@ cdef class Matcher:
         instance.busy_count += 1
         instance.pool.running += 1
         self.running += 1
-        if self.board.my_pools != NULL:
-            self.board.my_pools[instance.pool.index].wait_ns += now - (exchange.since or exchange.arrived)
-            self.board.me.dispatched_local += 1
+        self.board.my_pools[instance.pool.index].wait_ns += now - (exchange.since or exchange.arrived)
+        self.board.me.dispatched_local += 1
         return exchange.dispatch(slot, now)
 
     cdef int serve(self, Pool pool, int64_t now) except -1:
@@ -319,17 +230,9 @@ cdef class Matcher:
         return 0
 
     cdef bint give_way(self, Pool pool, int64_t since, int64_t now) except -1:
-        cdef int sibling = self.board.sibling_waiting(pool.index, since - GIVE_WAY)
-        cdef int64_t oldest
-        if sibling < 0 or now < pool.unheeded_until:
+        cdef int sibling = pool.turns.sibling_first(self.board, pool.index, since, now)
+        if sibling < 0:
             return False
-        oldest = get64(&self.board.worker_pools[sibling * self.board.pools + pool.index].oldest_queued)
-        if sibling != pool.left_to or oldest != pool.left_for or now - pool.left_last > GIVE_WAY:
-            pool.left_to, pool.left_for, pool.left_at = sibling, oldest, now
-        elif now - pool.left_at >= LEFT_FREE:
-            pool.unheeded_until = now + UNHEEDED
-            return False
-        pool.left_last = now
         self.on_sibling(sibling)
         return True
 
@@ -354,12 +257,11 @@ cdef class Matcher:
         return 0
 
     cdef bint submit_guest(self, Exchange exchange, int64_t now) except -1:
-        cdef Pool pool = <Pool> exchange.pool
+        cdef Pool pool = exchange.pool
         cdef Slot slot = self._acquire(pool, 0, now)
         if slot is None:
             return False
-        if self.board.me != NULL:
-            self.board.me.served_siblings += 1
+        self.board.me.served_siblings += 1
         self._start(exchange, slot, now)
         # It came for the slot that was left to it: whose turn is it now?
         if pool.queue.length:
@@ -378,23 +280,21 @@ cdef class Matcher:
 
     # The slot's exchange is over; the slot is held until the instance has ended, too.
     cdef int satisfied(self, Slot slot, int64_t now) except -1:
-        self._completed((<Instance> slot.instance).pool, slot.exchange, now)
+        self._completed(slot.instance.pool, slot.exchange, now)
         slot.exchange = None
         return 0
 
     cdef int _completed(self, Pool pool, Exchange exchange, int64_t now) except -1:
-        cdef WorkerPool* mine
-        if self.board.my_pools != NULL:
-            mine = &self.board.my_pools[pool.index]
-            mine.completions += 1
-            if exchange.fault is not None and not exchange.fault.startswith("client_"):
-                mine.failures += 1
-            mine.duration_ns += now - exchange.sent
+        cdef WorkerPool* mine = &self.board.my_pools[pool.index]
+        mine.completions += 1
+        if exchange.fault is not None and not exchange.fault.startswith("client_"):
+            mine.failures += 1
+        mine.duration_ns += now - exchange.sent
         return 0
 
     # The reservation of a slot that is no longer served from returns.
     cdef int done(self, Slot slot, int64_t now) except -1:
-        cdef Instance instance = <Instance> slot.instance
+        cdef Instance instance = slot.instance
         cdef Exchange exchange = slot.exchange
         slot.exchange = None
         if not slot.held:
@@ -423,17 +323,15 @@ cdef class Matcher:
             return self.done(slot, now)
         if exchange.may_resend(unseen):
             exchange.take_back()
-            if self.board.me != NULL:
-                self.board.me.resends += 1
-            (<Pool> exchange.pool).queue.push_front(exchange)
+            self.board.me.resends += 1
+            exchange.pool.queue.push_front(exchange)
             self.done(slot, now)
-            self.serve(<Pool> exchange.pool, now)
+            self.serve(exchange.pool, now)
             if exchange.waiting():
                 self.on_need()
             return 0
         exchange.slot = None
-        if self.board.my_pools != NULL:
-            self.board.my_pools[(<Pool> exchange.pool).index].failures += 1
+        self.board.my_pools[exchange.pool.index].failures += 1
         self.done(slot, now)
         return exchange.fail(502, reason, slot.where())
 
@@ -444,17 +342,15 @@ cdef class Matcher:
         elif standing == RESORT and instance.standing != RESORT:
             pool.resorts.append(instance)
         instance.standing = standing
-        pool.mask[instance.slot] = 0 if standing == OPEN and instance.idle_count else MASKED
+        pool.mask[instance.slot] = 0 if standing == OPEN and instance.idle_count else NOT_USABLE
         return 0
 
     # What the board should know of this pool here.
     cdef int publish(self, Pool pool) except -1:
-        cdef WorkerPool* mine
-        if self.board.my_pools != NULL:
-            mine = &self.board.my_pools[pool.index]
-            mine.queued = <int> pool.queue.length
-            mine.running = pool.running
-            mine.oldest_queued = pool.oldest()
+        cdef WorkerPool* mine = &self.board.my_pools[pool.index]
+        mine.queued = <int> pool.queue.length
+        mine.running = pool.running
+        mine.oldest_queued = pool.oldest()
         return 0
 
     def publish_all(self):
@@ -462,10 +358,9 @@ cdef class Matcher:
         cdef Pool pool
         for pool in self.pools.values():
             self.publish(pool)
-        if self.board.me != NULL:
-            self.board.me.queued = self.queued()
-            self.board.me.running = self.running
-            self.board.me.oldest_queued = self.oldest()
+        self.board.me.queued = self.queued()
+        self.board.me.running = self.running
+        self.board.me.oldest_queued = self.oldest()
 
     def resort(self, Instance instance not None):
         """The instance is to be replaced: used while no other has a slot."""

@@ -3,7 +3,8 @@ the same. A request's way is in request.pxd, an answer's in response.pxd."""
 
 from libc.stdint cimport int64_t, uint64_t
 
-from lambda_dispatch.dispatch.matcher cimport Matcher, Pool
+from lambda_dispatch.dispatch.matcher cimport Matcher
+from lambda_dispatch.dispatch.model cimport Pool
 from lambda_dispatch.front.uploads cimport Uploads
 from lambda_dispatch.telemetry.access cimport AccessLog
 from lambda_dispatch_net.wire cimport Hub, Wire

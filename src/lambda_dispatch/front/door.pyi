@@ -1,7 +1,8 @@
 from collections.abc import Callable
 
 from lambda_dispatch.config import RouterConfig
-from lambda_dispatch.dispatch.matcher import Matcher, Pool
+from lambda_dispatch.dispatch.matcher import Matcher
+from lambda_dispatch.dispatch.model import Pool
 from lambda_dispatch.telemetry.access import AccessLog
 from lambda_dispatch_core.board.board import Board
 from lambda_dispatch_net.wire import Entrance, Hub, Wire

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t
 
-from lambda_dispatch.dispatch.exchange cimport Slot
+from lambda_dispatch.dispatch.model cimport Slot
 
 
 cdef class EchoSlot(Slot):

@@ -1,6 +1,6 @@
 from typing import final
 
-from lambda_dispatch.dispatch.exchange import Slot
+from lambda_dispatch.dispatch.model import Slot
 
 @final
 class EchoSlot(Slot): ...

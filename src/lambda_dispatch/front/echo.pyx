@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport uint8_t
 
-from lambda_dispatch.dispatch.exchange cimport Exchange, Slot
+from lambda_dispatch.dispatch.model cimport Exchange, Slot
 
 cdef bytes HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n\r\n"
 

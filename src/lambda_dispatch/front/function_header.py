@@ -7,7 +7,8 @@ import hmac
 
 from lambda_dispatch import function_name
 from lambda_dispatch.config import RouterConfig
-from lambda_dispatch.dispatch.matcher import Matcher, Pool
+from lambda_dispatch.dispatch.matcher import Matcher
+from lambda_dispatch.dispatch.model import Pool
 from lambda_dispatch_core.board.board import Board
 from lambda_dispatch_net.wire import Hub
 

@@ -1,6 +1,6 @@
 from typing import final
 
-from lambda_dispatch.dispatch.exchange import Exchange
+from lambda_dispatch.dispatch.model import Exchange
 from lambda_dispatch.front.door import ClientWire
 
 @final

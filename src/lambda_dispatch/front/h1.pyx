@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 
-from lambda_dispatch.dispatch.exchange cimport PRESSURE
+from lambda_dispatch.dispatch.model cimport PRESSURE
 from lambda_dispatch.front.door cimport ClientWire, Door, keeps
 from lambda_dispatch.front.h2 cimport H2ClientWire
 from lambda_dispatch.front.request cimport Request, admit

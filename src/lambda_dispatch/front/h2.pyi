@@ -1,6 +1,6 @@
 from typing import final
 
-from lambda_dispatch.dispatch.exchange import Exchange
+from lambda_dispatch.dispatch.model import Exchange
 from lambda_dispatch.front.door import ClientWire
 from lambda_dispatch_core.h2.streams import H2Events
 

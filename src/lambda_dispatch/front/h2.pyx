@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free
 
-from lambda_dispatch.dispatch.exchange cimport INLINE, PRESSURE
+from lambda_dispatch.dispatch.model cimport INLINE, PRESSURE
 from lambda_dispatch.front.door cimport ClientWire, Door, keeps
 from lambda_dispatch.front.request cimport Request, admit
 from lambda_dispatch.front.response cimport count, may_have_length, own_fields, passes, passes_interim, text_of

@@ -16,7 +16,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t
 from libc.string cimport memchr, memcpy
 
-from lambda_dispatch.dispatch.matcher cimport Pool
+from lambda_dispatch.dispatch.model cimport Pool
 from lambda_dispatch.front.door cimport ClientWire, Door
 from lambda_dispatch.front.echo cimport EchoSlot
 from lambda_dispatch.front.reserved cimport is_reserved

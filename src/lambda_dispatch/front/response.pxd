@@ -1,6 +1,6 @@
 """What every answer to a client has in common, in either protocol: which of its fields pass, and answers of our own."""
 
-from lambda_dispatch.dispatch.exchange cimport Exchange
+from lambda_dispatch.dispatch.model cimport Exchange
 from lambda_dispatch.front.door cimport ClientWire, Door
 from lambda_dispatch_core.bytes.fields cimport (
     LAST_HOP, T_CONTENT_LENGTH, T_DATE, T_X_CHANNEL_ID, T_X_LAMBDA_ID, UNKNOWN, Field, FieldList,

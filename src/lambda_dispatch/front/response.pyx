@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memchr
 
-from lambda_dispatch.dispatch.exchange cimport Exchange
+from lambda_dispatch.dispatch.model cimport Exchange
 from lambda_dispatch.front.door cimport ClientWire, Door
 from lambda_dispatch_core.board.board cimport WorkerSlot, latency_bucket
 from lambda_dispatch_core.bytes.fields cimport FieldList

@@ -18,8 +18,8 @@ has not begun its answer it must come at `MinUploadRate`; while it is waited for
 
 from libc.stdint cimport int64_t, uint8_t
 
-from lambda_dispatch.dispatch.exchange cimport Exchange
-from lambda_dispatch.dispatch.matcher cimport Matcher, Pool
+from lambda_dispatch.dispatch.matcher cimport Matcher
+from lambda_dispatch.dispatch.model cimport Exchange, Pool
 from lambda_dispatch_core.board.board cimport Board
 from lambda_dispatch_core.board.layout cimport MAX_POOLS
 from lambda_dispatch_net.wire cimport Hub

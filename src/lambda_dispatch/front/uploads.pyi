@@ -1,8 +1,8 @@
 from typing import final
 
 from lambda_dispatch.config import RouterConfig
-from lambda_dispatch.dispatch.exchange import Exchange
 from lambda_dispatch.dispatch.matcher import Matcher
+from lambda_dispatch.dispatch.model import Exchange
 from lambda_dispatch_core.board.board import Board
 from lambda_dispatch_net.wire import Hub
 

@@ -3,8 +3,8 @@
 cimport cython
 from libc.stdint cimport int64_t, uint8_t
 
-from lambda_dispatch.dispatch.exchange cimport ANSWERING, OVER, PRESSURE, WAITING, Exchange
-from lambda_dispatch.dispatch.matcher cimport Matcher, Pool
+from lambda_dispatch.dispatch.matcher cimport Matcher
+from lambda_dispatch.dispatch.model cimport ANSWERING, OVER, PRESSURE, WAITING, Exchange, Pool
 from lambda_dispatch_core.board.board cimport Board
 from lambda_dispatch_core.board.layout cimport INSTANCE_OPEN
 from lambda_dispatch_core.bytes.atomics cimport getu32, getu64
@@ -37,7 +37,7 @@ cdef class ClientExchange(Exchange):
             return 0
         self.seen_at = now
         self.on_collect()
-        if not self.sized and 2 * uploads.under_way[(<Pool> self.pool).index] < uploads.share_of(self.pool, now):
+        if not self.sized and 2 * uploads.under_way[self.pool.index] < uploads.share_of(self.pool, now):
             if uploads.start(self, now):
                 return 0
         return uploads.hold(self, COLLECTING)
@@ -82,7 +82,7 @@ cdef class Uploads:
         cdef uint8_t stage = exchange.upload
         exchange.upload = NO_UPLOAD
         if stage == UNDER_WAY:
-            self.under_way[(<Pool> exchange.pool).index] -= 1
+            self.under_way[exchange.pool.index] -= 1
             if self.eligible:
                 return self.start_waiting(self.hub.now)
         elif stage == COLLECTING:
@@ -106,7 +106,7 @@ cdef class Uploads:
         return self.publish()
 
     cdef bint start(self, ClientExchange exchange, int64_t now) except -1:
-        cdef Pool pool = <Pool> exchange.pool
+        cdef Pool pool = exchange.pool
         if self.under_way[pool.index] >= self.share_of(pool, now):
             return False
         self.forget(exchange)

@@ -19,8 +19,8 @@ from lambda_dispatch.boot import Boot, BootError
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.control.channel import ControlWire
 from lambda_dispatch.control.control import Control
-from lambda_dispatch.dispatch.exchange import set_answer_limits, set_guest_debug
 from lambda_dispatch.dispatch.matcher import Matcher
+from lambda_dispatch.dispatch.model import set_answer_limits, set_guest_debug
 from lambda_dispatch.dispatch.siblings.borrow import Peers, PeerWire
 from lambda_dispatch.dispatch.siblings.lend import GuestWire
 from lambda_dispatch.errors import StartError

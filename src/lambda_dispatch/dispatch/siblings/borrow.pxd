@@ -16,8 +16,8 @@ it is being asked for counted off. Who has to wait because of that is seen to wh
 
 from libc.stdint cimport int64_t
 
-from lambda_dispatch.dispatch.exchange cimport Slot
-from lambda_dispatch.dispatch.matcher cimport Lender, Matcher, Pool
+from lambda_dispatch.dispatch.matcher cimport Lender, Matcher
+from lambda_dispatch.dispatch.model cimport Pool, Slot
 from lambda_dispatch_core.board.layout cimport MAX_POOLS
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.h2.session cimport H2Events, H2Stream

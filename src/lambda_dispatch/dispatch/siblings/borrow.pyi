@@ -1,8 +1,8 @@
 from collections.abc import Callable
 from typing import Any, final
 
-from lambda_dispatch.dispatch.exchange import Slot
 from lambda_dispatch.dispatch.matcher import Lender, Matcher
+from lambda_dispatch.dispatch.model import Slot
 from lambda_dispatch_core.h2.streams import H2Events
 from lambda_dispatch_net.h2_wire import H2Wire
 from lambda_dispatch_net.wire import Hub

@@ -3,8 +3,9 @@
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, SENT, WAITING, Exchange, Slot
-from lambda_dispatch.dispatch.matcher cimport GIVE_WAY, Lender, Matcher, Pool
+from lambda_dispatch.dispatch.matcher cimport Lender, Matcher
+from lambda_dispatch.dispatch.model cimport OVER, PRESSURE, SENT, Exchange, Pool, Slot
+from lambda_dispatch.dispatch.turns cimport GIVE_WAY
 from lambda_dispatch_core.board.layout cimport MAX_WORKERS
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.h2.session cimport CANCEL, H2Events, H2Limits, H2Stream, default_limits
@@ -30,7 +31,7 @@ cdef class Peers(Lender):
         cdef PeerWire wire
         cdef PeerSlot slot
         cdef FieldList head
-        if worker >= 0 and (pool.asking > 0 or self._keeps(pool, worker, since)):
+        if worker >= 0 and (pool.turns.asking > 0 or self._keeps(pool, worker, since)):
             worker = self._choose(pool, worker, since, now)
         if worker < 0 or worker >= len(self.addresses) or self.matcher.give_way(pool, since, now):
             return None
@@ -56,13 +57,7 @@ cdef class Peers(Lender):
         slot.unsure = True
         slot.stream.owner = slot
         wire.asked[pool.index] += 1
-        pool.asking += 1
-        if pool.asking == 1:
-            pool.heard = now
-        if pool.asking > 1 and since < pool.oldest():
-            pool.asked.appendleft(slot)
-        else:
-            pool.asked.append(slot)
+        pool.turns.ask(slot, since, now)
         wire.touch()
         return slot
 
@@ -75,7 +70,7 @@ cdef class Peers(Lender):
         for worker in range(self.matcher.board.workers):
             asked[worker] = self._asked(pool, worker)
         return self.matcher.board.sibling_with_spare_slot(
-            pool.index, first, asked, pool.expects(now), since + GIVE_WAY, now)
+            pool.index, first, asked, pool.turns.expects(now), since + GIVE_WAY, now)
 
     cdef int _asked(self, Pool pool, int worker) except -1:
         cdef PeerWire wire = <PeerWire> self.wires.get(worker)
@@ -130,10 +125,7 @@ cdef class PeerSlot(Slot):
     cdef int answered(self) except -1:
         self.unsure = False
         self.wire.asked[self.pool.index] -= 1
-        self.pool.asking -= 1
-        self.pool.heard = self.wire.hub.now
-        if self.pool.asking == 0:
-            self.pool.asked.clear()
+        self.pool.turns.answered(self.wire.hub.now)
         return 0
 
     cdef str where(self):
@@ -163,14 +155,14 @@ cdef class PeerSlot(Slot):
         self._forget()
         if exchange is None or exchange.stage == OVER:
             return 0
-        exchange.slot = None
         if refused and exchange.stage == SENT and exchange.whole:
-            exchange.stage = WAITING
+            exchange.not_taken()
             self.pool.queue.push_front(exchange)
             matcher.publish(self.pool)
             # Who frees a slot there rings us. One that became free while this one was on its way has rung already.
             matcher.on_sibling(worker)
             return 0
+        exchange.slot = None
         return exchange.fail(502, "sibling_lost", "worker %d" % worker)
 
     cdef int failed(self, FieldList trailers) except -1:

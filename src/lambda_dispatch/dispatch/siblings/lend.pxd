@@ -1,7 +1,7 @@
 """The lender's side of the sibling hop; the theory stands in borrow.pxd."""
 
-from lambda_dispatch.dispatch.exchange cimport Exchange
 from lambda_dispatch.dispatch.matcher cimport Matcher
+from lambda_dispatch.dispatch.model cimport Exchange
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.h2.session cimport H2Events, H2Stream
 from lambda_dispatch_core.http1.head cimport ResponseHead

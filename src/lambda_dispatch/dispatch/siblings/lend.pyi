@@ -1,7 +1,7 @@
 from typing import final
 
-from lambda_dispatch.dispatch.exchange import Exchange
 from lambda_dispatch.dispatch.matcher import Matcher
+from lambda_dispatch.dispatch.model import Exchange
 from lambda_dispatch_core.h2.streams import H2Events
 from lambda_dispatch_net.h2_wire import H2Wire
 from lambda_dispatch_net.wire import Hub

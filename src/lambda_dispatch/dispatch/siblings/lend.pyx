@@ -4,8 +4,8 @@ cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memchr, memcmp
 
-from lambda_dispatch.dispatch.exchange cimport OVER, PRESSURE, Exchange
 from lambda_dispatch.dispatch.matcher cimport Matcher
+from lambda_dispatch.dispatch.model cimport PRESSURE, Exchange
 from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.bytes.fields cimport LAST_PSEUDO, T_PATH, UNKNOWN, Field, FieldList
 from lambda_dispatch_core.h2.session cimport (
@@ -160,9 +160,8 @@ cdef class GuestEvents(H2Events):
             exchange.is_head = exchange.stored >= 5 and memcmp(exchange.store, b"HEAD ", 5) == 0
             exchange.follow()
             if not wire.matcher.submit_guest(exchange, wire.hub.now):
-                exchange.stage = OVER
                 wire.session.reset(stream, REFUSED_STREAM)
-                exchange.on_over()
+                exchange.discard()
                 return wire.touch()
             if exchange.wire is not None:
                 exchange.accept()

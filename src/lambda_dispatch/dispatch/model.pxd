@@ -1,4 +1,9 @@
-"""One request and its answer.
+"""The types that dispatch is about: who is served, where, and for whom.
+
+    Pool        the requests of one function, and the instances that serve them
+    Instance    one invoke, as this worker sees it
+    Slot        a place at an instance where one exchange is served
+    Exchange    one request and its answer
 
 An Exchange stands between two sides that know nothing of each other: the client's side (front/), which subclasses it,
 and the slot (control/), through which an instance serves it.
@@ -12,11 +17,12 @@ and the slot (control/), through which an instance serves it.
 A request is in exactly one stage; whoever moves it on is the one function named for it below.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t
 
+from lambda_dispatch.dispatch.turns cimport Turns
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.http1.head cimport ResponseHead
-from lambda_dispatch_core.queue.waitqueue cimport Waiter
+from lambda_dispatch_core.queue.waitqueue cimport Waiter, WaitQueue
 
 
 cdef enum Stage:
@@ -32,15 +38,64 @@ cdef enum:
     UNSURE_LIMIT = 192 * 1024   # the same while the slot may yet refuse it; one read is at most 128 KiB
     SHOWN = 80                  # bytes of a request or an answer that a log line shows
     MANY = 0xFFFF               # head_fields: nobody counted them
+    INSTANCES = 4096            # instance slots of the board
+    HINTS = 64                  # of them remembered; a power of two
     PRESSURE = 64 * 1024        # request bytes waiting for the instance above which the client is not read
+
+
+cdef enum Standing:
+    OPEN = 0                    # may be given requests
+    RESORT = 1                  # is to be replaced: given requests only while no other has a slot
+    RETIRED = 2                 # parks no more; what it has in flight is finished
+
+
+cdef class Slot
+
+
+# An instance as this worker sees it: there is one of these while the worker holds a slot of it.
+cdef class Instance:
+    cdef readonly int slot              # its place in the board
+    cdef readonly uint32_t generation   # of that place: a stale view is told by it
+    cdef readonly Pool pool
+    cdef uint8_t[16] id
+    cdef Slot idle                      # parked slots, the last parked first: it is the likeliest to be warm
+    cdef readonly int idle_count
+    cdef readonly int busy_count        # slots here that serve an exchange
+    cdef readonly uint8_t standing      # a Standing
+    cdef set wires                      # the control connections it has here
+    cdef readonly bint announced        # its extension is ours: takes every request, lives with resets
+    cdef int most_channels              # held here at once so far; control compares more than that with what was asked
+
+    # The slots in its idle list (slow).
+    cdef list idle_slots(self)
+
+
+cdef class Pool:
+    cdef readonly int index             # its place in the board
+    cdef readonly uint32_t generation   # of that place
+    cdef readonly bytes name            # what x-pool-id says; b"default" for the configured function
+    cdef readonly WaitQueue queue
+    cdef int16_t* mask                  # INSTANCES entries
+    cdef list at                        # the Instance of each board place, or None
+    cdef list resorts                   # instances standing at RESORT; nearly always empty
+    # Places that parked a slot and got no request since, the last on top; a ring, so the oldest are forgotten.
+    # They break ties between equally busy instances: such a connection has an answer to the parking to send anyway.
+    cdef int16_t[HINTS] parked
+    cdef uint32_t parked_top
+    cdef readonly Turns turns           # its order with siblings' requests
+    cdef readonly int running           # exchanges of this pool that a slot serves now
+
+    # Since when the request has waited that has waited longest, in the queue or for a sibling's word; 0 when none does.
+    cdef inline int64_t oldest(self) except -1:
+        return self.turns.oldest(self.queue.oldest())
 
 
 # The place at an instance where one exchange is served: a parked channel, or a sibling's.
 cdef class Slot:
     cdef Exchange exchange      # who is served; None while parked
-    cdef object instance        # the dispatch.matcher.Instance it belongs to
-    cdef Slot _next             # the instance's list of idle slots
-    cdef Slot _before
+    cdef Instance instance      # it belongs to; None when it is a sibling's
+    cdef Slot next_idle         # the instance's list of idle slots: the matcher's
+    cdef Slot idle_before
     cdef bint idle              # it stands in that list
     cdef bint held              # a place among its instance's in-flight is held for it
     cdef bint unsure            # it may yet refuse the exchange (a sibling's): the whole request is kept until then
@@ -64,7 +119,7 @@ cdef class Slot:
 
 cdef class Exchange(Waiter):
     cdef Slot slot              # None unless SENT or ANSWERING
-    cdef object pool            # the dispatch.matcher.Pool it is for
+    cdef Pool pool              # it is for
     cdef readonly uint8_t stage
     cdef readonly bint request_ended    # the whole request has come from the client
     cdef readonly bint answer_ended     # the whole answer has come from the instance
@@ -109,6 +164,10 @@ cdef class Exchange(Waiter):
     # Whether it may be sent again when its slot is lost. unseen: the instance cannot have acted on it.
     cdef bint may_resend(self, bint unseen) noexcept
     cdef int take_back(self) except -1
+    # A sibling that was to serve it has no slot: it waits again, this was no try.
+    cdef int not_taken(self) except -1
+    # Nothing happens to it any more here, and it is not counted: a sibling's that finds no slot.
+    cdef int discard(self) except -1
     # It ends badly: an answer of our own when nothing was answered yet, otherwise the client's connection is cut.
     cdef int fail(self, int status, str reason, str where=*) except -1
 

@@ -1,13 +1,19 @@
-"""The stages of an exchange; the theory stands in exchange.pxd."""
+"""What the types of dispatch do by themselves; the theory stands in model.pxd."""
+
+from uuid import UUID
 
 from lambda_dispatch.telemetry import log
 
-from libc.stdint cimport uint8_t
+cimport cython
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy
 
+from lambda_dispatch.dispatch.turns cimport Turns
+from lambda_dispatch_core.board.layout cimport NOT_USABLE
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.http1.head cimport HEAD_TOO_LARGE, HeadLimits, ResponseHead, parse_tunnel_response
+from lambda_dispatch_core.queue.waitqueue cimport WaitQueue
 
 # What an answer's head may be; set once from the configuration, the same for all exchanges of a process.
 cdef HeadLimits answer_limits
@@ -39,6 +45,78 @@ cdef bytes culprit = b""
 def set_guest_debug(to):
     global guests_tell
     guests_tell = to
+
+
+@cython.final
+cdef class Instance:
+    def __init__(self, int slot, unsigned int generation, Pool pool not None, bytes id not None):
+        if len(id) != 16:
+            raise ValueError("an instance id is 16 bytes")
+        self.slot = slot
+        self.generation = generation
+        self.pool = pool
+        memcpy(self.id, <const uint8_t*> <char*> id, 16)
+        self.wires = set()
+
+    @property
+    def key(self):
+        """The id, sixteen bytes."""
+        return <bytes> self.id[:16]
+
+    def text(self):
+        """The id as a UUID is written."""
+        return str(UUID(bytes=self.key)).encode("ascii")
+
+    def short(self):
+        """The beginning of the id: for logs. Whole, it is a key to the control port."""
+        return self.id[:4].hex()
+
+    cdef list idle_slots(self):
+        cdef Slot slot = self.idle
+        found = []
+        while slot is not None:
+            found.append(slot)
+            slot = slot.next_idle
+        return found
+
+    def carriers(self):
+        """The control connections it has here."""
+        return list(self.wires)
+
+    def leave(self, wire):
+        """A connection of it has ended."""
+        self.wires.discard(wire)
+
+    def unused(self):
+        """Nothing of it is held here any more."""
+        return not self.wires and self.idle_count == 0 and self.busy_count == 0
+
+    @property
+    def retired(self):
+        return self.standing == RETIRED
+
+
+@cython.final
+cdef class Pool:
+    def __cinit__(self, int index, unsigned int generation, bytes name not None, Py_ssize_t queue_limit):
+        cdef int i
+        self.index = index
+        self.generation = generation
+        self.name = name
+        self.queue = WaitQueue(queue_limit)
+        self.mask = <int16_t*> malloc(INSTANCES * sizeof(int16_t))
+        if self.mask == NULL:
+            raise MemoryError()
+        for i in range(INSTANCES):
+            self.mask[i] = NOT_USABLE
+        self.at = [None] * INSTANCES
+        self.resorts = []
+        self.turns = Turns()
+        for i in range(HINTS):
+            self.parked[i] = -1
+
+    def __dealloc__(self):
+        free(self.mask)
 
 
 cdef class Slot:
@@ -128,8 +206,7 @@ cdef class Exchange(Waiter):
         cdef Slot slot = self.slot
         if self.stage == OVER:
             return 0
-        if self.waiting():
-            self._queue.remove(self)
+        self.leave_queue()
         if self.fault is None:
             self.fault = "client_gone"
         self.stage = OVER
@@ -280,13 +357,22 @@ cdef class Exchange(Waiter):
         self.resent = True
         return 0
 
+    cdef int not_taken(self) except -1:
+        assert self.stage == SENT
+        self.stage = WAITING
+        self.slot = None
+        return 0
+
+    cdef int discard(self) except -1:
+        self.stage = OVER
+        return self.on_over()
+
     cdef int fail(self, int status, str reason, str where=None) except -1:
         cdef Slot slot = self.slot
         cdef bint answered = self.stage == ANSWERING
         if self.stage == OVER:
             return 0
-        if self.waiting():
-            self._queue.remove(self)
+        self.leave_queue()
         self.fault = reason
         self.stage = OVER
         if status == 502:

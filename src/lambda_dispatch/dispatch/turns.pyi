@@ -1,0 +1,6 @@
+from typing import final
+
+ORDER_WITHIN: int
+
+@final
+class Turns: ...
