@@ -1,7 +1,7 @@
 """Connections to the application: HTTP/1.1 on loopback, kept alive, one request at a time each.
 
 An AppLink belongs to one AppUser from the moment the pool lends it until release() or drop(). It reads the answer and
-tells its user piece by piece; the user writes the request's bytes into `out` itself and calls touch().
+hands it to its user piece by piece; the user writes the request's bytes into `out` itself and calls touch().
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -23,7 +23,7 @@ cdef enum AppFault:
 cdef class AppUser:
     # The connection asked for with lend() is there.
     cdef int on_link(self, AppLink link) except -1
-    # It could not be made. refused: nobody listens on the application's port.
+    # It could not be made. refused: nothing listens on the application's port.
     cdef int on_no_link(self, bint refused, str why) except -1
     # An interim answer's head (1xx, neither 100 nor 101). Pointers are valid until the method returns.
     cdef int on_interim(self, const ResponseHead* head, FieldList fields) except -1
@@ -33,7 +33,7 @@ cdef class AppUser:
     cdef int on_answer_data(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
     # Everything one read brought has been handed over; only here a user whose answer has ended may release the link.
     cdef int on_answer_pause(self) except -1
-    # The answer will not be finished; the link is gone and belongs to nobody.
+    # The answer is cut off; the link is closed and has no user.
     cdef int on_app_lost(self, AppLink link, int fault) except -1
     # What was written to the link has left this process, or nearly so.
     cdef int on_app_room(self) except -1
@@ -80,7 +80,7 @@ cdef class AppPool:
     cdef readonly double connect_timeout    # seconds
     cdef readonly double idle_timeout       # seconds
     cdef int64_t idle_limit                 # the same in ns
-    cdef list idle              # links nobody uses, the one idle longest first
+    cdef list idle              # links without a user, the one idle longest first
     cdef set links              # every open link
     cdef set dials              # tasks that are connecting
     cdef object sweeper         # timer handle that closes what was idle too long, or None

@@ -134,7 +134,7 @@ cdef class AppLink(Wire):
     cdef int on_bytes(self, const uint8_t* p, Py_ssize_t n) except -1:
         cdef AppUser user = self.user
         if user is None:
-            # Nobody asked: the connection is out of step and good for nothing any more.
+            # Bytes without a request: the connection is out of step and cannot be used again.
             self.pool.forget(self)
             return self.abort()
         self.answered = True
@@ -327,7 +327,7 @@ cdef class AppPool:
         return 0
 
     def _sweep(self):
-        """Closes what nobody used for the idle time; comes again while anything is idle."""
+        """Closes links that were idle for too long; repeats while any is idle."""
         cdef int64_t now = self.hub.tick()
         cdef AppLink link
         self.sweeper = None
@@ -341,7 +341,7 @@ cdef class AppPool:
             link.close()
 
     def close_idle(self):
-        """Closes every connection nobody uses at the moment."""
+        """Closes every idle connection."""
         cdef AppLink link
         for item in self.idle:
             link = <AppLink> item
@@ -368,5 +368,5 @@ cdef class AppPool:
 
     @property
     def idle_count(self):
-        """Connections nobody uses at the moment."""
+        """Idle connections."""
         return len(self.idle)

@@ -1,6 +1,6 @@
 """The application, where we start it (`lambda-dispatch extension -- COMMAND ...`) or the launcher has started it as our
-child. It runs in a process group of its own and writes to our standard output and error. Its death is fatal: only a new
-environment brings it back.
+child. It runs in a process group of its own and writes to our standard output and error. Its exit is fatal: only a new
+environment can start it again.
 """
 
 import os
@@ -40,7 +40,7 @@ class AppProcess:
         self._ended.set()
 
     async def wait(self) -> str:
-        """Waits for its death and says how it died."""
+        """Waits until it exits; how it exited."""
         await self._ended.wait()
         code = self.code or 0
         if code < 0:

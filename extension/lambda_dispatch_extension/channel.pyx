@@ -261,7 +261,7 @@ cdef class Channel(StreamUser):
         return 0
 
     # A head that cannot be read is answered like any bad request: the application has no part in it, and the next
-    # channel is not to suffer. The router hears the same word for it that its own front door would use.
+    # channel goes on. The status is the one that the router's own front door would send.
     cdef int misunderstood(self, int error, bint end) except -1:
         cdef bytes why = b"incomplete"
         cdef bytes body
@@ -414,7 +414,7 @@ cdef class Channel(StreamUser):
     cdef int on_link(self, AppLink link) except -1:
         if self.state == BUSY and self.app == CONNECTING:
             return self.attach(link)
-        # Whoever asked is gone: the next one can have it.
+        # The request that asked for it is over: the next one takes it.
         return self.pool.put(link)
 
     cdef int on_no_link(self, bint refused, str why) except -1:
@@ -467,7 +467,7 @@ cdef class Channel(StreamUser):
             self.emit(NULL, 0, True)
         return 0
 
-    # Early Hints and the like: only a router that knows us tells them from the answer itself.
+    # 103 Early Hints and the like: only our own router can tell an interim head from the final one.
     cdef int on_interim(self, const ResponseHead* head, FieldList fields) except -1:
         cdef OutBuffer scratch = self.pool.scratch
         if not self.router.interim:
@@ -558,7 +558,7 @@ cdef class Channel(StreamUser):
         how = "reset" if fault == APP_RESET else "closed"
         return f"application {how} the connection {'before' if self.answer == NONE else 'within'} its answer"
 
-    # The answer is out and the application wants no more of the request.
+    # The answer has left and the application reads no more of the request.
     cdef int abandon_app(self) except -1:
         cdef AppLink link = self.link
         self.link = None

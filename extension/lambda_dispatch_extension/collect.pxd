@@ -10,7 +10,7 @@ from lambda_dispatch_extension.app_link cimport AppLink, AppPool, AppUser
 cdef class Collect(AppUser):
     cdef AppPool pool
     cdef bytes message          # the request as it goes on the wire
-    cdef object done            # the future that gets the answer; None once nobody waits
+    cdef object done            # the future that gets the answer; None once the waiter is gone
     cdef AppLink link           # None while connecting, and at the end
     cdef bint retried
     cdef bint head_only         # the answer's head is all that is wanted

@@ -16,7 +16,7 @@ PAUSE = 0.25  # s
 # With as many connections as workers, a round reaches some 63 % of the workers still missing: after six, 1 in 400 is
 # missing, and a request there takes the way through a sibling.
 ROUNDS = 6
-# A peer that vanished without a word is noticed by the ping; this is for connections on which nothing is asked.
+# The ping detects a peer that vanished without FIN or RST; TCP keep-alive covers connections without pings.
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 10, 5, 3
 
 
@@ -51,7 +51,7 @@ class Dialer:
                 if link.worker and by_worker.setdefault(link.worker, link) is not link:
                     link.shut()
                 else:
-                    kept.append(link)  # reached another worker, or the router does not say: any one is as good
+                    kept.append(link)  # another worker, or the router does not name its workers
             if len(kept) >= wanted or not by_worker:
                 break
             links = await self._dial(invocation, ledger, wanted - len(kept))
@@ -65,7 +65,7 @@ class Dialer:
         return kept
 
     async def _ask(self, link: RouterLink, invocation: Invocation) -> None:
-        """A ping, whose answer says which worker the connection reached."""
+        """A ping; the header fields of its answer name the worker that the connection reached."""
         answered: Future[int] = Future()
 
         def done(status: int) -> None:
@@ -78,7 +78,7 @@ class Dialer:
                 async with timeout(self.options.router_connect):
                     await answered
             except TimeoutError:
-                pass  # taken as a router that does not say
+                pass  # handled like a router that does not name its workers
 
     async def _dial(self, invocation: Invocation, ledger: Ledger, count: int) -> list[RouterLink]:
         """So many connections, all or none."""
@@ -107,7 +107,7 @@ class Dialer:
                 why = f"connect timed out after {self.options.router_connect:g} s"
             except OSError as error:
                 why = str(error)
-            # The first cause says most: later tries may only find what it left behind.
+            # The first cause is the useful one: later tries may fail because of it.
             first = first or why
             if loop.time() - began >= TRY_FOR:
                 last = f", the last: {why}" if why != first else ""

@@ -1,4 +1,4 @@
-"""Why an invoke ended. The router keys its back-off on the name, so the worst thing that happened wins."""
+"""Why an invoke ended. The router keys its back-off on the name, so the worst reason wins."""
 
 from collections.abc import Iterable
 

@@ -10,7 +10,7 @@ from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.http1.head cimport RequestHead, ResponseHead
 
 
-# How the application is told where the request's body ends.
+# How the request to the application marks the end of its body.
 cdef enum BodyFraming:
     NO_BODY = 0
     LENGTH = 1              # content-length, as the tunnelled head says

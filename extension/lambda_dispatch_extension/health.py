@@ -1,4 +1,4 @@
-"""Whether the application is up: asked until it is, and the log says what it answers until then."""
+"""The health check: polls the application until it is healthy, and logs what it answers until then."""
 
 import os
 import time

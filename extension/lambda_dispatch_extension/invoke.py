@@ -6,8 +6,8 @@
                                          ├─ one of several connections lost: replaced, its channels parked again
                                          └─ shutdown: give back what is parked, finish what 200 ms allow
 
-Nothing here runs per request. The channels tell of what is rare (the on_ methods, called from within a read), the clock
-looks at their Ledger every TICK.
+Nothing here runs per request. Channels call the on_ methods for rare events, from within a read; every TICK the clock
+checks their Ledger.
 """
 
 import os
@@ -49,7 +49,7 @@ def random_uuid() -> str:
 
 
 class AppDown(Exception):
-    """The application refuses connections: this environment is of no use any more."""
+    """The application refuses connections: this environment cannot serve any more."""
 
 
 class Invoke:
@@ -255,7 +255,7 @@ class Invoke:
     def _wake(self) -> None:
         self._changed.set()
 
-    # What the channels tell -------------------------------------------------------------------------------------------
+    # Called by channels -----------------------------------------------------------------------------------------------
 
     def on_parked(self, channel: Channel) -> None:
         if not self._accepted:

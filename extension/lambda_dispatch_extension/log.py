@@ -24,7 +24,8 @@ def say(event: str, /, **fields: object) -> None:
 
 
 def say_limited(event: str, /, **fields: object) -> None:
-    """Like say(), for events that may come once per request. The first line of a new window says how many were lost."""
+    """Like say(), for events that may come once per request. The first line of a new window has the number of
+    lines suppressed before it."""
     now = time.monotonic()
     window = _windows.setdefault(event, [now, 0, 0])
     if now - window[0] >= WINDOW:
@@ -40,7 +41,7 @@ def say_limited(event: str, /, **fields: object) -> None:
 
 
 def say_suppressed() -> None:
-    """What say_limited() has suppressed and not yet reported."""
+    """Logs the lines that say_limited() has suppressed since its last report."""
     for event, window in _windows.items():
         if window[2]:
             say("log lines suppressed", event=event, count=int(window[2]))
@@ -57,11 +58,10 @@ def text(value: object) -> str:
         plain = str(value)
     if plain and plain.isascii() and plain.isprintable() and not any(c in plain for c in ' "=\\'):
         return plain
-    escaped = "".join(c if c.isprintable() and c.isascii() else ESCAPES.get(c) or escape(c) for c in plain)
-    return '"' + escaped.replace('"', '\\"') + '"'
+    return '"' + "".join(ESCAPES.get(c) or (c if c.isascii() and c.isprintable() else escape(c)) for c in plain) + '"'
 
 
-ESCAPES = {"\r": "\\r", "\n": "\\n", "\t": "\\t"}
+ESCAPES = {'"': '\\"', "\\": "\\\\", "\r": "\\r", "\n": "\\n", "\t": "\\t"}
 
 
 def escape(c: str) -> str:
@@ -69,5 +69,5 @@ def escape(c: str) -> str:
 
 
 def short(identifier: str) -> str:
-    """What of an id stands in a log: whoever knows all of it can speak as the instance."""
+    """The part of an id that is logged: the whole id is a credential at the control port."""
     return identifier[:8]

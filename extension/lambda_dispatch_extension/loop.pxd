@@ -15,7 +15,7 @@ cdef class Future:
     cdef object value
     cdef object error           # an exception, or None
     cdef bint finished
-    cdef bint unseen            # it has failed and nobody knows
+    cdef bint unseen            # it has failed and result() was not called
     cdef list callbacks         # each called once with the future, in a later turn
     cdef int finish(self) except -1
 
@@ -24,7 +24,7 @@ cdef class Task(Future):
     cdef object coroutine
     cdef Future waiting         # what the coroutine awaits; None while it runs or is about to
     cdef bint must_cancel       # CancelledError goes into the coroutine at its next step
-    cdef readonly int cancels   # requests to cancel that nobody has taken back
+    cdef readonly int cancels   # calls of cancel() without an uncancel()
 
 
 cdef class Loop:
@@ -37,7 +37,7 @@ cdef class Loop:
     cdef int waker              # the writing end of a pipe that ends a sleep: signals, threads
     cdef int wakened            # its reading end
     cdef readonly Task current
-    cdef public object on_error     # called with an exception that nobody caught
+    cdef public object on_error     # called with an exception that was not caught
 
     cdef int turn(self) except -1
     cdef int run(self, Handle handle) except -1

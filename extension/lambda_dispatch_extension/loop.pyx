@@ -355,7 +355,7 @@ cdef class Loop:
     def remove_reader(self, int fd):
         handle = self.readers.pop(fd, None)
         if handle is not None:
-            handle.cancel()     # it may stand in the line already
+            handle.cancel()     # it may be enqueued already
             self.change(fd)
 
     def add_writer(self, int fd, callback, *args):
@@ -386,7 +386,7 @@ cdef class Loop:
 
     # A turn -----------------------------------------------------------------------------------------------------------
 
-    # Tells the kernel what the loop now wants to hear of the descriptor.
+    # Brings the epoll entry of the descriptor in line with its callbacks.
     cdef int change(self, int fd) except -1:
         cdef epoll_event event
         event.events = 0
@@ -416,7 +416,7 @@ cdef class Loop:
             self.run(<Handle> self.ready.popleft())
         return 0
 
-    # Until something is ready or due; what is ready on descriptors is put in the line.
+    # Waits until something is ready or due; callbacks of ready descriptors are enqueued.
     cdef int sleep(self) except -1:
         cdef epoll_event[PASS] events
         cdef int wait = LONGEST
@@ -429,7 +429,7 @@ cdef class Loop:
             wait = 0
         elif self.timers:
             due = (<double> self.timers[0][0] - monotonic()) * 1000
-            # Up: a timer that is waited for too briefly costs a turn in vain.
+            # Rounded up: a sleep that ends before the timer is due costs an empty turn.
             wait = 0 if due <= 0 else min(<int> due + 1, LONGEST) if due < LONGEST else LONGEST
         with nogil:
             n = epoll_wait(self.epoll, events, PASS, wait)
@@ -437,7 +437,7 @@ cdef class Loop:
             raise OSError(errno, "epoll_wait")
         PyErr_CheckSignals()
         for i in range(n):
-            # An error or the other side's end is told to whoever looks at the descriptor.
+            # EPOLLERR and EPOLLHUP go to both callbacks.
             if events[i].events & ~<uint32_t> EPOLLOUT:
                 handle = self.readers.get(events[i].data.fd)
                 if handle is not None:

@@ -1,4 +1,4 @@
-"""What the environment may say about the extension: each option stands once in TABLE.
+"""The extension's options, which are environment variables: each one has a row in TABLE.
 
 A bad value is logged and the default used, as in the original, except where a default would weaken what was asked for
 (TLS): there the process does not start.
@@ -170,7 +170,7 @@ TABLE = (
     Option("CLIENT_KEY", "client_key", readable, "unset it where the certificate's file has the key too"),
     Option("RUNTIME", "runtime", str),
 )
-# What the launcher tells the program that it starts; no options.
+# Set by the launcher for the program that it starts; no options.
 EXTENSION_ID = PREFIX + "EXTENSION_ID"  # registered already, under this identifier
 APP_PID = PREFIX + "APP_PID"  # the application runs already, as this child of ours
 # Every variable of the extension's, without the prefix: the router does not warn about these.

@@ -1,4 +1,4 @@
-"""What the router's invoke says, and what it is answered."""
+"""The payload of the router's invoke, and of its response."""
 
 import re
 from typing import Any, NamedTuple, TypeGuard
@@ -36,9 +36,9 @@ class Invocation(NamedTuple):
     connections: int
     sent: float  # seconds since the epoch
     init_only: bool
-    idle_grace: float  # s for which the router wants us although nothing is to do; 0 when it does not say
+    idle_grace: float  # s without traffic for which the router keeps this instance; 0: not given
     secret: str = ""  # to be presented on every call; only our own router gives one
-    certificate: bytes = b""  # SHA-256 of the router's certificate, when the router says
+    certificate: bytes = b""  # SHA-256 of the router's certificate; empty: not given
 
     @property
     def url(self) -> str:

@@ -2,7 +2,7 @@
 
     RouterLink   the connection; its streams belong to Channels (channel.pxd) and Calls
     Call         a ping or a close: an ordinary request whose status somebody waits for
-    Ledger       what all channels of one invoke have done; its owner hears of the rare events
+    Ledger       what all channels of one invoke have done; its owner gets the rare events
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -14,7 +14,7 @@ from lambda_dispatch_extension.app_link cimport AppUser
 
 
 cdef class Ledger:
-    cdef readonly object owner      # the invoke; hears what router_link.pyi lists under Owner
+    cdef readonly object owner      # the invoke; router_link.pyi lists what is called on it under _Owner
     cdef public int channels      # channels that are not OFF
     cdef public int in_flight     # requests being relayed
     cdef public uint64_t requests     # relayed to their end

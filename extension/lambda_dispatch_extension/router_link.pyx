@@ -62,7 +62,7 @@ cdef class LinkEvents(H2Events):
             return 0
         if self.link.worker is None:
             self.link.worker = worker_of(head)
-        user = <StreamUser> stream.owner    # held here: it may be done with, and nobody else may hold it
+        user = <StreamUser> stream.owner    # held here: the call may drop the last other reference
         return user.on_status(<int> parse_size(f.value, f.value_len), end)
 
     cdef int on_data(self, H2Stream stream, const uint8_t* p, Py_ssize_t n, bint end) except -1:

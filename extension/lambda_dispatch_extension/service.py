@@ -1,4 +1,4 @@
-"""The process: registers, waits for the application, takes invokes, ends."""
+"""The process: registers, waits for the application, serves invokes, shuts down."""
 
 import json
 import os
@@ -34,14 +34,14 @@ ASYNC_INIT_WAIT = 9.5  # s of Lambda's 10 s of init
 IN_FLIGHT_PATIENCE = 0.15  # s that requests have when the environment ends; all of the end takes at most 0.3 s
 CUT_PATIENCE = 0.02  # s for an invoke to return after that
 APP_PATIENCE = 0.08  # s that the application then has before it is killed
-API_PATIENCE = 1.0  # s for a last word to the Runtime API
+API_PATIENCE = 1.0  # s for the last call to the Runtime API
 EXTENSIONS = "/opt/extensions"
 FORBIDDEN = 403  # how the Extensions and Runtime API refuse what the sender's state or kind does not allow
-MAX_CONCURRENCY = 64  # loops that wait for invokes, whatever AWS_LAMBDA_MAX_CONCURRENCY says
+MAX_CONCURRENCY = 64  # upper bound of AWS_LAMBDA_MAX_CONCURRENCY
 
 
 class Fatal(Exception):
-    """This environment is of no use any more: the process ends so that Lambda makes a new one."""
+    """This environment cannot serve any more: the process exits, and Lambda starts a new environment."""
 
 
 class Service:
@@ -86,7 +86,7 @@ class Service:
         self._tasks.append(task)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """Whatever goes wrong in a part of the process ends the process, with a word about it."""
+        """A failure of one part is logged and ends the process."""
         try:
             await work
         except (Fatal, ApiError) as error:
@@ -242,7 +242,7 @@ class Service:
         finally:
             self.invokes.discard(invoke)
             if not self.invokes:
-                # Lambda may freeze us now, for minutes: what is kept open would be stale afterwards.
+                # Lambda may freeze the environment now, for minutes: idle connections would be stale afterwards.
                 self.pool.close_idle()
                 self._free.set()
         milliseconds = int((time.monotonic() - began) * 1000)
@@ -275,7 +275,7 @@ class Service:
         self.api.abort()
         if self.app is not None:
             await self.app.stop(APP_PATIENCE)
-        # Two turns of the loop: what the connections have said last leaves, and their ends are heard.
+        # Two turns of the loop: the connections write what is pending, then close.
         await sleep(0)
         await sleep(0)
 

@@ -22,15 +22,15 @@ class TlsTransport:
         self.backlog = bytearray()  # plain text that waits for the session or for the socket
         self.high = self.low = 64 * 1024
         self.closing = False
-        self._open = False  # the protocol has heard of the connection
-        self._paused = False  # the protocol was told to write no more
+        self._open = False  # connection_made() was called
+        self._paused = False  # pause_writing() was called
         self._reading = True
         self._block = bytearray(READ_BLOCK)
         self._shaken: Future[None] | None = None
         self._lost: BaseException | None = None
 
     async def begin(self, sock: Any) -> None:
-        """Shakes hands, then lets the protocol hear of the connection."""
+        """The TLS handshake, then connection_made()."""
         self.sock = sock
         self._shaken = Future()
         self.below = Transport(self.loop, sock, self)
@@ -129,7 +129,7 @@ class TlsTransport:
                     self.close()
                 return
             self.protocol.buffer_updated(n)
-        # Reading may have given the session something to say (a key update), or what a write waited for.
+        # The session may have something to send (a key update), or a write waited for what was read.
         if not self.closing:
             self._flush()
 

@@ -27,7 +27,7 @@ cdef class Transport:
         self.low = 16 * 1024
 
     def begin(self):
-        """The protocol hears of the connection, then reading begins."""
+        """connection_made(), then reading begins."""
         self.protocol.connection_made(self)
         self.resume_reading()
 
