@@ -16,6 +16,7 @@ import pytest
 from lambda_dispatch.admin.server import MAX_CLIENTS
 from lambda_dispatch.admin.stream import MAX_STREAMS
 from lambda_dispatch.telemetry import status, view
+from lambda_dispatch_core.board.board import Decision
 from tests.support.supervised import DEADLINE, ROOT, Router, descendants, until
 
 TOKEN = "a-token-of-some-length"
@@ -67,9 +68,10 @@ def test_probes_and_metrics(router: Router) -> None:
     port = router.ports["admin"]
     assert (ask(port, "/livez").status, ask(port, "/livez").text) == (200, "OK\n")
     until(lambda: ask(port, "/readyz").status == 200, "a ready worker in the view")
-    metrics = ask(port, "/metrics")
-    assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
-    assert 'lambda_dispatch_workers{state="ready"} 2' in metrics.text
+    assert ask(port, "/metrics").headers["content-type"].startswith("text/plain; version=0.0.4")
+    until(
+        lambda: 'lambda_dispatch_workers{state="ready"} 2\n' in ask(port, "/metrics").text, "both workers in the view"
+    )
 
 
 def test_the_state_is_the_document_of_status(router: Router) -> None:
@@ -125,6 +127,24 @@ def test_history_and_instances_say_what_they_accept(router: Router) -> None:
     }.items():
         answer = ask(port, path)
         assert answer.status == 400 and what in answer.text
+
+
+def test_decisions_are_read_from_the_ring(router: Router) -> None:
+    port = router.ports["admin"]
+    board = router.board(write=True)
+    try:
+        names = [name for name in Decision._fields if name not in ("number", "at", "pool", "held")]
+        number = board.record_decision(board.created, 0, **{**dict.fromkeys(names, 1), "desired": 4}, held="")
+        wall = board.created_wall // 1_000_000
+    finally:
+        board.close()
+    found = json.loads(ask(port, f"/api/v1/decisions?since={number - 1}&pool=fake").text)
+    assert found["next"] == number
+    (shown,) = found["decisions"]
+    assert (shown["function"], shown["at_ms"], shown["before"], shown["desired"]) == ("fake", wall, 1, 4)
+    assert shown["reason"].startswith("scale out: ")
+    assert json.loads(ask(port, "/api/v1/decisions?pool=other").text)["decisions"] == []
+    assert ask(port, "/api/v1/decisions?limit=-1").status == 400
 
 
 def test_secrets_are_not_shown(guarded: Router) -> None:

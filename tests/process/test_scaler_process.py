@@ -372,6 +372,8 @@ def test_pools_have_their_own_functions_and_are_forgotten_when_nobody_asks() -> 
 def test_every_decision_is_one_line_with_its_inputs_and_nothing_secret_is_said() -> None:
     async def scenario(held: HeldBoard, service: StandIn) -> None:
         await opened(held, service)
+        first = held.board.list_decisions()[0]
+        assert (first.before, first.desired, first.pending, first.started, first.held) == (0, 1, 1, 1, "")
         said = held.kill()
         line = next(line for line in said.splitlines() if " decision " in line)
         assert re.search(r'desired=1 change="out from zero: 0 to 1" proposed=1 wanted=1 started=1 .*pending=1', line)

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from lambda_dispatch import config
-from lambda_dispatch.admin import history
+from lambda_dispatch.admin import decisions, history
 from lambda_dispatch.admin.stream import KEPT, Stream, keyed, patch
 from lambda_dispatch.admin.verdict import verdict
 from lambda_dispatch.errors import ConfigError
 from lambda_dispatch.telemetry.view import PoolView, View, take
-from lambda_dispatch_core.board.board import Board
+from lambda_dispatch_core.board.board import Board, Decision
 
 
 @pytest.fixture
@@ -141,3 +141,33 @@ def test_an_address_that_others_reach_needs_a_token_or_a_decision(arguments: lis
     with pytest.raises(ConfigError) as refused:
         config.load({}, given)
     assert any("admin" in problem for problem in refused.value.problems)
+
+
+def taken(**changes: object) -> Decision:
+    still = Decision(1, 1, 0, 2, 2, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 40, -1, -1, "")
+    return still._replace(**changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why", "bounds"),
+    [
+        (
+            {"desired": 7, "proposed": 9, "pending": 30, "running": 20, "wanted": 5, "started": 5},
+            "scale out: 30 waiting and 20 running ask for 9",
+            ["step size"],
+        ),
+        ({"desired": 1, "proposed": 1, "running": 3}, "scale in: 0 waiting and 3 running ask for 1", []),
+        (
+            {"wanted": 3, "started": 1, "held": "rate of starts"},
+            "start missing instances: 2 of 2 there",
+            ["rate of starts"],
+        ),
+        ({"wanted": 3, "held": "back-off", "proposed": 40}, "starts held back", ["MaxInstances 40", "back-off"]),
+        ({"closed": 1, "open": 3}, "close surplus: 3 open, 2 desired", []),
+        ({"released": 1}, "let draining instances go: their replacements are open", []),
+        ({}, "starts no longer held back", []),
+    ],
+)
+def test_a_decision_says_why_and_what_bounded_it(changes: dict[str, object], why: str, bounds: list[str]) -> None:
+    it = taken(**changes)
+    assert (decisions.reason(it), decisions.bounds(it)) == (why, bounds)

@@ -490,3 +490,20 @@ def test_a_secret_of_another_length_or_slot_is_refused(board: Board) -> None:
         board.set_secret(256, bytes(16))
     with pytest.raises(IndexError, match="no instance slot -1"):
         board.secret(-1)
+
+
+def decide(board: Board, number: int) -> int:
+    names = [name for name in b.Decision._fields if name not in ("number", "at", "pool", "held")]
+    return board.record_decision(number, 0, **dict.fromkeys(names, number), held="x" * 99)
+
+
+def test_the_ring_keeps_the_last_decisions_in_order(board: Board) -> None:
+    assert board.list_decisions() == [] and board.decided == 0
+    for number in range(1, b.DECISIONS + 11):
+        assert decide(board, number) == number
+    kept = board.list_decisions()
+    assert [it.number for it in kept] == list(range(11, b.DECISIONS + 11))
+    assert all(it.desired == it.number for it in kept)
+    assert kept[0].held == "x" * b.DECISION_TEXT, "longer texts are cut"
+    assert [it.number for it in board.list_decisions(b.DECISIONS + 8)] == [b.DECISIONS + 9, b.DECISIONS + 10]
+    assert board.list_decisions(1 << 60) == []

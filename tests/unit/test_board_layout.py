@@ -14,7 +14,15 @@ ROOT = Path(__file__).resolve().parents[2]
 DOC = (ROOT / "docs/shared-memory.md").read_text()
 PXD = (ROOT / "cython_ext/lambda_dispatch_core/board/layout.pxd").read_text()
 SIZES = {"uint8": 1, "int16": 2, "uint32": 4, "int32": 4, "uint64": 8, "int64": 8}
-STRUCTS = {"Header": 256, "ScalerSlot": 128, "PoolSlot": 512, "WorkerSlot": 4096, "WorkerPool": 64, "InstanceSlot": 128}
+STRUCTS = {
+    "Header": 256,
+    "ScalerSlot": 128,
+    "PoolSlot": 512,
+    "WorkerSlot": 4096,
+    "WorkerPool": 64,
+    "InstanceSlot": 128,
+    "DecisionSlot": 128,
+}
 
 Field = tuple[int, int, str]  # offset, bytes, type
 
@@ -30,7 +38,9 @@ def in_pxd(struct: str) -> tuple[dict[str, Field], int]:
         if found is None:
             continue
         unit = SIZES[found[1]]
-        count = {"BUCKETS": b.BUCKETS, "POOL_NAME": b.POOL_NAME, None: 1}.get(found[3]) or int(found[3])
+        count = {"BUCKETS": b.BUCKETS, "POOL_NAME": b.POOL_NAME, "DECISION_TEXT": b.DECISION_TEXT, None: 1}.get(
+            found[3]
+        ) or int(found[3])
         assert at % unit == 0, f"{struct}.{found[2]} would be padded"
         if not found[2].startswith(("pad", "spare")):
             fields[found[2]] = (at, unit * count, found[1] + (f"[{count}]" if count > 1 else ""))
@@ -61,7 +71,7 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
     board = Board.create(3, instances=64, pools=2)
     try:
         header = in_doc("Header")
-        for name, value in {"version": 2, "workers": 3, "instances": 64, "pools": 2, "index_cells": 128}.items():
+        for name, value in {"version": 3, "workers": 3, "instances": 64, "pools": 2, "index_cells": 128}.items():
             assert number(board, header[name][0]) == value, name
         for name, struct in {
             "worker_size": "WorkerSlot",
@@ -137,6 +147,15 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
         fields = in_doc("ScalerSlot")
         shown = board.scaler_view()._asdict()
         assert {f: number(board, 256 + fields[f][0], fields[f][1]) for f in fields} == shown
+
+        own = ("number", "at", "pool", "held")
+        given = {name: value for value, name in enumerate(b.Decision._fields) if name not in own}
+        assert board.record_decision(9, 1, **given, held="rate of starts") == 1
+        fields = in_doc("DecisionSlot")
+        slot = number(board, header["decisions_at"][0], 8)
+        recorded = {name: number(board, slot + fields[name][0], fields[name][1]) for name in given}
+        assert recorded == given and number(board, header["decisions_written"][0], 8) == 1
+        assert os.pread(board.fd, 15, slot + fields["held"][0]) == b"rate of starts\0"
         worker.close()
     finally:
         board.close()

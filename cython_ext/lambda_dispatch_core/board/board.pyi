@@ -5,6 +5,8 @@ from lambda_dispatch_core.board.layout import BOARD_VERSION as BOARD_VERSION
 from lambda_dispatch_core.board.layout import BUCKETS as BUCKETS
 from lambda_dispatch_core.board.layout import CLOSE_REQUESTED as CLOSE_REQUESTED
 from lambda_dispatch_core.board.layout import COUNTERS as COUNTERS
+from lambda_dispatch_core.board.layout import DECISION_TEXT as DECISION_TEXT
+from lambda_dispatch_core.board.layout import DECISIONS as DECISIONS
 from lambda_dispatch_core.board.layout import GAUGES as GAUGES
 from lambda_dispatch_core.board.layout import INSTANCE_CLOSED as INSTANCE_CLOSED
 from lambda_dispatch_core.board.layout import INSTANCE_DRAINING as INSTANCE_DRAINING
@@ -31,6 +33,7 @@ from lambda_dispatch_core.board.layout import WORKER_GONE as WORKER_GONE
 from lambda_dispatch_core.board.layout import WORKER_READY as WORKER_READY
 from lambda_dispatch_core.board.layout import WORKER_STATES as WORKER_STATES
 from lambda_dispatch_core.board.layout import BoardError as BoardError
+from lambda_dispatch_core.board.layout import Decision as Decision
 from lambda_dispatch_core.board.layout import Instance as Instance
 from lambda_dispatch_core.board.layout import Pool as Pool
 from lambda_dispatch_core.board.layout import PoolCounts as PoolCounts

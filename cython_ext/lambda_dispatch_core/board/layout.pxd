@@ -12,11 +12,13 @@ cdef extern from *:
 
 
 cpdef enum:
-    BOARD_VERSION = 2
+    BOARD_VERSION = 3
     MAX_WORKERS = 128           # worker slots; twice the workers, because a rolling restart runs two for one
     MAX_INSTANCES = 4096        # instance slots; scans and the index are sized for it
     MAX_POOLS = 64
     POOL_NAME = 256             # bytes: the longest function ARN with a qualifier is shorter
+    DECISIONS = 2048            # the scaler's last decisions that are kept
+    DECISION_TEXT = 32          # bytes: what held starts back
     BUCKETS = 232               # latency buckets; see latency_bucket()
     NOT_USABLE = 0x7FFF         # in a pick mask: leave this slot out
 
@@ -69,9 +71,13 @@ cdef struct Header:
     uint32_t supervisor_pid
     uint32_t instances_high     # scaler: every slot from here on has never been used, so scans end here
     uint8_t pool_key[16]        # key of the hash that names are claimed by
-    uint8_t pad0[24]
+    uint64_t decisions_at       # where the ring of decisions begins, bytes from the start
+    uint32_t decisions          # records in it
+    uint8_t pad0[12]
     uint32_t pools_gate         # scaler: odd while it frees retired pools; workers then wait to claim one
-    uint8_t pad1[60]
+    uint32_t pad1
+    uint64_t decisions_written  # scaler: decisions ever recorded; the last one is number decisions_written
+    uint8_t pad2[48]
 
 
 cdef struct ScalerSlot:         # one writer: the scaler (pid, generation, state: the supervisor)
@@ -204,6 +210,30 @@ cdef struct InstanceSlot:
     uint8_t secret[16]          # scaler, before the invoke is sent: what the payload carries; all zero: none
     uint64_t opener             # workers: hash of the address that made the first call; by compare-and-swap from 0
     uint8_t pad1[8]
+
+
+cdef struct DecisionSlot:       # one writer: the scaler. Decision n is record (n - 1) % decisions
+    uint64_t number             # 1 for the first decision of the router; 0 while the record is being written
+    int64_t at                  # when it was taken
+    uint32_t pool
+    int32_t before              # desired instances before it
+    int32_t desired             # and after
+    int32_t proposed            # what the demand alone asked for, within min_instances and max_instances
+    int32_t wanted              # starts that it asked for
+    int32_t started             # starts that were sent
+    int32_t closed              # instances told to drain
+    int32_t released            # draining instances let go early
+    int32_t pending             # inputs: requests that wait
+    int32_t running             # requests at instances
+    int32_t starting            # instances by state
+    int32_t open
+    int32_t draining
+    uint32_t breaker            # 0 closed, 1 half-open, 2 open
+    int32_t min_instances
+    int32_t max_instances
+    int64_t rate_milli          # requests per 1000 s; -1 not known
+    int64_t mean_us             # time of a request at an instance; -1 not known
+    uint8_t held[DECISION_TEXT]  # why fewer were started than wanted; ASCII, filled up with zeros
 
 
 # Which of the BUCKETS counters a duration falls in: eight per power of two from 1.024 us to 4.6 minutes, so a bucket's

@@ -6,6 +6,8 @@ MAX_INSTANCES: Final[int]
 MAX_POOLS: Final[int]
 POOL_NAME: Final[int]
 BUCKETS: Final[int]
+DECISIONS: Final[int]
+DECISION_TEXT: Final[int]
 NOT_USABLE: Final[int]
 WORKER_FREE: Final[int]
 WORKER_BOOTING: Final[int]
@@ -120,6 +122,29 @@ class PoolCounts(NamedTuple):
     closed: int
     in_flight: int
     idle: int
+
+class Decision(NamedTuple):
+    number: int
+    at: int
+    pool: int
+    before: int
+    desired: int
+    proposed: int
+    wanted: int
+    started: int
+    closed: int
+    released: int
+    pending: int
+    running: int
+    starting: int
+    open: int
+    draining: int
+    breaker: int
+    min_instances: int
+    max_instances: int
+    rate_milli: int
+    mean_us: int
+    held: str
 
 def bucket_of(ns: int) -> int: ...
 def bucket_bounds() -> list[int | None]: ...

@@ -123,6 +123,30 @@ class PoolCounts(NamedTuple):
     idle: int
 
 
+class Decision(NamedTuple):
+    number: int
+    at: int
+    pool: int
+    before: int
+    desired: int
+    proposed: int
+    wanted: int
+    started: int
+    closed: int
+    released: int
+    pending: int
+    running: int
+    starting: int
+    open: int
+    draining: int
+    breaker: int
+    min_instances: int
+    max_instances: int
+    rate_milli: int
+    mean_us: int
+    held: str
+
+
 def bucket_of(int64_t ns):
     return latency_bucket(ns)
 

@@ -5,7 +5,9 @@ What changes the board is in board.pyx.
 
 from libc.stdint cimport int16_t, uint8_t, uint32_t
 
-from lambda_dispatch_core.board.layout cimport Header, InstanceSlot, PoolSlot, ScalerSlot, WorkerPool, WorkerSlot
+from lambda_dispatch_core.board.layout cimport (
+    DecisionSlot, Header, InstanceSlot, PoolSlot, ScalerSlot, WorkerPool, WorkerSlot,
+)
 
 
 cdef class BoardMap:
@@ -27,6 +29,7 @@ cdef class BoardMap:
     cdef int16_t* limits            # [instance]: packed copy of the slots' limits
     cdef int16_t* reserved          # [worker * instances + instance]: that worker's part of in_flight
     cdef int16_t* idle              # [worker * instances + instance]: free channels that worker holds
+    cdef DecisionSlot* ring         # [decisions]: what the scaler decided lately
     cdef uint32_t* index            # [2 * instances]: fingerprint << 16 | slot + 1, by id; 0 empty, 0xFFFF no more
 
     # This process's own; NULL unless attached as a worker.

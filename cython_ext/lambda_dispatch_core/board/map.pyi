@@ -4,7 +4,7 @@ from lambda_dispatch_core.board.layout import COUNTERS as COUNTERS
 from lambda_dispatch_core.board.layout import GAUGES as GAUGES
 from lambda_dispatch_core.board.layout import NAME as NAME
 from lambda_dispatch_core.board.layout import BoardError as BoardError
-from lambda_dispatch_core.board.layout import Instance, Pool, PoolCounts, PoolTotals, Scaler, Worker
+from lambda_dispatch_core.board.layout import Decision, Instance, Pool, PoolCounts, PoolTotals, Scaler, Worker
 
 def memory_file(size: int) -> int: ...
 
@@ -48,3 +48,30 @@ class BoardMap:
     def in_flight_at(self, slot: int) -> int: ...
     def reserved_at(self, worker: int, slot: int) -> int: ...
     def idle_at(self, worker: int, slot: int) -> int: ...
+    def record_decision(
+        self,
+        at: int,
+        pool: int,
+        *,
+        before: int,
+        desired: int,
+        proposed: int,
+        wanted: int,
+        started: int,
+        closed: int,
+        released: int,
+        pending: int,
+        running: int,
+        starting: int,
+        open: int,
+        draining: int,
+        breaker: int,
+        min_instances: int,
+        max_instances: int,
+        rate_milli: int,
+        mean_us: int,
+        held: str,
+    ) -> int: ...
+    @property
+    def decided(self) -> int: ...
+    def list_decisions(self, since: int = 0) -> list[Decision]: ...

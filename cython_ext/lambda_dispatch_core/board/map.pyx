@@ -5,18 +5,18 @@ import os
 import time
 
 from libc.errno cimport errno
-from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset, strerror
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 
-from lambda_dispatch_core.bytes.atomics cimport get16, get32, get64, getu32, getu64, putu64
+from lambda_dispatch_core.bytes.atomics cimport fence, get16, get32, get64, getu32, getu64, putu64
 from lambda_dispatch_core.board.layout cimport (
-    BOARD_VERSION, BUCKETS, CLOSE_REQUESTED, INSTANCE_FREE, MAX_INSTANCES, MAX_POOLS, MAX_WORKERS, POOL_FREE, Header,
-    InstanceSlot, PoolSlot, ScalerSlot, WorkerPool, WorkerSlot,
+    BOARD_VERSION, BUCKETS, CLOSE_REQUESTED, DECISION_TEXT, DECISIONS, INSTANCE_FREE, MAX_INSTANCES, MAX_POOLS,
+    MAX_WORKERS, POOL_FREE, DecisionSlot, Header, InstanceSlot, PoolSlot, ScalerSlot, WorkerPool, WorkerSlot,
 )
 
 from lambda_dispatch_core.board.layout import (
-    COUNTERS, GAUGES, NAME, BoardError, Instance, Pool, PoolCounts, PoolTotals, Scaler, Worker,
+    COUNTERS, GAUGES, NAME, BoardError, Decision, Instance, Pool, PoolCounts, PoolTotals, Scaler, Worker,
 )
 
 cdef uint64_t MAGIC = 0x4452414F42444C00         # "\0LDBOARD" on a little-endian machine
@@ -114,7 +114,8 @@ cdef class BoardMap:
         self._lay_out(header.workers, header.instances, header.pools)
         self.header = NULL
         # From `size` to `index_at` the header says the layout.
-        if header.size != <uint64_t> size or memcmp(&header.size, &expected.size, 112) != 0:
+        if header.size != <uint64_t> size or memcmp(&header.size, &expected.size, 112) != 0\
+                or header.decisions_at != expected.decisions_at or header.decisions != expected.decisions:
             raise BoardError("the board's layout is not this program's: router and tool must be of one release")
         if not -1 <= worker < <int> header.workers:
             raise BoardError(f"no worker slot {worker}: the board has {header.workers}")
@@ -163,7 +164,10 @@ cdef class BoardMap:
         h.idle_at = at
         at = up(at + workers * instances * sizeof(int16_t), 64)
         h.index_at = at
-        h.size = up(at + h.index_cells * sizeof(uint32_t), 4096)
+        at = up(at + h.index_cells * sizeof(uint32_t), 64)
+        h.decisions_at = at
+        h.decisions = DECISIONS
+        h.size = up(at + DECISIONS * sizeof(DecisionSlot), 4096)
         return 0
 
     cdef int _map(self, int fd, bint readonly) except -1:
@@ -190,6 +194,7 @@ cdef class BoardMap:
         self.reserved = <int16_t*> (self.base + h.reserved_at)
         self.idle = <int16_t*> (self.base + h.idle_at)
         self.index = <uint32_t*> (self.base + h.index_at)
+        self.ring = <DecisionSlot*> (self.base + h.decisions_at)
         if self.worker >= 0:
             self.me = &self.worker_slots[self.worker]
             self.my_pools = &self.worker_pools[self.worker * self.pools]
@@ -268,6 +273,11 @@ cdef class BoardMap:
     @property
     def created_wall(self):
         return self.header.created_wall
+
+    @property
+    def decided(self):
+        """The number of the last decision; 0 when there is none."""
+        return getu64(&self.header.decisions_written)
 
     def worker_state(self, int worker):
         return getu32(&self._worker_slot(worker).state)
@@ -350,3 +360,54 @@ cdef class BoardMap:
 
     def idle_at(self, int worker, int slot):
         return get16(&self.idle[worker * self.instances + slot])
+
+    # -- the ring of decisions -----------------------------------------------------------------------------------------
+
+    def record_decision(self, int64_t at, uint32_t pool, *, int32_t before, int32_t desired, int32_t proposed,
+                        int32_t wanted, int32_t started, int32_t closed, int32_t released, int32_t pending,
+                        int32_t running, int32_t starting, int32_t open, int32_t draining, uint32_t breaker,
+                        int32_t min_instances, int32_t max_instances, int64_t rate_milli, int64_t mean_us,
+                        str held not None):
+        """Adds one to the ring; the oldest is overwritten. The scaler's."""
+        cdef uint64_t number = self.header.decisions_written + 1
+        cdef DecisionSlot* it = &self.ring[(number - 1) % DECISIONS]
+        cdef bytes text = held.encode("ascii", "replace")[:DECISION_TEXT]
+        putu64(&it.number, 0)
+        fence()
+        it.at = at
+        it.pool = pool
+        it.before, it.desired, it.proposed = before, desired, proposed
+        it.wanted, it.started, it.closed, it.released = wanted, started, closed, released
+        it.pending, it.running = pending, running
+        it.starting, it.open, it.draining = starting, open, draining
+        it.breaker = breaker
+        it.min_instances, it.max_instances = min_instances, max_instances
+        it.rate_milli, it.mean_us = rate_milli, mean_us
+        memset(it.held, 0, DECISION_TEXT)
+        memcpy(it.held, <const uint8_t*> text, len(text))
+        putu64(&it.number, number)
+        putu64(&self.header.decisions_written, number)
+        return number
+
+    def list_decisions(self, uint64_t since=0):
+        """Those with a number above `since` that are kept, oldest first."""
+        cdef uint64_t last = getu64(&self.header.decisions_written)
+        cdef uint64_t number
+        cdef DecisionSlot copy
+        cdef DecisionSlot* it
+        found = []
+        for number in range(max(since, last - DECISIONS if last > DECISIONS else 0) + 1, last + 1):
+            it = &self.ring[(number - 1) % DECISIONS]
+            if getu64(&it.number) != number:
+                continue
+            memcpy(&copy, it, sizeof(DecisionSlot))
+            fence()
+            if getu64(&it.number) != number:
+                continue        # overwritten meanwhile
+            found.append(Decision(
+                number, copy.at, copy.pool, copy.before, copy.desired, copy.proposed, copy.wanted, copy.started,
+                copy.closed, copy.released, copy.pending, copy.running, copy.starting, copy.open, copy.draining,
+                copy.breaker, copy.min_instances, copy.max_instances, copy.rate_milli, copy.mean_us,
+                copy.held[:DECISION_TEXT].rstrip(b"\0").decode("ascii", "replace"),
+            ))
+        return found

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
+from lambda_dispatch.admin import decisions
 from lambda_dispatch.admin.access import Gate, Refusal
 from lambda_dispatch.admin.history import SERIES, SPANS, History
 from lambda_dispatch.admin.stream import MAX_STREAMS, Stream
@@ -17,7 +18,7 @@ from lambda_dispatch.config import OPTIONS, RouterConfig
 from lambda_dispatch.telemetry import log, prometheus, status
 from lambda_dispatch.telemetry.view import View, take
 from lambda_dispatch_core import __version__
-from lambda_dispatch_core.board.board import Board
+from lambda_dispatch_core.board.board import DECISIONS, Board
 from lambda_dispatch_net.http_server import HttpServer, Request, Response, parse_query
 
 MAX_CLIENTS = 32
@@ -60,6 +61,7 @@ class Admin:
             "/api/v1/state": lambda _: document(self.state()),
             "/api/v1/stream": self._stream,
             "/api/v1/instances": self._instances,
+            "/api/v1/decisions": self._decisions,
             "/api/v1/history": self._history,
             "/api/v1/config": lambda _: document(self.effective_config()),
             "/": self._front,
@@ -81,7 +83,7 @@ class Admin:
             self._feed()
 
     def _feed(self) -> None:
-        self.stream.feed({**self.state(), "signals": self.history.latest()})
+        self.stream.feed({**self.state(), "signals": self.history.latest(), "decided": self.board.decided})
 
     def state(self) -> dict[str, Any]:
         """The document of `status --json`, with the version and a verdict per pool."""
@@ -156,10 +158,13 @@ class Admin:
         if sort.lstrip("-") not in found[0]:
             raise Refusal(400, f"sort is {sort!r}; it must be one of {', '.join(found[0])}, with - for descending")
         found.sort(key=lambda it: (it[sort.lstrip("-")] is None, it[sort.lstrip("-")]), reverse=sort.startswith("-"))
-        limit = asked.get("limit", str(MAX_LIMIT))
-        if not (limit.isascii() and limit.isdigit() and 1 <= len(limit) <= 4 and 1 <= int(limit) <= MAX_LIMIT):
-            raise Refusal(400, f"limit is {limit[:20]!r}; it must be a whole number from 1 to {MAX_LIMIT}")
-        return document({"total": len(found), "instances": found[: int(limit)]})
+        return document({"total": len(found), "instances": found[: number(asked, "limit", MAX_LIMIT, 1, MAX_LIMIT)]})
+
+    def _decisions(self, request: Request) -> Response:
+        asked = query(request, "pool", "since", "limit")
+        since = number(asked, "since", 0, 0, (1 << 63) - 1)
+        limit = number(asked, "limit", DECISIONS, 1, DECISIONS)
+        return document(decisions.document(self.board, since, asked.get("pool"), limit))
 
     def _history(self, request: Request) -> Response:
         asked = query(request, "span", "series")
@@ -182,6 +187,13 @@ def query(request: Request, *known: str) -> dict[str, str]:
         if name not in known:
             raise Refusal(400, f"parameter {name[:20]!r} is not known; {', '.join(known)} are")
     return asked
+
+
+def number(asked: dict[str, str], name: str, default: int, low: int, high: int) -> int:
+    value = asked.get(name, str(default))
+    if not (value.isascii() and value.isdigit() and len(value) < 20 and low <= int(value) <= high):
+        raise Refusal(400, f"{name} is {value[:20]!r}; it must be a whole number from {low} to {high}")
+    return int(value)
 
 
 def document(value: Any) -> Response:

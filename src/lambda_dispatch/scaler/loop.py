@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from lambda_dispatch.boot import Boot
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.scaler.act import Actor, Api
-from lambda_dispatch.scaler.decide import Decision, Memory, Observation, decide
-from lambda_dispatch.scaler.fleet import Fleet
+from lambda_dispatch.scaler.decide import Decision, Memory, Observation, State, decide
+from lambda_dispatch.scaler.fleet import BREAKER_NUMBERS, Fleet
 from lambda_dispatch.scaler.guard import Breaker
 from lambda_dispatch.scaler.observe import NS, observe
 from lambda_dispatch.telemetry import log
@@ -194,8 +194,9 @@ class Scaler:
         else:
             staying = {slot for slot, run in fleet.runs.items() if run.stays}
             observation = observe(now, totals, fleet.rates, living, staying, fleet.heedless)
+            before = fleet.memory.desired
             decision, fleet.memory = decide(observation, fleet.memory, fleet.policy)
-            changed = self._carry_out(fleet, observation, decision, {seen.slot: seen for seen in living})
+            changed = self._carry_out(fleet, observation, decision, before, {seen.slot: seen for seen in living})
         self._retire(fleet, pool, totals, living, now)
 
         counts: dict[int, int] = {}
@@ -212,7 +213,9 @@ class Scaler:
             seen.slot, seen.generation, at
         )
 
-    def _carry_out(self, fleet: Fleet, seen: Observation, decision: Decision, living: Mapping[int, b.Instance]) -> bool:
+    def _carry_out(
+        self, fleet: Fleet, seen: Observation, decision: Decision, before: int, living: Mapping[int, b.Instance]
+    ) -> bool:
         started = 0
         # While every worker drains, an instance that ends is only missed by requests that wait.
         wanted = decision.start if seen.pending or not self._ending else 0
@@ -232,6 +235,28 @@ class Scaler:
             denied = "the board is full"
         if decision.reason or started or changed or denied != fleet.denied:
             fleet.last_decision = int(seen.now * NS)
+            self._board.record_decision(
+                fleet.last_decision,
+                fleet.pool,
+                before=before,
+                desired=decision.desired,
+                proposed=decision.proposed,
+                wanted=wanted,
+                started=started,
+                closed=len(decision.close),
+                released=len(decision.release),
+                pending=seen.pending,
+                running=seen.running,
+                starting=seen.count(State.STARTING),
+                open=seen.count(State.OPEN),
+                draining=seen.count(State.DRAINING),
+                breaker=BREAKER_NUMBERS[fleet.guard.breaker],
+                min_instances=fleet.policy.min_instances,
+                max_instances=fleet.policy.max_instances,
+                rate_milli=-1 if seen.per_second is None else int(seen.per_second * 1000),
+                mean_us=-1 if seen.mean_ms is None else int(seen.mean_ms * 1000),
+                held=denied,
+            )
             log.info(
                 "decision",
                 pool=fleet.label,

@@ -1,5 +1,5 @@
 import * as charts from "./charts.js";
-import { count, element, NONE, span, table } from "./format.js";
+import { count, element, ms, NONE, span, table } from "./format.js";
 import * as map from "./map.js";
 import { follow } from "./stream.js";
 
@@ -9,8 +9,8 @@ let state = null;
 let heard = 0; // when the last event came, by this browser's clock
 
 const by = (object, key) => Object.values(object ?? {}).sort((a, b) => a[key] - b[key]);
-const age = (ms) => (ms ? span((state.taken_ms - ms) / 1000) : NONE);
-const left = (ms) => (ms ? span((ms - state.taken_ms) / 1000) : NONE);
+const age = (at) => (at ? span((state.taken_ms - at) / 1000) : NONE);
+const left = (at) => (at ? span((at - state.taken_ms) / 1000) : NONE);
 
 function verdicts() {
   const cards = by(state.pools, "pool").map((pool) => {
@@ -82,6 +82,29 @@ function render() {
   charts.update(state.taken_ms / 1000, state.signals);
   instances();
   processes();
+  decided();
+}
+
+let decisions = [];
+let asked = 0;
+
+async function decided() {
+  if ((state.decided ?? 0) === asked) return;
+  const since = state.decided < asked ? 0 : asked; // a new router counts from 1
+  asked = state.decided;
+  const answer = await fetch(`api/v1/decisions?since=${since}&limit=${SHOWN}`);
+  if (!answer.ok) return;
+  decisions = [...(await answer.json()).decisions, ...(since ? decisions : [])].slice(0, SHOWN);
+  $("undecided").hidden = decisions.length > 0;
+  table($("decisions"), [
+    ["Time", (d) => new Date(d.at_ms).toLocaleTimeString([], { hour12: false })], ["Function", (d) => d.function],
+    ["Desired", (d) => (d.before === d.desired ? d.desired : `${d.before} → ${d.desired}`), true],
+    ["Reason", (d) => d.reason], ["Bounded by", (d) => d.bounds.join(", ") || NONE],
+    ["Started", (d) => (d.wanted > d.started ? `${d.started} of ${d.wanted}` : d.started), true],
+    ["Closed", (d) => d.closed + d.released, true],
+    ["Req/s", (d) => (d.rate_milli < 0 ? NONE : count(d.rate_milli / 1000)), true],
+    ["Mean", (d) => (d.mean_us < 0 ? NONE : ms(d.mean_us / 1000)), true],
+  ], decisions);
 }
 
 async function configuration() {

@@ -2,17 +2,17 @@
 import { count, element, ms } from "./format.js";
 
 const KEPT = 900;
-// [title, unit, how to print, series and their colours' names]
+// [title, how to print, series]
 const TILES = [
-  ["Requests per second", "", count, ["requests"]],
-  ["In flight", "", count, ["in_flight"]],
-  ["Queued", "", count, ["queued"]],
-  ["Queue wait, p50 and p99", "", ms, ["wait_p99", "wait_p50"]],
-  ["Request time, p50 and p99", "", ms, ["time_p99", "time_p50"]],
-  ["Errors per second: 5xx, 4xx", "", count, ["server_errors", "client_errors"]],
+  ["Requests per second", count, ["requests"]],
+  ["In flight", count, ["in_flight"]],
+  ["Queued", count, ["queued"]],
+  ["Queue wait, p99 / p50", ms, ["wait_p99", "wait_p50"]],
+  ["Request time, p99 / p50", ms, ["time_p99", "time_p50"]],
+  ["Errors per second, 5xx / 4xx", count, ["server_errors", "client_errors"]],
 ];
 const INK = { wait_p50: "--muted", time_p50: "--muted", client_errors: "--busy", server_errors: "--bad" };
-const NAMES = [...new Set(TILES.flatMap((tile) => tile[3]))];
+const NAMES = [...new Set(TILES.flatMap((tile) => tile[2]))];
 
 const times = [];
 const values = Object.fromEntries(NAMES.map((name) => [name, []]));
@@ -30,10 +30,10 @@ function plot(host, print, series) {
     height: host.clientHeight,
     legend: { show: false },
     cursor: { y: false, points: { size: 5 } },
-    padding: [8, 4, 0, 0],
+    padding: [8, 18, 0, 0],
     scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     axes: [
-      { ...axis, grid: { show: false }, size: 20, space: 70 },
+      { ...axis, grid: { show: false }, size: 20, space: 70, values: "{HH}:{mm}" },
       { ...axis, size: 48, space: 28, values: (_, ticks) => ticks.map((tick) => print(tick)) },
     ],
     series: [{}, ...series.map((name) => ({ stroke: colour(INK[name] ?? "--accent"), width: 1.5, spanGaps: false, points: { show: false } }))],
@@ -49,7 +49,7 @@ function draw() {
 }
 
 export function build(target) {
-  for (const [title, , print, series] of TILES) {
+  for (const [title, print, series] of TILES) {
     const host = element("div", { class: "chart" });
     const now = element("p", { class: "now" });
     target.append(element("div", { class: "card tile" }, element("h2", {}, title), now, host));

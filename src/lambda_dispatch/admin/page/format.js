@@ -10,6 +10,7 @@ export function count(value) {
 
 export function ms(value) {
   if (value === null || value === undefined) return NONE;
+  if (value === 0) return "0 ms";
   if (value < 1) return value < 0.01 ? "< 0.01 ms" : value.toFixed(2) + " ms";
   if (value < 1000) return (value < 10 ? value.toFixed(1) : value.toFixed(0)) + " ms";
   return (value / 1000).toFixed(value < 10000 ? 1 : 0) + " s";
