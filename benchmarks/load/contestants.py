@@ -31,12 +31,15 @@ def reachable(port: int) -> bool:
 class Contestant:
     """A running proxy: its ports, the processes whose CPU is its figure, and those beside them."""
 
-    def __init__(self, name: str, port: int, tls_port: int, pids: list[int], beside: list[int]) -> None:
+    def __init__(
+        self, name: str, port: int, tls_port: int, pids: list[int], beside: list[int], control_port: int = 0
+    ) -> None:
         self.name = name
         self.port = port
         self.tls_port = tls_port
         self.pids = pids
         self.beside = beside
+        self.control_port = control_port  # ours alone has one
 
 
 def certificate(stage: Stage) -> tuple[Path, Path]:
@@ -193,7 +196,7 @@ def ours(stage: Stage, instances: int = INSTANCES, access_log: str = "off") -> C
     if instances != INSTANCES:
         label += f", {instances:,} instance" + ("s" if instances > 1 else "")
     beside = [process.pid, *(pid for pid in below if pid not in workers)]
-    return Contestant(label, ports["http"], ports["https"], workers, beside)
+    return Contestant(label, ports["http"], ports["https"], workers, beside, ports["control_http"])
 
 
 PEERS: dict[str, Callable[[Stage, int, int], Contestant]] = {

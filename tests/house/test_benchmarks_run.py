@@ -62,3 +62,13 @@ def test_the_whole_local_path_is_measured_in_small() -> None:
     assert [row[:2] for row in rows] == [["1", "ping, 4 B"], ["1", "echo of 9 MB"]]
     figures = [[float(cell.replace(",", "")) for cell in row[2:]] for row in rows]
     assert all(min(row[:6]) > 0 for row in figures)  # the rate, both times, and worker, extension and application
+
+
+@pytest.mark.timeout(60)
+def test_an_attack_is_run_in_small() -> None:
+    command = [sys.executable, "-m", "benchmarks.load.attacks", "goaway", "--only", "ours"]
+    run = subprocess.run([*command, "--seconds", "1", "--rest", "0"], cwd=ROOT, capture_output=True, text=True)
+    if run.returncode == 2:
+        pytest.skip(run.stderr.strip())
+    assert "answers 404" in run.stdout, run.stdout + run.stderr
+    assert "fewest instances: 10" in run.stdout
