@@ -25,6 +25,7 @@ class Aim:
     tls_port: int
     control_port: int = 0  # ours alone has one
     seconds: float = 8.0
+    scale: float = 1.0  # of the numbers of connections
     told: dict[str, int] = field(default_factory=dict)
 
     def count(self, what: str, by: int = 1) -> None:
@@ -57,6 +58,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 async def connections(aim: Aim, count: int, port: int, **more: object) -> AsyncIterator[list[Streams]]:
     """So many connections, or as many as are accepted; all closed at the end."""
     gate = asyncio.Semaphore(AT_ONCE)
+    count = max(1, int(count * aim.scale))
 
     async def one() -> Streams | None:
         async with gate:
