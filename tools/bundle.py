@@ -313,16 +313,16 @@ def write_tar(tree: Path, target: Path) -> None:
 
 
 def write_layer(tree: Path, target: Path) -> None:
-    """A layer's files are unpacked below /opt."""
+    """A layer's files are unpacked below /opt. /opt/bootstrap, the launcher again, is of no use to an image."""
     import time
 
     moment: Any = time.gmtime(TIME)[:6]
     top = tree / "opt"
+    files = [(str(path.relative_to(top)), path) for path in members(top) if path.is_file()]
+    files.append(("bootstrap", top / "extensions" / "lambda-dispatch"))
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for path in members(top):
-            if path.is_dir():
-                continue
-            info = zipfile.ZipInfo(str(path.relative_to(top)), moment)
+        for name, path in sorted(files):
+            info = zipfile.ZipInfo(name, moment)
             info.create_system = 3
             info.external_attr = (0o100000 | (path.stat().st_mode & 0o777)) << 16
             archive.writestr(info, path.read_bytes(), zipfile.ZIP_DEFLATED, 9)

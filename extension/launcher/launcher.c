@@ -4,6 +4,8 @@
  *                                       then becomes Python. Lambda starts the application as soon as every
  *                                       extension has registered, so Python loads beside the application.
  *   lambda-dispatch extension -- CMD    as an image's ENTRYPOINT: starts CMD, then becomes Python.
+ *   /opt/bootstrap                      in a layer, for AWS_LAMBDA_EXEC_WRAPPER: becomes the function's handler, which
+ *                                       is the command that starts the application.
  *   lambda-dispatch healthcheck [URL]   one GET; exit code 0 when the answer is 2xx. No Python.
  *   lambda-dispatch ...                 anything else is handed to Python.
  *
@@ -238,10 +240,10 @@ static int become_python(const char *self, int argc, char **argv) {
     return fail(NOT_EXECUTABLE, "%s: %s: the bundle's files must keep their mode, and the mount must allow exec", loader, strerror(errno));
 }
 
-/* Starts the application with its port, in a session of its own; Python, which we become, is its parent. */
-static int start_application(char **command) {
-    const char *port = getenv("LAMBDA_DISPATCH_PORT"), *inside = getenv("AWS_LAMBDA_RUNTIME_API");
-    char number[16];
+/* The application looks for its port in one of these two; the extension looks for the application there. */
+static const char *export_port(void) {
+    static char number[16];
+    const char *port = getenv("LAMBDA_DISPATCH_PORT");
     if (!port || !*port) port = getenv("PORT");
     long value = port && *port && strspn(port, "0123456789") == strlen(port) && strlen(port) <= 5 ? atol(port) : 0;
     if (value >= 1 && value <= 65535) {
@@ -249,16 +251,41 @@ static int start_application(char **command) {
     } else {
         strcpy(number, DEFAULT_PORT);
     }
+    setenv("PORT", number, 1);
+    setenv("LAMBDA_DISPATCH_PORT", number, 1);
+    return number;
+}
+
+/* A layer's /opt/bootstrap: Lambda runs it in place of the function's runtime. */
+static int become_handler(void) {
+    const char *root = getenv("LAMBDA_TASK_ROOT"), *handler = getenv("_HANDLER");
+    char path[PATH_MAX_];
+    if (!root || !handler || !*handler)
+        return fail(EX_CONFIG, "bootstrap: LAMBDA_TASK_ROOT or _HANDLER is not set: Lambda sets them; use this file as "
+                               "AWS_LAMBDA_EXEC_WRAPPER=/opt/bootstrap");
+    int length = snprintf(path, sizeof path, "%s/%s", root, handler);
+    if (length < 0 || (size_t)length >= sizeof path) return fail(EX_CONFIG, "bootstrap: the handler's path is too long: %.80s...", handler);
+    export_port();
+    char *args[] = {path, NULL};
+    execv(path, args);
+    return fail(errno == ENOENT ? NOT_FOUND : NOT_EXECUTABLE,
+                "bootstrap: %s cannot be started: %s: the function's handler must be the file that starts the application, "
+                "executable, with a #! line where it is a script", path, strerror(errno));
+}
+
+/* Starts the application with its port, in a session of its own; Python, which we become, is its parent. */
+static int start_application(char **command) {
+    const char *inside = getenv("AWS_LAMBDA_RUNTIME_API"), *port = inside ? NULL : export_port();
+    char number[16];
     pid_t pid = inside ? fork() : 0;
     if (pid < 0) return fail(EX_UNAVAILABLE, "fork: %s", strerror(errno));
     if (pid == 0) {
-        setenv("PORT", number, 1);
-        setenv("LAMBDA_DISPATCH_PORT", number, 1);
         if (inside) {
+            export_port();
             setsid();
             prctl(PR_SET_PDEATHSIG, SIGKILL); /* without Python nobody would stop it */
         } else {
-            fail(0, "not in Lambda (AWS_LAMBDA_RUNTIME_API is not set): running %s alone, PORT=%s", command[0], number);
+            fail(0, "not in Lambda (AWS_LAMBDA_RUNTIME_API is not set): running %s alone, PORT=%s", command[0], port);
         }
         execvp(command[0], command);
         _exit(fail(errno == ENOENT ? NOT_FOUND : NOT_EXECUTABLE, "%s cannot be started: %s", command[0], strerror(errno)));
@@ -274,6 +301,7 @@ int main(int argc, char **argv) {
     int code;
     unsetenv("LAMBDA_DISPATCH_EXTENSION_ID"); /* only we set these two */
     unsetenv("LAMBDA_DISPATCH_APP_PID");
+    if (!strcmp(name, "bootstrap")) return become_handler();
     if (argc < 2) {
         /* Started by Lambda: an absolute path whose folder is called extensions. */
         const char folder[] = "/extensions/";

@@ -65,8 +65,10 @@ def test_two_builds_give_the_same_bytes(output: Path, tmp_path: Path) -> None:
 def test_the_layer_and_the_image_hold_the_same_files(output: Path, tree: Path) -> None:
     wanted = {str(path.relative_to(tree)): path for path in tree.rglob("*") if path.is_file()}
     with zipfile.ZipFile(output / f"lambda-dispatch-extension-{bundle.ARCH}.zip") as layer:
-        assert {f"opt/{name}" for name in layer.namelist()} == set(wanted)
         modes = {f"opt/{info.filename}": info.external_attr >> 16 & 0o777 for info in layer.infolist()}
+        assert layer.read("bootstrap") == layer.read("extensions/lambda-dispatch")
+    assert modes.pop("opt/bootstrap") == 0o755  # a layer's alone
+    assert set(modes) == set(wanted)
     with tarfile.open(output / f"lambda-dispatch-extension-{bundle.ARCH}.tar") as image:
         files = [member for member in image.getmembers() if member.isfile()]
         assert {member.name for member in files} == set(wanted)

@@ -175,6 +175,20 @@ def test_outside_lambda_it_is_the_application(opt: Path) -> None:
     assert "not in Lambda" in one_line(done)
 
 
+def test_as_bootstrap_of_a_layer_it_becomes_the_handler(opt: Path) -> None:
+    (opt / "extensions" / "lambda-dispatch").rename(opt / "bootstrap")
+    (opt / "run.sh").write_text('#!/bin/sh\necho "$0 PORT=$PORT $LAMBDA_DISPATCH_PORT args=$*"\n')
+    (opt / "run.sh").chmod(0o755)
+    done = start(opt / "bootstrap", "node", "index.js", LAMBDA_TASK_ROOT=str(opt), _HANDLER="run.sh", PORT="8080")
+    assert (done.returncode, done.stdout) == (0, f"{opt}/run.sh PORT=8080 8080 args=\n")
+    done = start(opt / "bootstrap", LAMBDA_TASK_ROOT=str(opt), _HANDLER="index.handler")
+    assert done.returncode == 127
+    assert f"{opt}/index.handler cannot be started: No such file" in one_line(done)
+    done = start(opt / "bootstrap")
+    assert done.returncode == 78
+    assert "AWS_LAMBDA_EXEC_WRAPPER=/opt/bootstrap" in one_line(done)
+
+
 def test_a_bundle_that_is_not_there_is_one_line(opt: Path) -> None:
     (opt / "lambda-dispatch" / "python").unlink()
     done = start(opt / "lambda-dispatch" / "lambda-dispatch", "extension")
