@@ -4,8 +4,12 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from lambda_dispatch.exits import EX_USAGE
+
+if TYPE_CHECKING:
+    from lambda_dispatch.config import RouterConfig
 
 USAGE = """\
 usage: lambda-dispatch COMMAND [OPTIONS]
@@ -91,7 +95,7 @@ def router(arguments: list[str]) -> int:
         print(loaded.describe())
         for warning in loaded.warnings:
             print(f"lambda-dispatch: warning: {warning}", file=sys.stderr)
-        return 0
+        return check_access(loaded)
 
     from lambda_dispatch.telemetry import log
 
@@ -100,6 +104,18 @@ def router(arguments: list[str]) -> int:
         log.warning("configuration", detail=warning)
 
     return int(import_module("lambda_dispatch.supervisor").run(loaded))
+
+
+def check_access(loaded: "RouterConfig") -> int:
+    """What --check says of AWS: region, credentials and endpoint, or what is missing."""
+    from lambda_dispatch.scaler import access
+
+    try:
+        print(access.find(os.environ, loaded.function).describe())
+    except access.AccessError as error:
+        print(f"lambda-dispatch: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The scaler's process between a board that the test holds and a stand-in for Lambda."""
 
 import asyncio
+import base64
 import re
 import signal
 import time
@@ -54,6 +55,32 @@ def test_a_request_that_waits_invokes_the_function_as_the_protocol_says() -> Non
         slot, generation = held.place(payload["Id"])
         assert held.board.state(slot, generation) == b.INSTANCE_STARTING
         assert held.board.instance(slot).limit == 10
+        # The payload carries the secret that the workers will find on the board; the log never shows it.
+        secret = base64.urlsafe_b64decode(payload["Secret"] + "==")
+        assert held.board.secret(slot) == secret != bytes(16)
+        said = held.kill()
+        assert payload["Secret"] not in said and payload["Id"] not in said
+
+    play(scenario)
+
+
+def test_a_function_timeout_of_seconds_is_said_once_and_starts_are_limited() -> None:
+    """Such an instance leaves as soon as it comes; without a limit each would be replaced at once."""
+
+    async def scenario(held: HeldBoard, service: StandIn) -> None:
+        held.demand(queued=1)
+        for count in range(1, 4):
+            invoke = (await service.invokes(count))[-1]
+            place = held.opens(invoke.id)
+            invoke.ended("SelfDeadline", requests=1)
+            held.worker.unpark(place[0])
+        # Requests wait all the time. The third failure's pause has begun; the budget would allow hundreds of starts.
+        ticks = held.board.scaler_view().ticks
+        await held.until(lambda: held.board.scaler_view().ticks > ticks + 2)
+        assert len(service.arrived) == 3
+        said = held.kill()
+        assert said.count("scaler: function timeout too short") == 1
+        assert "set the function's timeout to 900 s" in said
 
     play(scenario)
 
@@ -156,7 +183,7 @@ def test_an_extension_that_does_not_stay_when_idle_is_not_invoked_again_and_agai
         held.demand(queued=1)
         assert "IdleGraceMs" in (await service.invokes(2))[1].payload
         said = held.kill()
-        assert said.count("they are asked to stay") == 1
+        assert said.count("IdleGraceMs ignored") == 1
 
     play(scenario, "--min-instances=1")
 
@@ -331,7 +358,7 @@ def test_an_orphaned_scaler_ends() -> None:
         held.supervisor_dies()
         code, said = await held.ended()
         assert code == 0
-        assert "the supervisor is gone" in said
+        assert "supervisor gone" in said
 
     play(scenario)
 
@@ -387,7 +414,9 @@ def test_no_region_is_a_configuration_error() -> None:
         held = HeldBoard()
         try:
             held.start("", AWS_EC2_METADATA_DISABLED="true")
-            assert (await held.ended())[0] == EX_CONFIG
+            code, said = await held.ended()
+            assert code == EX_CONFIG
+            assert "set AWS_REGION" in said
         finally:
             held.close()
 

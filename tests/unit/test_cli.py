@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,10 +38,29 @@ def test_check_prints_the_configuration_and_where_it_came_from(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAMBDA_DISPATCH_FunctionName", "app")
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
     assert cli.main(["router", "--check", "--allow-insecure-control", "--max-queue", "7"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["LAMBDA_DISPATCH_FunctionName", "--function-name", "app", "LAMBDA_DISPATCH_FunctionName"] in rows
     assert ["LAMBDA_DISPATCH_MaxQueue", "--max-queue", "7", "--max-queue"] in rows
+
+
+def test_check_names_what_aws_lacks_and_the_ways_to_give_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("LAMBDA_DISPATCH_FunctionName", "app")
+    assert cli.main(["router", "--check"]) == 78
+    assert "no AWS region: set AWS_REGION" in capsys.readouterr().err
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    assert cli.main(["router", "--check"]) == 78
+    assert "lambda:InvokeFunction on app" in capsys.readouterr().err
 
 
 def test_a_configuration_error_exits_78_and_says_every_problem(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import botocore.exceptions
 import pytest
 
 from lambda_dispatch.function_name import FunctionName
 from lambda_dispatch.scaler import transport as t
+from lambda_dispatch.scaler.access import AccessError
 from lambda_dispatch.scaler.lambda_api import LambdaApi, Reply
+from lambda_dispatch.telemetry import log
 from tests.support.stand_in import Invoke, StandIn, stand_in
 
 APP = FunctionName("app", None)
@@ -193,6 +195,33 @@ def test_nobody_there_is_not_sent() -> None:
     asyncio.run(run())
 
 
+def test_an_endpoint_that_does_not_accept_connections_is_a_warning_long_before_the_error(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Packets that vanish, as behind a wrong security group: here, a listening socket whose queue is full."""
+    monkeypatch.setattr(t, "SLOW_CONNECT", 0.05)
+
+    async def run() -> None:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            address = listener.getsockname()
+            with socket.create_connection(address), socket.socket() as second:
+                second.setblocking(False)
+                second.connect_ex(address)
+                api = LambdaApi({"AWS_LAMBDA_SERVICE_URL": f"http://127.0.0.1:{address[1]}"}, APP)
+                call = asyncio.create_task(api.invoke(APP, b"{}"))
+                while "Lambda endpoint unresponsive" not in (said := capfd.readouterr().err):
+                    assert not call.done()
+                    await asyncio.sleep(0.01)
+                    log.flush()
+                assert f"127.0.0.1:{address[1]}" in said
+                call.cancel()
+
+    log.configure("scaler", "info", "text")
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
 def test_a_call_that_is_given_up_leaves_no_connection() -> None:
     async def scenario(service: StandIn, api: LambdaApi) -> None:
         call = asyncio.create_task(api.invoke(APP, b"{}"))
@@ -213,14 +242,19 @@ def test_the_region_may_come_from_the_arn(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_no_region_is_an_error_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    with pytest.raises(botocore.exceptions.NoRegionError):
+    with pytest.raises(AccessError, match="AWS_REGION"):
         LambdaApi({}, APP)
+
+
+def test_the_region_may_come_from_aws_region_and_wins_over_the_default() -> None:
+    api = LambdaApi({"AWS_REGION": "eu-north-1"}, APP)
+    assert (api.region, api.endpoint_url) == ("eu-north-1", "https://lambda.eu-north-1.amazonaws.com")
 
 
 def test_no_credentials_are_an_error_for_aws_and_none_for_a_local_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(botocore.exceptions.NoCredentialsError):
+    with pytest.raises(AccessError, match="AWS_ACCESS_KEY_ID"):
         LambdaApi({}, APP)
 
     async def scenario(service: StandIn, api: LambdaApi) -> None:

@@ -69,4 +69,12 @@ def test_ends_that_no_extension_reports(answer: Reply, name: str, detail: str) -
 def test_what_an_end_says_about_the_next_start(
     name: str, requests: int, opened: bool, proved: bool, asked: bool, expected: Outcome
 ) -> None:
-    assert outcome_of(Exit(name, requests), opened=opened, proved=proved, asked=asked) is expected
+    assert outcome_of(Exit(name, requests), opened=opened, proved=proved, asked=asked, lived=60) is expected
+
+
+def test_a_life_that_the_functions_timeout_cuts_short_is_a_failed_start() -> None:
+    """With a timeout of a few seconds each instance leaves as it comes; a new one for each would never end."""
+    for requests in (0, 3):
+        ended = Exit("SelfDeadline", requests)
+        assert outcome_of(ended, opened=True, proved=True, asked=False, lived=0.2) is Outcome.SHORT_LIFE
+    assert outcome_of(Exit("SelfDeadline"), opened=True, proved=True, asked=True, lived=0.2) is Outcome.NEUTRAL

@@ -6,25 +6,18 @@ import resource
 import signal
 import sys
 
-import botocore.exceptions
 import setproctitle
 import uvloop
 
 from lambda_dispatch import callback
 from lambda_dispatch.boot import Boot, BootError
 from lambda_dispatch.config import RouterConfig
-from lambda_dispatch.exits import EX_CONFIG, EX_SOFTWARE, EXIT_BOOT
+from lambda_dispatch.exits import EX_SOFTWARE, EXIT_BOOT
+from lambda_dispatch.scaler.access import AccessError
 from lambda_dispatch.scaler.lambda_api import LambdaApi
 from lambda_dispatch.scaler.loop import Scaler
 from lambda_dispatch.telemetry import log
 from lambda_dispatch_core.board.board import Board, BoardError
-
-UNUSABLE = (
-    botocore.exceptions.NoRegionError,
-    botocore.exceptions.InvalidRegionError,
-    botocore.exceptions.ProfileNotFound,
-    botocore.exceptions.ConfigParseError,
-)
 
 
 def main() -> int:
@@ -41,16 +34,24 @@ def main() -> int:
     try:
         # AWS clients read the environment and files: once, before the loop.
         api = LambdaApi(os.environ, config.function)
-    except botocore.exceptions.BotoCoreError as error:
-        # Credentials may come from a service that fails for a moment; the other things do not change by themselves.
-        log.error("Lambda cannot be asked", why=str(error))
-        return EX_CONFIG if isinstance(error, UNUSABLE) else EXIT_BOOT
+    except AccessError as error:
+        log.error("Lambda access missing", error=str(error))
+        return error.exit_code
     address = callback.find(config, os.environ)
     scheme = config.preferred_control_scheme
     url = address.url(scheme, boot.ports["control_https" if scheme == "https" else "control_http"])
-    log.info("scaler started", callback=url, found_by=address.source, endpoint=api.endpoint_url, region=api.region)
+    log.info(
+        "scaler started",
+        callback=url,
+        found_by=address.source,
+        endpoint=api.endpoint_url,
+        region=api.region,
+        credentials=api.credentials_from,
+    )
     if address.host == "127.0.0.1" and ".amazonaws.com" in api.endpoint_url:
-        log.warning("instances are told to call back to 127.0.0.1, which Lambda cannot reach; set RouterCallbackHost")
+        log.warning(
+            "callback unreachable", host=address.host, fix="set RouterCallbackHost to an address Lambda can reach"
+        )
     try:
         uvloop.run(run(boot, config, board, api, url))
     finally:
@@ -69,7 +70,7 @@ async def run(boot: Boot, config: RouterConfig, board: Board, api: LambdaApi, ur
     def orphaned() -> None:
         # The descriptor's other end is the supervisor's: end of file means that it is no more.
         loop.remove_reader(boot.life_fd)
-        log.warning("the supervisor is gone; letting everything go")
+        log.warning("supervisor gone", action="closing all instances")
         if not scaler.stopping:
             scaler.stop()
 
@@ -84,10 +85,10 @@ async def run(boot: Boot, config: RouterConfig, board: Board, api: LambdaApi, ur
 
 
 def _bug(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    """What nobody caught is a bug. Going on in an unknown state could cost money; a successor adopts what there is."""
+    """An uncaught exception is a bug: going on could cost money, and the next scaler adopts the instances."""
     error = context.get("exception")
     if isinstance(error, OSError):
-        log.warning("connection trouble", why=str(error))
+        log.warning("connection failed", error=str(error))
         return
     loop.default_exception_handler(context)
     os._exit(EX_SOFTWARE)

@@ -1,7 +1,9 @@
 """The only code that touches Lambda: starts instances and sees them end."""
 
 import asyncio
+import base64
 import json
+import secrets
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -45,7 +47,7 @@ class Actor:
         self.tasks: set[asyncio.Task[None]] = set()
         self._api = api
         self._board = board
-        self._call = call  # what every payload has: DispatcherUrl, NumberOfChannels, NumberOfConnections
+        self._call = call  # what every payload has: DispatcherUrl, NumberOfChannels, hints
         self._limit = limit
         self._clock = clock
         self._news = news
@@ -59,9 +61,11 @@ class Actor:
         if place is None:
             return False
         run = Run(*place, id.bytes, fleet.guard.began(now / NS), stays=stays)
+        secret = secrets.token_bytes(b.SECRET_SIZE)
+        self._board.set_secret(run.slot, secret)
         fleet.runs[run.slot] = run
         fleet.starts += 1
-        self._spawn(self._follow(fleet, run, fleet.function, str(id)))
+        self._spawn(self._follow(fleet, run, fleet.function, str(id), secret))
         if buddy:
             self._spawn(self._warm(fleet, fleet.function, f"{id}-initonly"))
         return True
@@ -79,20 +83,29 @@ class Actor:
             fleet.last_exit = ended.number
             if opened and fleet.heed(run, ended.name == "SelfLastActive"):
                 log.warning(
-                    "instances end when idle although they are asked to stay: their extension does not know how; "
-                    "MinInstances keeps their environments warm, by an invoke a minute",
+                    "IdleGraceMs ignored",
                     pool=fleet.label,
+                    effect="instances exit when idle; MinInstances keeps their environments warm by an invoke a minute",
                 )
-            outcome = self._judge(fleet, run, ended, opened, seen.requests)
+            outcome = self._judge(fleet, run, ended, opened, seen.requests, lived)
+            if outcome is Outcome.SHORT_LIFE and not fleet.short_lived:
+                fleet.short_lived = True
+                log.error(
+                    "function timeout too short",
+                    pool=fleet.label,
+                    lived_s=round(lived, 1),
+                    fix="set the function's timeout to 900 s: an instance ends 15 s before it",
+                    effect="starts are limited by the back-off",
+                )
             level = log.WARNING if outcome.failed else log.INFO
             particulars = {"reason": ended.name, "detail": ended.detail, "verdict": outcome.value}
         else:
-            level, particulars = log.INFO, {"reason": "no channel for long", "detail": "", "verdict": "none"}
+            level, particulars = log.INFO, {"reason": "no_channel", "detail": "", "verdict": "none"}
         log.write(
             level,
             "instance ended",
             pool=fleet.label,
-            id=str(uuid.UUID(bytes=run.id)),
+            instance=run.id.hex()[:8],
             opened=opened,
             seconds=round(lived, 3),
             requests=seen.requests,
@@ -100,7 +113,7 @@ class Actor:
         )
         self._news()
 
-    def _judge(self, fleet: Fleet, run: Run, ended: Exit, opened: bool, requests: int) -> Outcome:
+    def _judge(self, fleet: Fleet, run: Run, ended: Exit, opened: bool, requests: int, lived: float) -> Outcome:
         now = self._clock() / NS
         start = run.start
         outcome = outcome_of(
@@ -108,6 +121,7 @@ class Actor:
             opened=opened,
             proved=start is None or (start.judged and start.opened_at is not None),
             asked=run.asked,
+            lived=lived,
         )
         if ended.name == "Throttled":
             self.throttled += 1
@@ -119,30 +133,25 @@ class Actor:
                 fleet.starts_failed += 1
         return outcome
 
-    async def _follow(self, fleet: Fleet, run: Run, function: FunctionName, id: str) -> None:
-        ended = await self._invoke(fleet, function, id, stays=run.stays)
+    async def _follow(self, fleet: Fleet, run: Run, function: FunctionName, id: str, secret: bytes) -> None:
+        hints: dict[str, Any] = {"Secret": base64.urlsafe_b64encode(secret).decode().rstrip("=")}
+        if run.stays:
+            hints["IdleGraceMs"] = STAY_MS
+        ended = await self._invoke(fleet, function, id, hints)
         if ended.name == "Lost" and self._board.instance(run.slot).opened:
             # The function goes on without us; what it does shows in its channels.
             run.held = False
-            log.warning(
-                "the invoke's connection is lost, the instance is not", pool=fleet.label, id=id, why=ended.detail
-            )
+            log.warning("invoke connection lost", pool=fleet.label, instance=id[:8], error=ended.detail)
             return
         self.end(fleet, run, ended)
 
     async def _warm(self, fleet: Fleet, function: FunctionName, id: str) -> None:
         await asyncio.sleep(BUDDY_DELAY)
-        ended = await self._invoke(fleet, function, id, init_only=True)
-        log.debug("init-only invoke ended", pool=fleet.label, id=id, reason=ended.name)
+        ended = await self._invoke(fleet, function, id, {"InitOnly": True, "NumberOfChannels": 0})
+        log.debug("init-only invoke ended", pool=fleet.label, instance=id[:8], reason=ended.name)
 
-    async def _invoke(
-        self, fleet: Fleet, function: FunctionName, id: str, init_only: bool = False, stays: bool = False
-    ) -> Exit:
-        payload = {"PoolId": fleet.label, "Id": id, **self._call, "SentTime": _now(), "InitOnly": init_only}
-        if init_only:
-            payload["NumberOfChannels"] = 0
-        if stays:
-            payload["IdleGraceMs"] = STAY_MS
+    async def _invoke(self, fleet: Fleet, function: FunctionName, id: str, more: dict[str, Any]) -> Exit:
+        payload = {"PoolId": fleet.label, "Id": id, **self._call, "SentTime": _now(), "InitOnly": False, **more}
         self.invokes += 1
         try:
             ended = exit_of(await self._api.invoke(function, json.dumps(payload).encode()))

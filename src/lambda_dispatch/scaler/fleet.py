@@ -8,11 +8,13 @@ from lambda_dispatch.function_name import FunctionName, parse
 from lambda_dispatch.scaler.decide import START_TIMEOUT, Memory, Policy
 from lambda_dispatch.scaler.guard import Breaker, Outcome, Start, StartGuard
 from lambda_dispatch.scaler.observe import NS, Rates
+from lambda_dispatch.telemetry import log
 from lambda_dispatch_core.board import board as b
 
 # An instance whose invoke we do not hold (a predecessor does not, either) and of which no worker holds a channel or a
 # request for this long is gone. Its channels park again within milliseconds of each answer.
 SILENCE = 3.0  # s
+SLOW_START = 10.0  # s without a channel before a warning: Lambda may not answer at all
 LIFETIME = 15 * 60.0  # s, Lambda's longest invocation
 
 BREAKER_NUMBERS = {Breaker.CLOSED: 0, Breaker.HALF_OPEN: 1, Breaker.OPEN: 2}
@@ -30,6 +32,7 @@ class Run:
     asked: bool = False  # we wanted it to end
     stays: bool = False  # it was asked to stay when idle; False, too, when it is not known
     silent_since: float | None = None
+    slow: bool = False  # it was logged that it takes long to open
 
     def overlooked(self, seen: b.Instance, now: float) -> bool:
         """Nobody will tell us of its end; is it over?"""
@@ -71,6 +74,7 @@ class Fleet:
         self.last_exit = pool.last_exit
         self.last_decision = pool.last_decision
         self.denied = ""
+        self.short_lived = False  # it was logged that the function's timeout is too short
         self.heedless = False  # the last instance that was to stay when idle did not
         if tokens is not None:
             self.guard.bucket.spend_down_to(tokens)
@@ -98,6 +102,16 @@ class Fleet:
             self.guard.alive(run.start, now)
         elif seen.state == b.INSTANCE_STARTING and not run.start.judged and now - run.start.sent_at > START_TIMEOUT:
             self.guard.judge(run.start, Outcome.OVERDUE, now)
+            log.limited(log.WARNING, "instance start overdue", pool=self.label, after_s=START_TIMEOUT)
+        elif seen.state == b.INSTANCE_STARTING and not run.slow and now - run.start.sent_at > SLOW_START:
+            run.slow = True
+            log.limited(
+                log.WARNING,
+                "instance start slow",
+                pool=self.label,
+                after_s=SLOW_START,
+                check="whether Lambda answers, the application starts, and instances can reach the callback address",
+            )
 
     def publish(self, board: b.Board, counts: dict[int, int]) -> None:
         rates = self.rates

@@ -52,6 +52,7 @@ class Outcome(StrEnum):
     UNREACHABLE = "router unreachable"  # the extension could not call back
     NOT_OPENED = "returned without opening"
     OVERDUE = "did not open in time"
+    SHORT_LIFE = "function timeout too short"
 
     @property
     def failed(self) -> bool:

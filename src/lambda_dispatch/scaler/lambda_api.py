@@ -1,8 +1,6 @@
-"""Lambda's Invoke, over transport.py. botocore knows credentials, region, endpoint and signature; it sends nothing.
+"""Lambda's Invoke, over transport.py. access.py finds region, endpoint and credentials; botocore only signs.
 
-    AWS_ENDPOINT_URL_LAMBDA, AWS_ENDPOINT_URL, profiles    as botocore has them
-    AWS_LAMBDA_SERVICE_URL                                 the original router's name for the same
-    HTTP_PROXY, HTTPS_PROXY, NO_PROXY, AWS_CA_BUNDLE       likewise
+HTTP_PROXY, HTTPS_PROXY, NO_PROXY and AWS_CA_BUNDLE are honoured.
 
 Credentials may need a metadata service or STS to be renewed: that happens in a thread, never on the loop.
 """
@@ -15,19 +13,16 @@ from urllib.parse import quote
 
 import botocore.auth
 import botocore.awsrequest
-import botocore.credentials
 import botocore.exceptions
-import botocore.httpsession
-import botocore.session
 
 from lambda_dispatch.function_name import FunctionName
+from lambda_dispatch.scaler import access
 from lambda_dispatch.scaler.transport import Answer, Endpoint, Transport
 from lambda_dispatch.telemetry import log
 
 # Lambda ends an invocation after 15 min; what has not answered by then never will.
 PATIENCE = 15 * 60 + 30.0
 RENEWAL = 60.0  # s between looks at the credentials; botocore renews them 10 to 15 min before their end
-DEFAULT_REGION = "us-east-1"  # with an endpoint of one's own the region is only a word in the signature
 
 
 class Reply(NamedTuple):
@@ -41,42 +36,17 @@ class Reply(NamedTuple):
 
 class LambdaApi:
     def __init__(self, environ: Mapping[str, str], function: FunctionName) -> None:
-        session = botocore.session.Session()
-        custom = environ.get("AWS_LAMBDA_SERVICE_URL") or None
-        region = session.get_config_variable("region") or _region_of(function.name)
-        more: dict[str, Any] = {"endpoint_url": custom} if custom else {}
-        # A client would bring a pool and threads of its own; it is asked for the endpoint and let go.
-        client = session.create_client(
-            "lambda",
-            region_name=region or DEFAULT_REGION,
-            aws_access_key_id="-",
-            aws_secret_access_key="-",
-            **more,
-        )
-        self.endpoint_url: str = client.meta.endpoint_url.rstrip("/")
-        client.close()
-        if region is None and ".amazonaws.com" in self.endpoint_url:
-            raise botocore.exceptions.NoRegionError
-        self.region: str = region or DEFAULT_REGION
-        local = ".amazonaws.com" not in self.endpoint_url
-        if local:
-            # The machine's role is nothing to a Lambda that is not Amazon's, and asking for it takes a second or two.
-            session.get_component("credential_provider").remove("iam-role")
-        self._credentials: Any = session.get_credentials()
-        if self._credentials is None:
-            if not local:
-                raise botocore.exceptions.NoCredentialsError
-            log.info("no credentials; signing with dummy ones", endpoint=self.endpoint_url)
-            self._credentials = botocore.credentials.Credentials("dummy", "dummy")
+        found = access.find(environ, function)
+        self.region = found.region
+        self.endpoint_url = found.endpoint_url
+        self.credentials_from = found.credentials_from
+        self._credentials: Any = found.credentials
         self._frozen: Any = self._credentials.get_frozen_credentials()
 
         endpoint = Endpoint.of(self.endpoint_url)
         self._base = "/" + "/".join(self.endpoint_url.split("/")[3:]) if self.endpoint_url.count("/") > 2 else ""
         self._url = self.endpoint_url
-        context = None
-        if endpoint.tls:
-            bundle = session.get_config_variable("ca_bundle") or botocore.httpsession.get_cert_path(True)
-            context = ssl.create_default_context(cafile=bundle)
+        context = ssl.create_default_context(cafile=found.ca_bundle) if endpoint.tls else None
         self._transport = Transport(endpoint, context)
 
     async def keep_credentials_fresh(self) -> None:
@@ -86,7 +56,7 @@ class LambdaApi:
             try:
                 self._frozen = await asyncio.to_thread(self._credentials.get_frozen_credentials)
             except (botocore.exceptions.BotoCoreError, OSError) as error:
-                log.warning("the credentials could not be renewed", error=type(error).__name__)
+                log.warning("credentials not renewed", error=type(error).__name__)
 
     async def invoke(self, function: FunctionName, payload: bytes) -> Reply:
         """Returns when the invocation ends. Raises NotSent or Lost of transport.py."""
@@ -107,10 +77,6 @@ class LambdaApi:
         )
         botocore.auth.SigV4Auth(self._frozen, "lambda", self.region).add_auth(request)
         return path, {"host": self._transport.endpoint.authority, **dict(request.headers.items())}
-
-
-def _region_of(function: str) -> str | None:
-    return function.split(":")[3] if function.startswith("arn:") else None
 
 
 def _reply(answer: Answer) -> Reply:

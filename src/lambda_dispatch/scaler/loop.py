@@ -53,11 +53,13 @@ class Scaler:
         if before.ticks:
             idle = max(0.0, (clock() - before.heartbeat) / NS)
             self._tokens = before.tokens_milli / 1000 + idle * config.start_rate
-        call = {
+        call: dict[str, object] = {
             "DispatcherUrl": callback_url,
             "NumberOfChannels": config.channel_count,
             "NumberOfConnections": boot.workers,
         }
+        if boot.certificate_sha256 and callback_url.startswith("https:"):
+            call["CertificateSha256"] = boot.certificate_sha256
         self.actor = Actor(api, board, call, config.max_concurrent_count, clock, self._news)
         self.actor.invokes, self.actor.ended = before.invokes, before.invokes_ended
         self.actor.failed, self.actor.throttled = before.invokes_failed, before.throttled

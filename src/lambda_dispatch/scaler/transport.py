@@ -16,6 +16,9 @@ from urllib.parse import unquote, urlsplit
 
 import httptools
 
+from lambda_dispatch.telemetry import log
+
+SLOW_CONNECT = 2.0  # s before a warning
 CONNECT_TIMEOUT = 5.0  # s for address, connection, proxy and TLS together
 ADDRESS_LIFETIME = 5.0  # s an address is used before the name is looked up again; Lambda's change by the minute
 MOST_BODY = 64 * 1024  # bytes of an answer that are kept; the extension's is 200
@@ -152,11 +155,14 @@ class Transport:
             lines.append(f"proxy-authorization: {self.endpoint.proxy[2]}")
         head = "\r\n".join((*lines, f"content-length: {len(body)}", "connection: close", "", ""))
 
+        slow = asyncio.get_running_loop().call_later(SLOW_CONNECT, self._warn)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 transport, call = await self._connect()
         except (OSError, Lost, TimeoutError) as error:
             raise NotSent(f"{self.endpoint.authority}: {error or 'no connection in time'}") from error
+        finally:
+            slow.cancel()
         try:
             transport.write(head.encode("latin-1") + body)
             async with asyncio.timeout(patience):
@@ -165,6 +171,15 @@ class Transport:
             raise Lost(f"no answer within {patience:g} s") from error
         finally:
             transport.abort()
+
+    def _warn(self) -> None:
+        log.limited(
+            log.WARNING,
+            "Lambda endpoint unresponsive",
+            endpoint=self.endpoint.authority,
+            after_s=SLOW_CONNECT,
+            check="routes, security groups, the VPC endpoint and the proxy",
+        )
 
     async def _connect(self) -> tuple[asyncio.Transport, _Call]:
         loop = asyncio.get_running_loop()

@@ -33,6 +33,10 @@ EXIT_NAMES = (
 )
 _NUMBERS = {name: number for number, name in enumerate(EXIT_NAMES, 1)}
 
+# s: an instance whose deadline ends it sooner has a function timeout that is useless to a router; the extension leaves
+# 15 s before the deadline.
+SHORT_LIFE = 5.0
+
 ORDERLY = frozenset({"RouterGoAway", "SelfLastActive", "SelfDeadline", "SelfInitOnly"})
 APP = frozenset({"AppConnectionError", "AppConnectionClosed"})
 WAY_BACK = frozenset(
@@ -86,8 +90,10 @@ def _object(payload: bytes) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def outcome_of(ended: Exit, *, opened: bool, proved: bool, asked: bool) -> Outcome:
-    """What the guard makes of it. asked: it ended because we wanted it to; proved: judged to be good before."""
+def outcome_of(ended: Exit, *, opened: bool, proved: bool, asked: bool, lived: float) -> Outcome:
+    """What the guard makes of it. asked: we ended it; proved: judged to be good before; lived: s since it opened."""
+    if lived < SHORT_LIFE and not asked and ended.name == "SelfDeadline":
+        return Outcome.SHORT_LIFE
     match ended.name:
         case "Throttled":
             return Outcome.THROTTLED
