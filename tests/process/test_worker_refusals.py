@@ -38,6 +38,20 @@ async def test_a_refused_request_is_in_the_counters_and_in_the_access_log(speaks
 
 
 @scenario
+async def test_a_stream_that_is_reset_for_its_head_is_counted_and_logged_as_a_400() -> None:
+    async with WorkerProcess.running("--access-log", "text") as worker, await worker.h2() as client:
+        before = worker.numbers()
+        stream = await soon(client.open("/a b").done(), "the reset")
+        assert (stream.status, stream.reset_code) == (0, 1)
+        assert await counted(worker, before, "requests", "status_4xx", "bad_requests") == {
+            "requests": 1,
+            "status_4xx": 1,
+            "bad_requests": 1,
+        }
+        await until(lambda: "400" in worker.text() and "bad_head" in worker.text(), "the access log")
+
+
+@scenario
 async def test_a_goaway_is_not_lost_to_a_reset_while_the_client_sends_on() -> None:
     async with WorkerProcess.running() as worker, await worker.h2() as client:
         assert client.transport is not None

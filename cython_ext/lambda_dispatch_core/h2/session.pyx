@@ -490,7 +490,8 @@ cdef class H2Session(H2Sender):
             if fault or (end and facts.content_length > 0):
                 self.stream_fault = head_fault(fault) if fault else "content-length without a body"
                 self._charge_reset()
-                return self._refuse(id, PROTOCOL_ERROR)
+                self._refuse(id, PROTOCOL_ERROR)
+                return self.events.on_head_refused()
         stream = self._add(id)
         stream._marks = HEAD_IN | BUSY
         stream.content_left = facts.content_length

@@ -99,6 +99,8 @@ cdef class H2Events:
     # Server: the request's head was over max_header_list. Answer 431 (send_head); the body, if any, is swallowed by the
     # session. The default resets the stream with ENHANCE_YOUR_CALM.
     cdef int on_head_too_large(self, H2Stream stream, bint end) except -1
+    # Server: a request's head breaks a rule, so that its stream was reset before it began; stream_fault says which.
+    cdef int on_head_refused(self) except -1
     # All pending bytes of the stream have gone to `out`.
     cdef int on_drained(self, H2Stream stream) except -1
     # The peer sends GOAWAY: streams of ours above last_id have been given to on_reset(refused) already.

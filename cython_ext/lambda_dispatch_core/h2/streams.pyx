@@ -64,6 +64,9 @@ cdef class H2Events:
     cdef int on_head_too_large(self, H2Stream stream, bint end) except -1:
         return stream.session.reset(stream, ENHANCE_YOUR_CALM)
 
+    cdef int on_head_refused(self) except -1:
+        return 0
+
     cdef int on_drained(self, H2Stream stream) except -1:
         return 0
 

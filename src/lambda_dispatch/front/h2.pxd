@@ -21,6 +21,8 @@ cdef class H2Exchange(ClientExchange):
     cdef int repay(self) except -1
     # Ends it when the client sends or reads less than it must.
     cdef int sweep(self, int64_t now) except -1
+    # The session has reset its stream because of its head: counted and logged like an answer of 400.
+    cdef int refuse_head(self, H2ClientWire wire) except -1
     # It is over, and its stream has nothing left to send.
     cdef int leave(self) except -1
 

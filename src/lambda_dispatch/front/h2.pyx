@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free
 
-from lambda_dispatch.dispatch.model cimport INLINE, PRESSURE
+from lambda_dispatch.dispatch.model cimport INLINE, OVER, PRESSURE
 from lambda_dispatch.front.door cimport ClientWire, Door, keeps
 from lambda_dispatch.front.request cimport Request, admit
 from lambda_dispatch.front.response cimport count, may_have_length, own_fields, passes, passes_interim, text_of
@@ -133,6 +133,12 @@ cdef class H2Exchange(ClientExchange):
             return self.fail(408, "client_reads_too_slowly")
         return 0
 
+    cdef int refuse_head(self, H2ClientWire wire) except -1:
+        self.stage = OVER
+        self.status = 400
+        self.fault = "bad_head"
+        return count(wire.door, self, wire, -1)
+
     cdef int leave(self) except -1:
         cdef H2Stream stream = self.stream
         self.stream = None
@@ -218,6 +224,12 @@ cdef class H2ClientEvents(H2Events):
         cdef H2Exchange exchange
         exchange = wire.begin_exchange(stream, end)
         return exchange.fail(431, "head_too_large")
+
+    cdef int on_head_refused(self) except -1:
+        cdef H2ClientWire wire = self.wire
+        cdef H2Exchange exchange = H2Exchange()
+        exchange.arrived = wire.hub.now
+        return exchange.refuse_head(wire)
 
     cdef int on_drained(self, H2Stream stream) except -1:
         cdef H2Exchange exchange = <H2Exchange> stream.owner
