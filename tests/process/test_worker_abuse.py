@@ -1,4 +1,4 @@
-"""Clients that mean ill, or are merely many: a normal client is served beside them, and they are sent away in time.
+"""Clients that attack, or are merely many: a normal client is served beside them, and they are closed in time.
 
 LAMBDA_DISPATCH_TEST_CONNECTIONS raises the number of idle connections; 10000 is what the promise was made for.
 """
@@ -83,7 +83,7 @@ def test_idle_connections_cost_little_and_a_normal_client_is_served_beside_them(
 
 
 @scenario
-async def test_clients_that_never_finish_their_head_are_sent_away_and_harm_nobody() -> None:
+async def test_clients_that_never_finish_their_head_are_closed_and_harm_no_other() -> None:
     async with WorkerProcess.running(*HASTY) as worker:
         await worker.instance(channels=4)
         crowd = Crowd(worker.ports["http"])
@@ -112,7 +112,7 @@ async def test_clients_that_never_finish_their_head_are_sent_away_and_harm_nobod
 
 
 @scenario
-async def test_a_head_that_takes_too_long_is_told_so() -> None:
+async def test_a_head_that_takes_too_long_is_a_408() -> None:
     async with WorkerProcess.running(*HASTY) as worker, await worker.client() as client:
         await client.send(b"GET / HTTP/1.1\r\nHost:")
         answer = await soon(client.response(), "the answer")
@@ -151,7 +151,7 @@ async def test_a_client_that_reads_too_slowly_is_cut_off(speaks: str) -> None:
 
 
 @scenario
-async def test_a_client_that_stops_reading_when_its_answer_is_over_for_the_router_is_cut_off_all_the_same() -> None:
+async def test_a_client_that_stops_reading_a_finished_answer_is_cut_off() -> None:
     async with WorkerProcess.running(*HASTY) as worker:
 
         async def handler(call: Call) -> None:

@@ -221,7 +221,9 @@ async def test_a_flood_of_resets_ends_the_connection_and_not_the_worker(worker: 
 
 
 @scenario
-async def test_a_client_that_breaks_the_protocol_is_told_and_its_requests_are_given_up(worker: WorkerProcess) -> None:
+async def test_a_client_that_breaks_the_protocol_gets_a_goaway_and_its_requests_end(
+    worker: WorkerProcess,
+) -> None:
     async def handler(call: Call) -> None:
         await call.gone()
 

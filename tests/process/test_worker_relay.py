@@ -439,7 +439,7 @@ async def test_a_broken_answer_of_unknown_length_does_not_look_whole_to_http_1_0
 
 @both
 @scenario
-async def test_a_channel_reset_after_the_answer_harms_nobody(worker: WorkerProcess, speaks: str) -> None:
+async def test_a_channel_reset_after_the_answer_does_no_harm(worker: WorkerProcess, speaks: str) -> None:
     async def handler(call: Call) -> None:
         await call.respond(200, body=b"done")
         call.peer.raw(b"\x00\x00\x04\x03\x00" + call.stream.to_bytes(4, "big") + b"\x00\x00\x00\x08")
@@ -592,7 +592,7 @@ async def test_a_connection_that_drops_after_the_answer_leaves_the_answer_whole(
 
 
 @scenario
-async def test_bytes_on_a_parked_channel_that_nobody_asked_for_cost_only_that_channel(worker: WorkerProcess) -> None:
+async def test_bytes_on_a_parked_channel_without_a_request_cost_only_that_channel(worker: WorkerProcess) -> None:
     peer = await worker.instance(channels=2)
     stream = peer.park(0)
     await peer.parked(3)

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import signal
 import socket
+from pathlib import Path
 
 import h2.settings
 import pytest
 
+from tests.support import certs
 from tests.support.clients import H2Client, RawClient
 from tests.support.instance_peer import Call
 from tests.support.loop import scenario, soon, until
@@ -114,3 +116,20 @@ async def test_http2_answers_that_no_one_takes_do_not_hold_up_a_drain() -> None:
             assert await soon(worker.process.wait(), "the end of the worker", 15) == 0
         assert worker.numbers()["slow_readers"] == 10
         assert "deadline" not in worker.text()
+
+
+@scenario
+async def test_over_tls_a_client_that_reads_nothing_is_cut_off_as_well(tmp_path: Path) -> None:
+    count = 100_000
+    pair = certs.make(tmp_path)
+    async with WorkerProcess.running(*HASTY, certs=pair) as worker:
+        async with await worker.client(tls=pair.client_context("http/1.1")) as client:
+            assert (await client.get("/health")).body == b"OK"
+            before = worker.resident()
+            assert isinstance(client.writer.transport, asyncio.Transport)
+            client.writer.transport.pause_reading()
+            client.writer.write(HEALTH * count)
+            await until(lambda: worker.numbers()["connections"] == 0, "the client is cut off", 15)
+            client.abort()
+        assert worker.numbers()["health_checks"] < count // 2
+        assert worker.resident() - before < 16 << 20

@@ -188,7 +188,7 @@ def test_an_expectation_is_ignored_on_http_1_0() -> None:
     assert not with_fields()["expect_continue"]
 
 
-def test_head_is_told_apart_from_what_resembles_it() -> None:
+def test_the_method_head_is_not_confused_with_similar_ones() -> None:
     assert head_of(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")["is_head"]
     for method in (b"head", b"HEADS", b"HEA", b"GET"):
         assert not head_of(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n")["is_head"]
@@ -218,7 +218,7 @@ def test_the_scanner_stops_where_the_parser_has_something_to_refuse() -> None:
         assert [scanner.feed(data[n : n + 1]) for n in range(len(data))] == [0] * (len(data) - 1) + [len(data)]
 
 
-def test_the_scanner_takes_bare_line_feeds_for_ends_where_it_is_told_to() -> None:
+def test_the_scanner_takes_bare_line_feeds_for_ends_where_asked() -> None:
     for data in (b"\n", b"\r\n", b"a\n\n", b"a\r\n\n", b"a\n\r\n", b"a\r\nb: c\r\n\r\n"):
         scanner = HeadScanner(lf=True)
         assert [scanner.feed(data[n : n + 1]) for n in range(len(data))] == [0] * (len(data) - 1) + [len(data)]

@@ -2,7 +2,7 @@
 
 A Field's pointers are borrowed. From the HTTP/1.1 parser they point into the bytes being parsed; from HPACK they point
 into the list's own arena. Either way they are valid until the list is cleared or the callback that was handed it
-returns, whichever is first. Who needs a field longer copies it.
+returns, whichever is first. Code that needs a field for longer copies it.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t

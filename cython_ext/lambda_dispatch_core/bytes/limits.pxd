@@ -1,7 +1,7 @@
 """Every bound of the core: its name, its value, its reason.
 
 Limits that an operator sets (head sizes, time-outs, queue lengths) come in from outside and have their defaults in
-lambda_dispatch.config; these are the ones that are nobody's business but ours.
+lambda_dispatch.config; these are not configurable.
 """
 
 cdef enum:
@@ -71,7 +71,7 @@ cdef enum:
     # HTTP/1.1 ---------------------------------------------------------------------------------------------------------
     # Empty lines before a request: RFC 9112 2.2 asks for one, old clients send it after a POST. More are idle talk.
     LEADING_LINES = 4
-    # A chunk's size line with its extensions, which nobody sends and everybody must skip; RFC 9112 7.1.1 asks for a
+    # A chunk's size line with its extensions, rarely sent and always skipped; RFC 9112 7.1.1 asks for a
     # bound.
     CHUNK_LINE = 256
     # All trailers of a chunked body; they are read to be dropped.

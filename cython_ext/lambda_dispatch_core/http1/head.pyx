@@ -457,7 +457,7 @@ cdef Py_ssize_t parse_response(const uint8_t* p, Py_ssize_t n, const HeadLimits*
 
 cdef Py_ssize_t scan_head(HeadScan* scan, const uint8_t* p, Py_ssize_t n, bint lf) noexcept nogil:
     """Looks from line feed to line feed. Where bare ones do not count (lf False) the first of them ends the scan as
-    well: the parser refuses the head there, and nobody should wait for more of it."""
+    well: the parser refuses the head there, and more of it need not be waited for."""
     cdef const uint8_t* found
     cdef Py_ssize_t empty = 0
     cdef Py_ssize_t i

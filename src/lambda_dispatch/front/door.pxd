@@ -22,7 +22,7 @@ cdef class Door:
     cdef public object by_name      # None, or called (name, secret) -> Pool or (status, reason): X-Lambda-Name
     cdef public AccessLog access    # None when it is off
     cdef public object on_health    # called (target) -> (status, text): GET /health
-    cdef public object on_debug     # None, or what requests with the debug header tell their stages to
+    cdef public object on_debug     # None, or called with the stages of requests that have the debug header
     cdef readonly bint draining     # keep-alive ends: the worker does
     cdef bint expose_ids            # x-lambda-id and x-channel-id go to the client
     cdef int trusted_hops           # proxies in front whose forwarding fields are believed; -1: all (request.pyx)

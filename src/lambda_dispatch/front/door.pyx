@@ -54,13 +54,13 @@ cdef class Door:
         self.fields = FieldList()
         self.wires = set()
         if board.me != NULL:
-            # What a predecessor in this worker's slot counted is not ours to tell.
+            # The slot still holds what its last process counted.
             self.told_in = hub.bytes_in - board.me.instance_bytes_in
             self.told_out = hub.bytes_out - board.me.instance_bytes_out
         self.uploads = Uploads(hub, matcher, board, config)
 
     def begin_drain(self):
-        """Answers ask for no more requests on their connection from now on; HTTP/2 connections are told."""
+        """Answers ask for no more requests on their connection from now on; HTTP/2 connections get a first GOAWAY."""
         cdef ClientWire wire
         self.draining = True
         for wire in list(self.wires):

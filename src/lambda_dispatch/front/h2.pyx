@@ -383,7 +383,7 @@ cdef class H2ClientWire(ClientWire):
         cdef H2Stream stream
         cdef H2Exchange exchange
         self.pace.since = 0
-        # A socket that takes a whole budget at once never pauses, so nobody else would serve the rest.
+        # A socket that takes a whole budget at once never pauses: the rest has to be served here.
         while not self.paused and not self.closing and self.session.unblock(64 * 1024):
             self.flush()
         if not self.paused:
