@@ -11,6 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from lambda_dispatch.front.door cimport ClientWire
 from lambda_dispatch.front.h2 cimport H2ClientWire
 from lambda_dispatch.front.uploads cimport ClientExchange
+from lambda_dispatch_net.credit cimport Credit
 from lambda_dispatch_core.http1.head cimport ChunkReader, HeadScan, RequestHead
 
 
@@ -35,7 +36,7 @@ cdef class H1Wire(ClientWire):
     cdef bint working           # inside work(): what is next is its business
     cdef bint keep_alive        # by the request in hand
     cdef uint8_t minor          # HTTP/1.minor of the request in hand
-    cdef int64_t owed           # answer bytes written while paused: credit held back
+    cdef Credit owed            # answer bytes written while paused
 
     cdef int64_t idle_since(self) noexcept
     cdef int work(self, const uint8_t* p, Py_ssize_t n) except -1

@@ -11,6 +11,7 @@ from lambda_dispatch.front.h2 cimport H2ClientWire
 from lambda_dispatch.front.request cimport Request, admit
 from lambda_dispatch.front.response cimport count, may_have_length, own_fields, passes, passes_interim, text_of
 from lambda_dispatch.front.uploads cimport FRESH, ClientExchange
+from lambda_dispatch_net.credit cimport hold, release
 from lambda_dispatch_core.bytes.fields cimport T_DATE, Field, FieldList
 from lambda_dispatch_core.bytes.literal cimport write_lit
 from lambda_dispatch_core.http1.head cimport (
@@ -111,7 +112,7 @@ cdef class H1Exchange(ClientExchange):
             else:
                 wire.out.write(p, n)
             if wire.paused:
-                wire.owed += n
+                hold(&wire.owed, n)
             elif not end:
                 self.slot.consumed(n)
         if end:
@@ -379,7 +380,7 @@ cdef class H1Wire(ClientWire):
     # The request in hand is over: what was pipelined behind it is next.
     cdef int over(self) except -1:
         self.exchange = None
-        self.owed = 0
+        release(&self.owed)
         if self.closing or self.lingering:
             return 0
         # What the answer's head said holds: a drain that began since closes the connection when it is idle at its end.
@@ -460,9 +461,8 @@ cdef class H1Wire(ClientWire):
         return ClientWire.on_lost(self)
 
     cdef int on_writable(self) except -1:
-        cdef int64_t owed = self.owed
+        cdef int64_t owed = release(&self.owed)
         self.pace.since = 0
-        self.owed = 0
         if self.exchange is None:
             return 0 if self.closing or self.lingering else self.proceed()
         if owed and self.exchange.slot is not None:

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t
 from lambda_dispatch.front.door cimport ClientWire, Pace
 from lambda_dispatch.front.uploads cimport ClientExchange
 from lambda_dispatch_net.wire cimport Wire
+from lambda_dispatch_net.credit cimport Credit
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.h2.session cimport H2Events, H2Session, H2Stream
 
@@ -13,8 +14,8 @@ cdef class H2Exchange(ClientExchange):
     cdef H2ClientWire wire      # None once it is over
     cdef H2Stream stream        # None once it is gone; stays while an answer that is over waits there
     cdef H2Exchange after       # the one before it in the wire's `fresh`
-    cdef int64_t owed_client    # request bytes whose credit is held back until the instance has taken them
-    cdef int64_t owed_instance  # answer bytes whose credit is held back until the client has taken them
+    cdef Credit owed_client     # request bytes that the instance has yet to take
+    cdef Credit owed_instance   # answer bytes that the client has yet to take
     cdef Pace sending           # of the client's body
     cdef Pace reading           # of the client's taking the answer
 

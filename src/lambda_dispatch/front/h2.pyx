@@ -11,6 +11,8 @@ from lambda_dispatch.front.door cimport ClientWire, Door, keeps
 from lambda_dispatch.front.request cimport Request, admit
 from lambda_dispatch.front.response cimport count, may_have_length, own_fields, passes, passes_interim, text_of
 from lambda_dispatch.front.uploads cimport COLLECTING, FRESH, ClientExchange
+from lambda_dispatch_net.h2_wire cimport UNBLOCK
+from lambda_dispatch_net.credit cimport hold, release
 from lambda_dispatch_core.bytes.fields cimport (
     T_AUTHORITY, T_CONTENT_LENGTH, T_DATE, T_EXPECT, T_HOST, T_METHOD, T_PATH, Field, FieldList,
 )
@@ -103,15 +105,14 @@ cdef class H2Exchange(ClientExchange):
         wire.session.send_data(self.stream, p, n, end)
         if n and not end:
             if self.stream.pending or wire.paused:
-                self.owed_instance += n
+                hold(&self.owed_instance, n)
             else:
                 self.slot.consumed(n)
         return wire.touch()
 
     # What waited for the client's credit has left: the instance may send on.
     cdef int repay(self) except -1:
-        cdef int64_t owed = self.owed_instance
-        self.owed_instance = 0
+        cdef int64_t owed = release(&self.owed_instance)
         if owed and self.slot is not None:
             return self.slot.consumed(owed)
         return 0
@@ -119,7 +120,7 @@ cdef class H2Exchange(ClientExchange):
     cdef int sweep(self, int64_t now) except -1:
         cdef Door door = self.wire.door
         cdef int64_t rate = self.least_rate(door.min_body_rate)
-        if rate == 0 or self.request_ended or self.expects or self.owed_client and self.upload != COLLECTING:
+        if rate == 0 or self.request_ended or self.expects or self.owed_client.held and self.upload != COLLECTING:
             self.sending.since = 0      # it may not send, or need not
         elif not keeps(&self.sending, now, self.request_bytes, rate, door.grace):
             if door.board.me != NULL:
@@ -161,10 +162,8 @@ cdef class H2Exchange(ClientExchange):
         return wire.touch()
 
     cdef int on_flowing(self) except -1:
-        cdef int64_t owed = self.owed_client
-        if owed and self.wire is not None and self.backlog() < PRESSURE:
-            self.owed_client = 0
-            self.wire.session.consumed(self.stream, owed)
+        if self.owed_client.held and self.wire is not None and self.backlog() < PRESSURE:
+            self.wire.session.consumed(self.stream, release(&self.owed_client))
             return self.wire.touch()
         return 0
 
@@ -201,10 +200,9 @@ cdef class H2ClientEvents(H2Events):
         exchange.came(p, n, end)
         if n and exchange.wire is not None and not end:
             if exchange.backlog() < PRESSURE and exchange.slot is not None:
-                wire.session.consumed(stream, n + exchange.owed_client)
-                exchange.owed_client = 0
+                wire.session.consumed(stream, n + release(&exchange.owed_client))
             else:
-                exchange.owed_client += n
+                hold(&exchange.owed_client, n)
         return 0
 
     cdef int on_trailers(self, H2Stream stream, FieldList trailers) except -1:
@@ -384,14 +382,14 @@ cdef class H2ClientWire(ClientWire):
         cdef H2Exchange exchange
         self.pace.since = 0
         # A socket that takes a whole budget at once never pauses: the rest has to be served here.
-        while not self.paused and not self.closing and self.session.unblock(64 * 1024):
+        while not self.paused and not self.closing and self.session.unblock(UNBLOCK):
             self.flush()
         if not self.paused:
             for item in self.session.streams():
                 stream = <H2Stream> item
                 if stream.owner is not None and stream.pending == 0:
                     exchange = <H2Exchange> stream.owner
-                    if exchange.owed_instance:
+                    if exchange.owed_instance.held:
                         exchange.repay()
         return self.touch()
 
