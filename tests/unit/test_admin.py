@@ -106,6 +106,18 @@ def test_a_stream_whose_client_missed_more_than_is_kept_begins_again(seen: View)
     asyncio.run(scenario())
 
 
+def test_a_number_of_an_earlier_process_is_answered_with_a_snapshot(seen: View) -> None:
+    async def scenario() -> None:
+        before, after = Stream(1_000_000), Stream(1_000_000 + 3_000_000)  # three seconds later
+        for _ in range(50):
+            before.feed(seen.document())
+        after.feed(seen.document())
+        last = (await anext(before.follow(None))).split(b"id: ")[1].split(b"\n")[0].decode()
+        assert (await anext(after.follow(last))).startswith(b"event: snapshot\n")
+
+    asyncio.run(scenario())
+
+
 def test_history_keeps_rates_per_second_and_is_bounded(seen: View) -> None:
     kept = history.History(seen)
     now = seen

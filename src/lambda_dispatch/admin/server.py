@@ -49,7 +49,7 @@ class Admin:
         self.version = version
         self.view = self.look()
         self.history = History(self.view)
-        self.stream = Stream(time.time_ns() // 1_000_000_000)
+        self.stream = Stream(time.time_ns() // 1_000)
         self._feed()
         self.gate = Gate(config.admin_host, config.admin_token)
         self.server = HttpServer(

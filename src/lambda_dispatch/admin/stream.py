@@ -50,8 +50,9 @@ def event(kind: str, number: int, data: Any) -> bytes:
 
 class Stream:
     def __init__(self, epoch: int) -> None:
+        """`epoch`: the time in microseconds. Numbers grow by about one a second, so no predecessor has reached it."""
         self.open = 0  # streams now
-        self._epoch = epoch  # numbers of another process mean nothing here
+        self._epoch = epoch
         self._number = epoch
         self._state: dict[str, Any] = {}
         self._patches: deque[tuple[int, bytes]] = deque(maxlen=KEPT)

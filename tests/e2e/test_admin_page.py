@@ -1,0 +1,85 @@
+"""The live page in a real browser, against a running router: its figures are the board's, and it says nothing wrong."""
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from lambda_dispatch_core.board.board import Board, Decision
+from tests.process.test_admin import admin_pid
+from tests.support import browser
+from tests.support.supervised import ROOT, Router, until
+
+pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="no chromium on this machine")
+
+TEXT = "(document.querySelector({!r})?.textContent ?? '')"
+CELLS = "[...document.querySelectorAll('#{} tbody tr')].map(row => [...row.cells].map(cell => cell.textContent))"
+
+
+@pytest.fixture
+def page() -> Iterator[browser.Page]:
+    with browser.Page() as page:
+        yield page
+
+
+def start(board: Board, count: int) -> None:
+    for _ in range(count):
+        now = time.monotonic_ns()
+        taken = board.allocate_instance(0, uuid.uuid4().bytes, 10, now, now + 900_000_000_000)
+        assert taken is not None
+        board.open_instance(*taken, now)
+
+
+@pytest.mark.timeout(120)
+def test_the_page_shows_what_the_board_says_and_goes_on_after_a_kill(page: browser.Page) -> None:
+    with Router(workers=2, admin_port=0) as router:
+        board = router.board(write=True)
+        names = [name for name in Decision._fields if name not in ("number", "at", "pool", "held")]
+        board.record_decision(
+            time.monotonic_ns(),
+            0,
+            **{**dict.fromkeys(names, 0), "desired": 3, "max_instances": 9},
+            held="rate of starts",
+        )
+        start(board, 3)
+        origin = f"http://127.0.0.1:{router.ports['admin']}/"
+        page.open(origin, 1280)
+        page.until(f"{TEXT.format('#age')} === 'live'", "live data")
+        page.until(f"{TEXT.format('#count')} === '3'", "three instances")
+        page.until(f"{TEXT.format('#facts')}.includes('2 of 2 workers ready')", "two workers")
+        assert {row[1] for row in page.evaluate(CELLS.format("workers"))} == {str(p) for p in router.pids().values()}
+        assert {row[3] for row in page.evaluate(CELLS.format("instances"))} == {"open"}
+        (decision,) = page.until(f"{CELLS.format('decisions')}", "the decision")
+        assert decision[2] == "0 → 3" and decision[4] == "rate of starts"
+        assert page.evaluate(TEXT.format(".verdict b")) == "ok: 3 open, 0 in flight, no request waits"
+        page.screenshot(ROOT / "build" / "admin-1280.png")
+
+        before = until(lambda: admin_pid(router), "the admin process")
+        os.kill(before, signal.SIGKILL)
+        start(board, 1)
+        page.until(f"{TEXT.format('#count')} === '4'", "the stream goes on with the successor")
+        quiet = [text for text in page.messages if "ERR_" not in text]  # the browser names the broken connection itself
+        assert quiet == []
+        assert {url for url in page.requests if not url.startswith((origin, "data:", "about:"))} == set()
+        board.close()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("dark", [True, False])
+def test_a_telephone_needs_no_sideways_scrolling(page: browser.Page, dark: bool) -> None:
+    with Router(workers=1, admin_port=0) as router:
+        board = router.board(write=True)
+        start(board, 200)
+        board.close()
+        page.open(f"http://127.0.0.1:{router.ports['admin']}/", 390, 844, dark)
+        page.until(f"{TEXT.format('#count')}.startsWith('200')", "the instances")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.evaluate("document.querySelectorAll('#instances tbody tr').length") == 100
+        page.evaluate("document.querySelector('#filter').value = 'no such'")
+        page.evaluate("document.querySelector('#filter').dispatchEvent(new Event('input'))")
+        assert page.evaluate(TEXT.format("#count")) == "0 of 200"
+        page.screenshot(ROOT / "build" / f"admin-390-{'dark' if dark else 'light'}.png")
+        assert page.messages == []
