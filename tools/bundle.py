@@ -166,33 +166,42 @@ def tables(work: Path, frozen: dict[str, tuple[bytes, bool]], builtin: list[tupl
     return [work / "tables.c", work / "blob.s"]
 
 
-def libpython() -> list[str]:
-    """How to link libpython: the static one, which needs no relocation and no search, or the shared one."""
+def libpythons() -> list[list[str]]:
+    """The ways to link libpython, best first: a static one needs no symbol search. The linker decides which one works:
+    a static library may be compiled for programs at a fixed address, or need libraries that are not installed."""
     version = sysconfig.get_config_var("LDVERSION")
-    static = Path(sysconfig.get_config_var("LIBPL") or "") / f"libpython{version}.a"
-    libraries = f"{sysconfig.get_config_var('LIBS') or ''} {sysconfig.get_config_var('SYSLIBS') or ''}".split()
-    tail = [word for word in libraries if not word.startswith(("-Wl,-rpath", "-L"))]
-    if static.exists():
-        return ["-Wl,--whole-archive", str(static), "-Wl,--no-whole-archive", *tail]
-    folder = Path(sysconfig.get_config_var("LIBDIR") or "")
-    shared = folder / f"libpython{version}.so"
-    if shared.exists() or shared.with_name(f"{shared.name}.1.0").exists():
-        found = shared if shared.exists() else shared.with_name(f"{shared.name}.1.0")
-        return [str(found), *tail]
-    raise BundleError(
-        f"{sys.executable} has neither {static} nor {shared}: install python3-dev of the same version (Debian), or "
-        "build Python with --enable-shared"
-    )
+    words = " ".join(sysconfig.get_config_var(name) or "" for name in ("MODLIBS", "LIBS", "SYSLIBS")).split()
+    tail = [word for word in words if not word.startswith(("-Wl,-rpath", "-L")) and not word.endswith(".a")]
+    folder, library = (Path(sysconfig.get_config_var(name) or "/") for name in ("LIBPL", "LIBDIR"))
+    static = [path for name in ("-pic.a", ".a") if (path := folder / f"libpython{version}{name}").exists()]
+    shared = [path for name in (".so", ".so.1.0") for place in (library, folder)
+              if (path := place / f"libpython{version}{name}").exists()]  # fmt: skip
+    whole = [["-Wl,--whole-archive", str(path), "-Wl,--no-whole-archive", *tail] for path in static]
+    found = [["-fPIE", "-pie", *way] for way in whole]
+    found += [["-fPIE", "-pie", str(path)] for path in shared[:1]]
+    found += [["-no-pie", *way] for way in whole]
+    if not found:
+        raise BundleError(
+            f"{sys.executable} has no libpython{version} in {folder} or {library}: install python3-dev of the "
+            "same version (Debian), or build Python with --enable-shared"
+        )
+    return found
 
 
 def interpreter(work: Path, target: Path, sources: list[Path], compiled: list[Path]) -> None:
     include = [f"-I{sysconfig.get_path('include')}", f"-I{sysconfig.get_path('platinclude')}"]
-    run(
-        *CC, "-O2", "-g0", "-fPIE", "-pie", f"-ffile-prefix-map={work}=.", *include, "-o", target,
-        LAUNCHER / "host.c", *sources, *compiled,
-        *libpython(), "-rdynamic", "-lpthread", "-ldl", "-lm", "-Wl,--gc-sections", "-Wl,--build-id=none",
-        "-Wl,-O1", "-Wl,-z,relro", "-Wl,--hash-style=gnu", "-Wl,--disable-new-dtags",
-    )  # fmt: skip
+    errors = []
+    for way in libpythons():
+        try:
+            run(
+                *CC, "-O2", "-g0", f"-ffile-prefix-map={work}=.", *include, "-o", target, LAUNCHER / "host.c", *sources,
+                *compiled, *way, "-rdynamic", "-lpthread", "-ldl", "-lm", "-Wl,--gc-sections", "-Wl,--build-id=none",
+                "-Wl,-O1", "-Wl,-z,relro", "-Wl,--hash-style=gnu",
+            )  # fmt: skip
+            return
+        except BundleError as error:
+            errors.append(str(error)[-1500:])
+    raise BundleError("\n".join(errors))
 
 
 # Libraries -----------------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from types import ModuleType
 LIB = sys.prefix + "/lib/"
 
 
-class SharedObjects:
-    """Finds the modules that are files of the bundle: lib/NAME.so. Which there are, the build has written down."""
+class Compiled:
+    """Finds our modules, which are built in below packages, where Python 3.11.2 does not look for built-in ones, and
+    those that are files of the bundle: lib/NAME.so. Which there are, the build has written down."""
 
     names: frozenset[str] = frozenset()
 
@@ -18,7 +19,7 @@ class SharedObjects:
         cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if name not in cls.names:
-            return None
+            return BuiltinImporter.find_spec(name)
         origin = f"{LIB}{name}.so"
         return ModuleSpec(name, ExtensionFileLoader(name, origin), origin=origin)
 
@@ -26,8 +27,8 @@ class SharedObjects:
 def main() -> int:
     from lambda_dispatch_bundle_files import NAMES  # type: ignore[import-not-found]  # written by tools/bundle.py
 
-    SharedObjects.names = NAMES
-    sys.meta_path[:] = [BuiltinImporter, FrozenImporter, SharedObjects]
+    Compiled.names = NAMES
+    sys.meta_path[:] = [BuiltinImporter, FrozenImporter, Compiled]
     arguments = sys.argv[1:]
     if arguments[:1] != ["extension"]:
         sys.stderr.write("lambda-dispatch: this bundle has the commands extension and healthcheck\n")

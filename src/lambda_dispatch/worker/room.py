@@ -19,8 +19,9 @@ SECOND = 1_000_000_000
 RESERVE = 64
 # One in so many descriptors is left to instances' connections.
 SHARE_OF_INSTANCES = 8
-# Who has just connected is not idle: its first request is on the way.
-IDLE = SECOND
+# Who has just connected is not idle: its first request is on the way. Longer, and a burst of silent connections keeps
+# everybody out for as long.
+IDLE = SECOND // 10
 # One in so many is closed at a time, so that looking for the oldest does not cost as much as serving.
 BATCH = 64
 
