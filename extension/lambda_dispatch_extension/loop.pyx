@@ -34,6 +34,8 @@ cdef extern from "<unistd.h>" nogil:
 cdef enum:
     # Descriptors handled per turn; the rest are next.
     PASS = 64
+    # Generations of callbacks that run per turn before descriptors and timers have theirs.
+    ROUNDS = 4
     # ms; no sleep is longer, so that the arithmetic cannot overflow.
     LONGEST = 3600000
 
@@ -405,15 +407,20 @@ cdef class Loop:
     cdef int turn(self) except -1:
         cdef Py_ssize_t left
         cdef double now
+        cdef int _
         self.sleep()
         if self.timers:
             now = monotonic()
             while self.timers and self.timers[0][0] <= now:
                 self.ready.append(heappop(self.timers)[2])
-        left = len(self.ready)
-        while left:
-            left -= 1
-            self.run(<Handle> self.ready.popleft())
+        # What they schedule runs at once, without another look at the descriptors: mostly that is the Hub's flush.
+        for _ in range(ROUNDS):
+            left = len(self.ready)
+            if not left:
+                break
+            while left:
+                left -= 1
+                self.run(<Handle> self.ready.popleft())
         return 0
 
     # Waits until something is ready or due; callbacks of ready descriptors are enqueued.

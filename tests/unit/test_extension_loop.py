@@ -264,3 +264,26 @@ def test_a_descriptor_is_watched_until_it_is_removed(loop: Loop) -> None:
 def test_there_is_one_loop() -> None:
     with pytest.raises(RuntimeError, match="no loop"):
         get_running_loop()
+
+
+def test_callbacks_without_end_keep_neither_timers_nor_descriptors_waiting(loop: Loop) -> None:
+    one, two = socket.socketpair()
+
+    async def work() -> None:
+        heard, due, running = Event(), Event(), True
+
+        def again() -> None:
+            if running:
+                loop.call_soon(again)
+
+        again()
+        loop.add_reader(one.fileno(), heard.set)
+        loop.call_later(0.001, due.set)
+        two.send(b"a")
+        await heard.wait()
+        await due.wait()
+        running = False
+        loop.remove_reader(one.fileno())
+
+    with one, two:
+        run(loop, work())
