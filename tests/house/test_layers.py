@@ -24,7 +24,6 @@ MAY_IMPORT = {CORE: {CORE}, NET: {CORE, NET}, EXTENSION: {CORE, NET, EXTENSION},
 
 LONGEST_FILE = 650
 LONGER = {
-    "cython_ext/lambda_dispatch_core/board/board.pyx": "all steps on the board, one class",
     "cython_ext/lambda_dispatch_core/hpack/tables.h": "generated",
 }
 

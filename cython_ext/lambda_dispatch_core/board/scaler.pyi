@@ -1,0 +1,48 @@
+from collections.abc import Collection
+
+from lambda_dispatch_core.board.worker import WorkerSteps
+
+class ScalerSteps(WorkerSteps):
+    def hasten(self, slot: int, generation: int, goaway_at: int) -> bool: ...
+    def close_instance(self, slot: int, generation: int, now: int) -> bool: ...
+    def free_instance(self, slot: int, generation: int) -> bool: ...
+    def allocate_instance(
+        self, pool: int, id: bytes, limit: int, now: int, deadline: int
+    ) -> tuple[int, int] | None: ...
+    def set_secret(self, slot: int, secret: bytes) -> None: ...
+    def adopt(self) -> None: ...
+    def retire_pool(self, pool: int, now: int) -> bool: ...
+    def revive_pool(self, pool: int) -> bool: ...
+    def free_pools(self, pools: Collection[int]) -> int | None: ...
+    def scaler_beat(self, now: int) -> None: ...
+    def set_scaler_state(self, state: int) -> None: ...
+    def publish_scaler(
+        self,
+        *,
+        ticks: int,
+        invokes: int,
+        invokes_ended: int,
+        invokes_failed: int,
+        throttled: int,
+        open_invokes: int,
+        tokens_milli: int,
+        breaker: int,
+    ) -> None: ...
+    def publish_pool(
+        self,
+        pool: int,
+        *,
+        desired: int,
+        starting: int,
+        open: int,
+        draining: int,
+        starts: int,
+        starts_failed: int,
+        ended: int,
+        backoff_until: int,
+        rate_milli: int,
+        average_us: int,
+        breaker: int,
+        last_decision: int,
+        last_exit: int,
+    ) -> None: ...
