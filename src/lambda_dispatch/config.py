@@ -85,7 +85,7 @@ def option(name: str, kind: Kind, default: Any, help: str, **more: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RouterConfig:
-    # What is invoked
+    # Function
     function_name: str = option("FunctionName", text, "", "function to invoke: name, name:qualifier or ARN")
     function_qualifier: str | None = None  # split off function_name by load()
     max_concurrent_count: int = option("MaxConcurrentCount", whole(1, 100), 10, "requests at once per instance")
@@ -126,10 +126,12 @@ class RouterConfig:
         "EnvVarForCallbackIp", variable, "K8S_POD_IP", "environment variable that holds the address to call back to"
     )
 
-    # How many instances
-    scaling_algorithm: str = option("ScalingAlgorithm", choice("simple", "ewma"), "simple", "how demand is reckoned")
+    # Scaling
+    scaling_algorithm: str = option(
+        "ScalingAlgorithm", choice("simple", "ewma"), "simple", "algorithm that estimates demand"
+    )
     instance_count_multiplier: int = option(
-        "InstanceCountMultiplier", whole(1, 10), 2, "head room: an instance is aimed at 1/n of MaxConcurrentCount"
+        "InstanceCountMultiplier", whole(1, 10), 2, "headroom: the target per instance is 1/n of MaxConcurrentCount"
     )
     min_instances: int = option("MinInstances", whole(0, 1000), 0, "instances of the configured function kept open")
     # 1,000 is a new account's whole concurrency: more than that is a decision.
@@ -171,7 +173,7 @@ class RouterConfig:
     head_timeout: float = option("HeadTimeout", seconds(0.1, 3600), 10.0, "time for a whole request head")
     # Longer than a load balancer's idle time-out (ALB: 60 s), so that it is the one that closes.
     keepalive_timeout: float = option("KeepaliveTimeout", seconds(1, 86400), 75.0, "idle time of a client connection")
-    # A dial-up modem is twenty times faster; whoever is slower than this is holding a slot on purpose.
+    # A dial-up modem is twenty times faster; a slower client holds a slot on purpose.
     min_body_rate: float = option("MinBodyRate", decimal(0, 1e9), 240.0, "bytes/s a client must send a body at; 0: any")
     min_read_rate: float = option("MinReadRate", decimal(0, 1e9), 240.0, "bytes/s a client must read at; 0: any")
     min_upload_rate: float = option(
@@ -205,7 +207,7 @@ class RouterConfig:
         "calls without the secret must come from the address that made the instance's first call",
     )
 
-    # Who may ask for what
+    # Access control
     allow_function_header: bool = option(
         "AllowFunctionHeader", boolean, False, "honour X-Lambda-Name: clients choose the function"
     )
@@ -235,7 +237,7 @@ class RouterConfig:
         "AllowUnderscoreFields", boolean, False, "pass fields like Transfer_Encoding that look like protected ones"
     )
 
-    # What is told
+    # Logging, metrics and admin port
     access_log: str = option("AccessLog", choice("off", "text", "json"), "off", "one line per request, on stdout")
     log_level: str = option("LogLevel", choice("debug", "info", "warning", "error"), "info", "least level logged")
     log_format: str = option("LogFormat", choice("text", "json"), "text", "form of the log on stderr")
@@ -262,7 +264,7 @@ class RouterConfig:
     git_hash: str = option("GIT_HASH", _version, "", "x-lambda-dispatch-version of responses", exact=True)
     build_time: str = option("BUILD_TIME", _version, "", "x-lambda-dispatch-build-time of responses", exact=True)
 
-    # Birth and death
+    # Lifecycle
     # Load balancers go on sending for as long as their check takes to fail: ALB 5 s at its quickest, Kubernetes 1-2 s.
     lame_duck: float = option("LameDuck", seconds(0, 3600), 5.0, "new connections still served after SIGTERM")
     # ECS and Kubernetes kill 30 s after SIGTERM: everything, the lame duck's time included, is over 5 s before.

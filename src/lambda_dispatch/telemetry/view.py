@@ -8,7 +8,7 @@ bytes only.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from lambda_dispatch_core.board import board as b
@@ -125,13 +125,13 @@ class View:
             "pid": self.pid,
             "taken_ms": self.taken_ms,
             "uptime": self.uptime,
-            "scaler": asdict(self.scaler),
+            "scaler": _dict(self.scaler),
             "workers": [_flat(worker) for worker in self.workers],
             "totals": dict(self.totals),
             "wait_ms": quantiles(self.wait),
             "time_ms": quantiles(self.time),
-            "pools": [asdict(pool) for pool in self.pools],
-            "instances": [asdict(instance) for instance in self.instances],
+            "pools": [_dict(pool) for pool in self.pools],
+            "instances": [_dict(instance) for instance in self.instances],
         }
 
 
@@ -167,8 +167,13 @@ def take(board: Board, now: int, wall: int) -> View:
 
 
 def _flat(worker: WorkerView) -> dict[str, Any]:
-    fields = asdict(worker)
+    fields = _dict(worker)
     return {**fields, **fields.pop("numbers")}
+
+
+def _dict(it: Any) -> dict[str, Any]:
+    """asdict() without its copies: every value here is immutable."""
+    return {name: getattr(it, name) for name in it.__slots__}
 
 
 def _ago(since: int, now: int) -> float | None:
