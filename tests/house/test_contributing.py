@@ -43,7 +43,8 @@ def test_there_are_twelve_answers() -> None:
 def test_an_answer_leads_to_a_file_that_has_the_symbol(question: str, file: str, symbol: str) -> None:
     path = ROOT / file.strip("`")
     assert path.is_file(), f"{question} {file} is gone; name the file that does it now"
-    assert symbol.strip("`") in path.read_text(), f"{question} {symbol} is not in {file}; name what does it now"
+    found = re.search(re.escape(symbol.strip("`")) + r"\b", path.read_text())
+    assert found is not None, f"{question} {symbol} is not in {file}; name what does it now"
 
 
 def test_the_glossary_has_at_most_thirty_words_and_each_once() -> None:
