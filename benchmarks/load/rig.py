@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from benchmarks.load.machine import PATIENCE, stop
 
-from lambda_dispatch.local.process import family, start_time
+from lambda_dispatch.local.environment.process import family, start_time
 from lambda_dispatch.telemetry import status, view
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board

@@ -25,8 +25,8 @@ usage: lambda-dispatch COMMAND [OPTIONS]
 
 ELSEWHERE = {
     "extension": "lambda_dispatch_extension.main",
-    "lambda": "lambda_dispatch.local.lambda_command",
-    "dev": "lambda_dispatch.local.dev_command",
+    "lambda": "lambda_dispatch.local.commands.lambda_command",
+    "dev": "lambda_dispatch.local.commands.dev_command",
     "status": "lambda_dispatch.telemetry.status",
 }
 

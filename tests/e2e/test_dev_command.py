@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lambda_dispatch.local import dev_command
-from lambda_dispatch.local.screen import Screen
+from lambda_dispatch.local.commands import dev_command
+from lambda_dispatch.local.commands.screen import Screen
 from tests.support.dev_run import NO_PORTS, dev_run
 from tests.support.local_lambda import wait_for
 
@@ -76,7 +76,7 @@ def test_an_application_that_ends_at_once_is_one_clear_message() -> None:
 
 def test_an_application_that_is_not_healthy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     main = (
-        "import sys; from lambda_dispatch.local import dev_command as d; d.HEALTH_WARNING = 1.0; "
+        "import sys; from lambda_dispatch.local.commands import dev_command as d; d.HEALTH_WARNING = 1.0; "
         "sys.exit(d.main(sys.argv[1:]))"
     )
     with subprocess.Popen(

@@ -31,7 +31,7 @@ async def test_the_router_never_blocks_its_loops() -> None:
 
 def test_the_check_itself_finds_a_blocking_call() -> None:
     program = (
-        "import asyncio\nfrom lambda_dispatch.local.direct_runtime import Connection\n"
+        "import asyncio\nfrom lambda_dispatch.local.environment.direct_runtime import Connection\n"
         "async def main(): Connection('127.0.0.1', 9).exchange('GET', '/', [])\nasyncio.run(main())\n"
     )
     command = [sys.executable, "-c", program]

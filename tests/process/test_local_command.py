@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_dispatch.local import lambda_command
+from lambda_dispatch.local.commands import lambda_command
 from lambda_dispatch.local.function import Function
 from tests.support.local_lambda import python_function, running_lambda, wait_for
 
@@ -164,7 +164,7 @@ def test_dispatch_and_direct_run_an_application_beside_their_runtime() -> None:
         "x",
     )
     assert Function("f", ("app",), runtime="direct").runtime_command()[-3:] == (
-        "lambda_dispatch.local.direct_runtime",
+        "lambda_dispatch.local.environment.direct_runtime",
         "--",
         "app",
     )

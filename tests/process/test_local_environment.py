@@ -295,7 +295,7 @@ def test_nothing_is_left_when_the_lambda_process_ends(tmp_path: Path, number: in
     function = python_function(tmp_path)
     script = Path(function.command[-1])
     script.write_text(PARENT_OF_GRANDCHILD + script.read_text())
-    main = "import sys; from lambda_dispatch.local.lambda_command import main; sys.exit(main(sys.argv[1:]))"
+    main = "import sys; from lambda_dispatch.local.commands.lambda_command import main; sys.exit(main(sys.argv[1:]))"
     command = [
         sys.executable,
         "-c",

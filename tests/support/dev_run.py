@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lambda_dispatch.local.process import family, start_time
+from lambda_dispatch.local.environment.process import family, start_time
 from tests.support.local_lambda import alive, processes_with, wait_for
 
 NO_PORTS = ["--http-port=0", "--control-http-port=0", "--lambda-port=0"]  # free ones

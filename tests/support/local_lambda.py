@@ -16,10 +16,10 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from lambda_dispatch.local.environment import Environment
+from lambda_dispatch.local.environment.environment import Environment
 from lambda_dispatch.local.function import Function
 from lambda_dispatch.local.knobs import Knobs
-from lambda_dispatch.local.local_lambda import LocalLambda, LocalLambdaConfig
+from lambda_dispatch.local.service.local_lambda import LocalLambda, LocalLambdaConfig
 
 # A runtime that does what the event asks for.
 RUNTIME = r"""

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from lambda_dispatch.local.direct import make_event, read_answer
-from lambda_dispatch.local.direct_runtime import to_answer, to_request
+from lambda_dispatch.local.environment.direct_runtime import to_answer, to_request
+from lambda_dispatch.local.service.direct import make_event, read_answer
 from lambda_dispatch_net.http_server import Request
 
 

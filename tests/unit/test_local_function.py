@@ -7,7 +7,7 @@ import pytest
 
 from lambda_dispatch.local.function import Function, FunctionConfigError, parse_function_name
 from lambda_dispatch.local.knobs import Delay, KnobError, Knobs
-from lambda_dispatch.local.service_error import ServiceError
+from lambda_dispatch.local.service.service_error import ServiceError
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from lambda_dispatch.local import service_error
+from lambda_dispatch.local.service import service_error
 
 ACCOUNT = "000000000000"
 LATEST = "$LATEST"
@@ -120,7 +120,7 @@ class Function:
         if self.runtime == "dispatch":
             return (sys.executable, "-m", "lambda_dispatch_extension", "--", *self.command)
         if self.runtime == "direct":
-            return (sys.executable, "-m", "lambda_dispatch.local.direct_runtime", "--", *self.command)
+            return (sys.executable, "-m", "lambda_dispatch.local.environment.direct_runtime", "--", *self.command)
         return self.command
 
     def variables(self, runtime_api: str, log_stream: str, port: int) -> dict[str, str]:

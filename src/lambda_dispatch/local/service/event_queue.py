@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
-from lambda_dispatch.local.fleet import Fleet, Pool
 from lambda_dispatch.local.invocation import Invocation
-from lambda_dispatch.local.service_error import ServiceError, throttled
+from lambda_dispatch.local.service.fleet import Fleet, Pool
+from lambda_dispatch.local.service.service_error import ServiceError, throttled
 
 MAX_EVENTS = 1000  # waiting or running; past that the caller is throttled instead of this process growing
 THROTTLED_FIRST = 1.0  # seconds before an event that was throttled is tried again, doubling

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lambda_dispatch.local.environment import Environment
+from lambda_dispatch.local.environment.environment import Environment
 from lambda_dispatch.local.knobs import KNOBS, SEED, KnobError, Knobs
 
 RESULT_ERROR = 1

@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
-from lambda_dispatch.local.fleet import Fleet, Pool
 from lambda_dispatch.local.function import ACCOUNT
 from lambda_dispatch.local.invocation import Invocation
-from lambda_dispatch.local.service_error import INVOKE_PAYLOAD_LIMIT, ServiceError
+from lambda_dispatch.local.service.fleet import Fleet, Pool
+from lambda_dispatch.local.service.service_error import INVOKE_PAYLOAD_LIMIT, ServiceError
 from lambda_dispatch_net.http_server import Headers, Request, Response, parse_query
 
 TEXT_TYPES = (

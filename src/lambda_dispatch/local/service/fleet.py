@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lambda_dispatch.local.environment import Environment, State
+from lambda_dispatch.local.environment.environment import Environment, State
+from lambda_dispatch.local.environment.process import Guard
+from lambda_dispatch.local.environment.runtime_api import RuntimeApi
 from lambda_dispatch.local.function import Function
 from lambda_dispatch.local.invocation import Invocation
 from lambda_dispatch.local.knobs import Knobs
-from lambda_dispatch.local.process import Guard
-from lambda_dispatch.local.runtime_api import RuntimeApi
-from lambda_dispatch.local.service_error import ServiceError, throttled
+from lambda_dispatch.local.service.service_error import ServiceError, throttled
 
 BURST_PERIOD = 10.0  # seconds in which a function may add `burst` environments
 

@@ -30,10 +30,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from lambda_dispatch.local.environment.process import Guard, Process, family, free_port, memory, why_ended
 from lambda_dispatch.local.function import LATEST, Function
 from lambda_dispatch.local.invocation import Answer, Invocation, failure
 from lambda_dispatch.local.knobs import Knobs
-from lambda_dispatch.local.process import Guard, Process, family, free_port, memory, why_ended
 
 INTERNAL_SHUTDOWN = 0.5  # seconds Lambda gives when only the runtime process has extensions
 EXTERNAL_SHUTDOWN = 2.0  # and when there are external ones

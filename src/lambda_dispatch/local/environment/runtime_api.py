@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from lambda_dispatch.local.environment import ApiError, Extension
+from lambda_dispatch.local.environment.environment import ApiError, Extension
 from lambda_dispatch.local.function import ACCOUNT, LATEST
 from lambda_dispatch.local.invocation import Answer, failure
-from lambda_dispatch.local.service_error import INVOKE_PAYLOAD_LIMIT
+from lambda_dispatch.local.service.service_error import INVOKE_PAYLOAD_LIMIT
 from lambda_dispatch_net.http_server import HttpServer, Request, Response
 
 if TYPE_CHECKING:
-    from lambda_dispatch.local.environment import Environment
+    from lambda_dispatch.local.environment.environment import Environment
 
 RUNTIME = "/2018-06-01/runtime/"
 EXTENSION = "/2020-01-01/extension/"

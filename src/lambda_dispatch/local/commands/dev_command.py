@@ -21,11 +21,7 @@ from typing import Any
 
 import uvloop
 
-from lambda_dispatch.local.environment import Environment
-from lambda_dispatch.local.function import Function, FunctionConfigError
-from lambda_dispatch.local.invocation import Invocation
-from lambda_dispatch.local.local_lambda import LocalLambda, LocalLambdaConfig, PortError
-from lambda_dispatch.local.options import (
+from lambda_dispatch.local.commands.options import (
     RESULT_ERROR,
     USAGE_ERROR,
     Parser,
@@ -36,10 +32,14 @@ from lambda_dispatch.local.options import (
     read_knobs,
     split_command,
 )
-from lambda_dispatch.local.process import Process, why_ended
-from lambda_dispatch.local.screen import Screen
+from lambda_dispatch.local.commands.screen import Screen
+from lambda_dispatch.local.environment.environment import Environment
+from lambda_dispatch.local.environment.process import Process, why_ended
+from lambda_dispatch.local.function import Function, FunctionConfigError
+from lambda_dispatch.local.invocation import Invocation
+from lambda_dispatch.local.service.local_lambda import LocalLambda, LocalLambdaConfig, PortError
 
-DEMOS = (Path(__file__).parents[3] / "examples" / "demo" / "app.py", Path(__file__).with_name("demo") / "app.py")
+DEMOS = (Path(__file__).parents[4] / "examples" / "demo" / "app.py", Path(__file__).parents[1] / "demo" / "app.py")
 MAX_ENVIRONMENTS = 20  # two processes each; what a laptop bears
 READY_WITHIN = 20.0  # seconds the router has to listen
 HEALTH_WARNING = 15.0  # seconds without a healthy application after which the user hears of it

@@ -4,15 +4,15 @@ import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from lambda_dispatch.local.direct import DirectFront
-from lambda_dispatch.local.environment import Environment
-from lambda_dispatch.local.event_queue import EventQueue
-from lambda_dispatch.local.fleet import Fleet
+from lambda_dispatch.local.environment.environment import Environment
+from lambda_dispatch.local.environment.process import Guard
 from lambda_dispatch.local.function import Function
-from lambda_dispatch.local.invoke_api import InvokeApi
 from lambda_dispatch.local.knobs import Knobs
-from lambda_dispatch.local.process import Guard
-from lambda_dispatch.local.service_error import INVOKE_PAYLOAD_LIMIT
+from lambda_dispatch.local.service.direct import DirectFront
+from lambda_dispatch.local.service.event_queue import EventQueue
+from lambda_dispatch.local.service.fleet import Fleet
+from lambda_dispatch.local.service.invoke_api import InvokeApi
+from lambda_dispatch.local.service.service_error import INVOKE_PAYLOAD_LIMIT
 from lambda_dispatch_net.http_server import Handler, HttpServer
 
 CLOSE_GRACE = 0.5  # seconds answers have to leave after the environments are gone

@@ -15,10 +15,7 @@ from typing import Any
 
 import uvloop
 
-from lambda_dispatch.local.environment import Environment
-from lambda_dispatch.local.function import RUNTIMES, Function, FunctionConfigError
-from lambda_dispatch.local.local_lambda import LocalLambda, LocalLambdaConfig, PortError
-from lambda_dispatch.local.options import (
+from lambda_dispatch.local.commands.options import (
     RESULT_ERROR,
     USAGE_ERROR,
     Parser,
@@ -29,6 +26,9 @@ from lambda_dispatch.local.options import (
     read_knobs,
     split_command,
 )
+from lambda_dispatch.local.environment.environment import Environment
+from lambda_dispatch.local.function import RUNTIMES, Function, FunctionConfigError
+from lambda_dispatch.local.service.local_lambda import LocalLambda, LocalLambdaConfig, PortError
 
 
 def _parser() -> Parser:

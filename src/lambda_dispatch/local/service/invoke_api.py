@@ -10,13 +10,13 @@ from typing import Any
 
 import orjson
 
-from lambda_dispatch.local import service_error
-from lambda_dispatch.local.event_queue import EventQueue
-from lambda_dispatch.local.fleet import Fleet, Pool
 from lambda_dispatch.local.function import LATEST, Function, function_arn, parse_function_name
 from lambda_dispatch.local.invocation import LOG_TAIL, Invocation
 from lambda_dispatch.local.knobs import KnobError
-from lambda_dispatch.local.service_error import EVENT_PAYLOAD_LIMIT, INVOKE_PAYLOAD_LIMIT, ServiceError
+from lambda_dispatch.local.service import service_error
+from lambda_dispatch.local.service.event_queue import EventQueue
+from lambda_dispatch.local.service.fleet import Fleet, Pool
+from lambda_dispatch.local.service.service_error import EVENT_PAYLOAD_LIMIT, INVOKE_PAYLOAD_LIMIT, ServiceError
 from lambda_dispatch_net.http_server import Request, Response, parse_query
 
 FUNCTIONS = "/2015-03-31/functions"

@@ -1,0 +1,1 @@
+"""`lambda-dispatch dev`, `lambda-dispatch lambda` and `lambda-dispatch lambda ctl`."""
