@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.editable_wheel import editable_wheel
 
@@ -114,4 +114,9 @@ def extensions() -> list[Extension]:
     return found
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt, "editable_wheel": EditableWheel})
+def packages() -> list[str]:
+    """Every package of the three roots, and the demo application, which is a folder of examples/ in the checkout."""
+    return [*(name for root in ROOTS for name in find_packages(str(ROOT / root))), "lambda_dispatch.local.demo"]
+
+
+setup(packages=packages(), ext_modules=extensions(), cmdclass={"build_ext": BuildExt, "editable_wheel": EditableWheel})
