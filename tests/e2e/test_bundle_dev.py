@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_dispatch.local.process import family
+from lambda_dispatch.local.environment.process import family
 from tests.support import bundle
 from tests.support.dev_run import dev_run
 
