@@ -164,7 +164,7 @@ def test_dispatch_and_direct_run_an_application_beside_their_runtime() -> None:
         "x",
     )
     assert Function("f", ("app",), runtime="direct").runtime_command()[-3:] == (
-        "lambda_dispatch.local.environment.environment.direct_runtime",
+        "lambda_dispatch.local.environment.direct_runtime",
         "--",
         "app",
     )

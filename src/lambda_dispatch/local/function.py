@@ -120,13 +120,7 @@ class Function:
         if self.runtime == "dispatch":
             return (sys.executable, "-m", "lambda_dispatch_extension", "--", *self.command)
         if self.runtime == "direct":
-            return (
-                sys.executable,
-                "-m",
-                "lambda_dispatch.local.environment.environment.direct_runtime",
-                "--",
-                *self.command,
-            )
+            return (sys.executable, "-m", "lambda_dispatch.local.environment.direct_runtime", "--", *self.command)
         return self.command
 
     def variables(self, runtime_api: str, log_stream: str, port: int) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The runtime of direct mode: starts a web application and turns each function URL event into an HTTP request to it.
 
-    python -m lambda_dispatch.local.environment.environment.direct_runtime -- APP…
+    python -m lambda_dispatch.local.environment.direct_runtime -- APP…
 
 One event at a time, as Lambda hands them out. It starts with every environment, a hundred of them at once in a
 comparison: what it imports is counted, and http.client with all of ssl and email behind it is not among it.
@@ -170,7 +170,7 @@ def main() -> int:
     if command[:1] == ["--"]:
         command = command[1:]
     if not command:
-        print("usage: python -m lambda_dispatch.local.environment.environment.direct_runtime -- APP…", file=sys.stderr)
+        print("usage: python -m lambda_dispatch.local.environment.direct_runtime -- APP…", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
