@@ -31,6 +31,7 @@ def seen() -> Iterator[View]:
     ("changes", "level", "text"),
     [
         ({}, "ok", "idle: no instance open, the next request starts one"),
+        ({"desired": 1}, "ok", "idle: no instance open, the next request starts one"),
         ({"open": 3, "desired": 3, "in_flight": 7}, "ok", "ok: 3 open, 7 in flight, no request waits"),
         (
             {"open": 14, "desired": 40, "starting": 20, "queued": 9, "oldest_queued": 0.32},

@@ -25,7 +25,8 @@ def verdict(pool: PoolView) -> Verdict:
         return Verdict("bad", f"held back: maximum of {pool.max_instances} instances reached{waiting}")
     if pool.backoff and pool.desired > up:
         return Verdict("bad", f"backing off after failed starts: next start in {pool.backoff:.1f} s{waiting}")
-    if pool.desired > pool.open:
+    # The desired count follows the demand down slowly; without a start or a waiting request nothing is missing.
+    if pool.desired > pool.open and (pool.starting or pool.queued):
         return Verdict("busy", f"scaling: {pool.open} of {pool.desired} open{waiting}")
     if pool.queued:
         return Verdict("busy", f"all slots busy: {pool.in_flight} requests on {pool.open} instances{waiting}")
