@@ -101,7 +101,7 @@ def router(arguments: list[str]) -> int:
 
     log.configure("supervisor", loaded.log_level, loaded.log_format)
     for warning in loaded.warnings:
-        log.warning("configuration", detail=warning)
+        log.warning("configuration questionable", detail=warning)
 
     return int(import_module("lambda_dispatch.supervisor").run(loaded))
 
