@@ -165,6 +165,12 @@ class RouterConfig:
         0,
         "connections at most, per port and worker; 0: as many as descriptors allow",
     )
+    memory_budget: int = option(
+        "MemoryBudget",
+        size(16 << 20, 1 << 40),
+        256 << 20,
+        "bytes a worker may hold for clients: heads, handshakes, bodies, answers; then the largest are refused",
+    )
     # Four fields of 31 KB and one of 64 KB pass. Heads not complete may take this times the connections.
     max_head_bytes: int = option("MaxHeadBytes", size(1024, 1 << 20), 160 * 1024, "request head; then 431")
     max_request_line: int = option("MaxRequestLine", size(256, 1 << 20), 32 * 1024, "request line; then 414 or 431")

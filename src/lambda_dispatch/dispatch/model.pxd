@@ -150,6 +150,11 @@ cdef class Exchange(Waiter):
     cdef int body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
     # Request bytes that wait: for a slot, or for credit.
     cdef Py_ssize_t backlog(self) noexcept
+    # Bytes of the request kept here: for a slot, another try, or the instance's credit.
+    cdef inline Py_ssize_t held(self) noexcept:
+        return ((self.room if self.store != self.spot else 0) + self.partial_room
+                + (self.slot.backlog() if self.slot is not None else 0))
+
     # True while nothing is lost by a client that sends nothing: it waits in the queue, or the application answers
     # and is not done, and how long the two may think in between is their business.
     cdef inline bint may_pause(self) noexcept:

@@ -13,6 +13,13 @@ from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.http1.head cimport HeadLimits
 
 
+# Bytes that are held for clients now, by what they are.
+cdef struct Held:
+    Py_ssize_t heads            # heads that are not whole, pipelined requests
+    Py_ssize_t bodies           # requests that wait for a slot or for the instance's credit
+    Py_ssize_t answers          # answers that the client has not taken
+
+
 cdef class Door:
     cdef readonly Hub hub
     cdef readonly Matcher matcher
@@ -61,6 +68,7 @@ cdef class ClientWire(Wire):
     cdef bytes peer             # the client's address as text
     cdef bytes port             # the port it came in by, as text
     cdef bytes proto            # b"http" or b"https"
+    cdef int64_t came           # ns: when the connection began
     cdef int64_t deadline       # ns: when the connection is given up as it stands; 0: no limit now
     cdef Pace pace              # of what is waited for: the client's reading, or in HTTP/1.1 its body
     cdef Py_ssize_t discarded   # bytes thrown away since
@@ -68,6 +76,10 @@ cdef class ClientWire(Wire):
 
     # Once a second: time-outs and rates.
     cdef int sweep(self, int64_t now) except -1
+    # Adds what is held for this client; the answer is how much that is.
+    cdef Py_ssize_t measure(self, Held* held) except -1
+    # MemoryBudget is used up, and this client holds much of it: its request is refused, or the connection ended.
+    cdef int shed(self) except -1
     # Since when (ns) it has nothing in hand; 0 when it has.
     cdef int64_t idle_since(self) noexcept
     # The worker drains. idle: end now if nothing is in hand.

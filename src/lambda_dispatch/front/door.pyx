@@ -30,6 +30,10 @@ cdef int IPPROTO_TCP = socket.IPPROTO_TCP
 cdef int TCP_INFO = getattr(socket, "TCP_INFO", -1)     # Linux; elsewhere it is noticed when the body goes on
 
 
+def order(ClientWire wire not None):
+    return wire.came
+
+
 cdef class Door:
     def __init__(self, Hub hub not None, Matcher matcher not None, Board board not None, config, list common not None):
         self.hub = hub
@@ -88,6 +92,39 @@ cdef class Door:
         for _, _, wire in idle:
             wire.drop()
         return len(idle)
+
+    def measure(self):
+        """Bytes held for clients now: (heads, request bodies, answers)."""
+        cdef ClientWire wire
+        cdef Held held
+        held.heads = held.bodies = held.answers = 0
+        for wire in self.wires:
+            wire.measure(&held)
+        return held.heads, held.bodies, held.answers
+
+    def shed(self, long long wanted, long long least):
+        """Ends what holds most, of those that hold at least so much, until `wanted` bytes are free.
+
+        (how many were ended, bytes). Of clients that hold as much the one that came first goes first.
+        """
+        cdef ClientWire wire
+        cdef Held held
+        cdef Py_ssize_t n
+        cdef long long freed = 0
+        cdef int ended = 0
+        found = []
+        for place, wire in enumerate(sorted(self.wires, key=order)):
+            n = wire.measure(&held)
+            if n >= least:
+                found.append((-n, place, wire))
+        found.sort()
+        for size, _, wire in found:
+            if freed >= wanted:
+                break
+            freed -= size
+            ended += 1
+            wire.shed()
+        return ended, freed
 
     def cut_all(self):
         """Ends every connection as it stands."""
@@ -148,6 +185,7 @@ cdef class ClientWire(Wire):
 
     cdef int on_open(self) except -1:
         self.door.wires.add(self)
+        self.came = self.hub.now
         peer = self.transport.get_extra_info("peername")
         here = self.transport.get_extra_info("sockname")
         if isinstance(peer, tuple):
@@ -171,6 +209,16 @@ cdef class ClientWire(Wire):
 
     cdef int sweep(self, int64_t now) except -1:
         return 0
+
+    cdef Py_ssize_t measure(self, Held* held) except -1:
+        cdef Py_ssize_t n = self.out.capacity if self.out is not None else 0
+        if self.paused and self.transport is not None:
+            n += self.transport.get_write_buffer_size()
+        held.answers += n
+        return n
+
+    cdef int shed(self) except -1:
+        return self.abort()
 
     cdef int64_t idle_since(self) noexcept:
         return 0

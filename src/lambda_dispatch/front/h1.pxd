@@ -38,7 +38,6 @@ cdef class H1Wire(ClientWire):
     cdef uint8_t minor          # HTTP/1.minor of the request in hand
     cdef Credit owed            # answer bytes written while paused
 
-    cdef int64_t idle_since(self) noexcept
     cdef int work(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef Py_ssize_t begin(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef Py_ssize_t feed(self, const uint8_t* p, Py_ssize_t n) except -1

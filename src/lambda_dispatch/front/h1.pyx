@@ -5,8 +5,8 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 
-from lambda_dispatch.dispatch.model cimport PRESSURE
-from lambda_dispatch.front.door cimport ClientWire, Door, keeps
+from lambda_dispatch.dispatch.model cimport PRESSURE, WAITING
+from lambda_dispatch.front.door cimport ClientWire, Door, Held, keeps
 from lambda_dispatch.front.h2 cimport H2ClientWire
 from lambda_dispatch.front.request cimport Request, admit
 from lambda_dispatch.front.response cimport count, may_have_length, own_fields, passes, passes_interim, text_of
@@ -504,6 +504,19 @@ cdef class H1Wire(ClientWire):
         else:
             self.pace.since = 0
         return 0
+
+    cdef Py_ssize_t measure(self, Held* held) except -1:
+        cdef Py_ssize_t body = self.exchange.held() if self.exchange is not None else 0
+        held.heads += self.kept_room
+        held.bodies += body
+        return ClientWire.measure(self, held) + self.kept_room + body
+
+    cdef int shed(self) except -1:
+        if self.exchange is not None and self.exchange.stage == WAITING:
+            return self.exchange.fail(503, "over_memory_budget")
+        if self.exchange is None and not self.paused:
+            return self.refuse(503, "over_memory_budget", False)
+        return self.abort()
 
     cdef int64_t idle_since(self) noexcept:
         # A head that is not whole yet is no request in hand.

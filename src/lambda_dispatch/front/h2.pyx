@@ -7,7 +7,7 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free
 
 from lambda_dispatch.dispatch.model cimport INLINE, OVER, PRESSURE
-from lambda_dispatch.front.door cimport ClientWire, Door, keeps
+from lambda_dispatch.front.door cimport ClientWire, Door, Held, keeps
 from lambda_dispatch.front.request cimport Request, admit
 from lambda_dispatch.front.response cimport count, may_have_length, own_fields, passes, passes_interim, text_of
 from lambda_dispatch.front.uploads cimport COLLECTING, FRESH, ClientExchange
@@ -428,6 +428,25 @@ cdef class H2ClientWire(ClientWire):
             self.door.board.me.slow_readers += 1
         self.touch()
         return self.maybe_end()
+
+    cdef Py_ssize_t measure(self, Held* held) except -1:
+        cdef H2Stream stream
+        cdef Py_ssize_t bodies = 0
+        cdef Py_ssize_t answers = 0
+        for item in self.session.streams():
+            stream = <H2Stream> item
+            answers += stream.pending
+            if stream.owner is not None:
+                bodies += (<H2Exchange> stream.owner).held()
+        held.heads += self.session._block_room
+        held.bodies += bodies
+        held.answers += answers
+        return ClientWire.measure(self, held) + self.session._block_room + bodies + answers
+
+    cdef int shed(self) except -1:
+        self.session.fail(ENHANCE_YOUR_CALM, "over_memory_budget")
+        # Where the socket is full, GOAWAY would wait behind what the client does not take.
+        return self.abort() if self.paused else self.close()
 
     cdef int64_t idle_since(self) noexcept:
         # The first deadline is for a head, the others run while no stream is open.

@@ -51,6 +51,10 @@ class Handshakes:
         self._silent[fd] = arrival
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
 
+    @property
+    def under_way(self) -> int:
+        return len(self._under_way)
+
     def __len__(self) -> int:
         return len(self._silent) + len(self._ready) + len(self._under_way)
 

@@ -35,6 +35,7 @@ from lambda_dispatch.worker.drain import Drain
 from lambda_dispatch.worker.handshakes import Handshakes
 from lambda_dispatch.worker.health import Health
 from lambda_dispatch.worker.listener import Listener
+from lambda_dispatch.worker.memory import MemoryBudget
 from lambda_dispatch.worker.room import Room
 from lambda_dispatch.worker.vacant import VacantSets
 from lambda_dispatch_core.board.board import WORKER_DRAINING, WORKER_READY, Board, ring, silence
@@ -79,6 +80,7 @@ class Worker:
         self.drain = Drain(self)
         self.listeners: dict[str, Listener] = {}  # by kind of port
         self.handshakes = Handshakes(self.hub, loop, config.head_timeout)
+        self.memory = MemoryBudget(self.hub, self.door, self.board, self.handshakes, config.memory_budget)
         self.vacant: VacantSets | None = None
         self.peer_server: asyncio.Server | None = None
         self.done = asyncio.Event()
@@ -219,6 +221,7 @@ class Worker:
         if self.vacant is not None:
             self.vacant.look(now)
         self.handshakes.sweep(now)
+        self.memory.look(now)
         self.matcher.expire(now)
         self.control.look()
         self.matcher.publish_all()
@@ -230,7 +233,6 @@ class Worker:
         self._ticks += 1
         if self._ticks % SLOW_TICKS == 0:
             self.door.sweep(now)
-            self.board.show_memory(len(self.handshakes), 0, 0)
             self.control.probe(int(self.config.ping_interval * 1e9), int(self.config.ping_timeout * 1e9))
             self.control.forget_pools()
             self._show()

@@ -1,0 +1,122 @@
+"""MemoryBudget: the bytes a worker holds for clients, bounded as a whole.
+
+Each connection and request is bounded by itself; many of them together are bounded here. What is held is measured, not
+counted as it comes and goes: the pass over all connections costs microseconds, nothing on the request path, and cannot
+drift. It runs every second, and as soon as an eighth of the budget has been read or written since the last one.
+
+    part         what it is
+    heads        heads that are not whole, and pipelined requests
+    handshakes   TLS handshakes under way
+    bodies       requests that wait for a slot or for an instance's credit
+    answers      answers that the client has not taken
+
+    from        step        what is done
+    SHARE_FROM  share       connections that hold more than a share of the budget are ended
+    SHED_FROM   shed        what holds most is ended, the oldest first, until SHED_TO is reached
+
+Ended: a request that waits is answered with 503, an HTTP/2 connection gets GOAWAY, any other is aborted. Beside that,
+memory that was freed after a peak is given back to the system.
+"""
+
+import ctypes
+
+from lambda_dispatch.front.door import Door
+from lambda_dispatch.telemetry import log
+from lambda_dispatch.worker.handshakes import Handshakes
+from lambda_dispatch_core.board.board import Board
+from lambda_dispatch_net.wire import Hub
+
+SECOND = 1_000_000_000
+SHARE_FROM = 0.5
+SHED_FROM = 0.75
+SHED_TO = 0.5
+# Of the budget, what one connection may hold while there is little.
+SHARE = 16
+# A TLS object with its buffers.
+HANDSHAKE = 50 * 1024
+# Of the budget, what may come and go until what is held is measured again.
+MOVED = 8
+# A peak is worth giving memory back for when it was this high, and what is held has fallen to a quarter of it.
+PEAK = 8 * 1024 * 1024
+PEAK_CONNECTIONS = 500
+
+
+class MemoryBudget:
+    def __init__(self, hub: Hub, door: Door, board: Board, handshakes: Handshakes, budget: int) -> None:
+        self._hub = hub
+        self._door = door
+        self._board = board
+        self._handshakes = handshakes
+        self._budget = budget
+        self._due = 0
+        self._moved = 0
+        self._exceeded = False
+        self._peak = 0  # bytes held at most, since it was last reported
+        self._trim_peak = 0  # the same for bytes and connections, since memory was last given back
+        self._trim_connections = 0
+
+    def look(self, now: int) -> None:
+        """Called on every tick."""
+        moved = self._hub.bytes_in + self._hub.bytes_out
+        if now < self._due and moved - self._moved < self._budget // MOVED:
+            return
+        self._due = now + SECOND
+        self._moved = moved
+        held = self._measure()
+        refused = 0
+        if held > SHARE_FROM * self._budget:
+            refused = self._shrink(held)
+        elif self._exceeded:
+            self._exceeded = False
+            log.info("memory budget met", held=held, peak=self._peak)
+            self._peak = held
+        self._board.show_memory(len(self._handshakes), held, refused)
+        self._give_back(held)
+
+    def _measure(self) -> int:
+        heads, bodies, answers = self._door.measure()
+        self._parts = {
+            "heads": heads,
+            "handshakes": HANDSHAKE * self._handshakes.under_way,
+            "bodies": bodies,
+            "answers": answers,
+        }
+        held = sum(self._parts.values())
+        self._peak = max(self._peak, held)
+        return held
+
+    def _shrink(self, held: int) -> int:
+        shed = held > SHED_FROM * self._budget
+        wanted = held - int(SHED_TO * self._budget)
+        ended, freed = self._door.shed(wanted, 1 if shed else self._budget // SHARE)
+        if ended:
+            self._exceeded = True
+            log.limited(
+                log.WARNING,
+                "memory budget exceeded",
+                step="shed" if shed else "share",
+                ended=ended,
+                freed=freed,
+                held=held,
+                budget=self._budget,
+                **self._parts,
+            )
+        return ended
+
+    def _give_back(self, held: int) -> None:
+        connections = self._hub.wires + self._hub.pending
+        self._trim_peak = max(self._trim_peak, held)
+        self._trim_connections = max(self._trim_connections, connections)
+        over = self._trim_peak > PEAK and held < self._trim_peak // 4
+        fewer = self._trim_connections > PEAK_CONNECTIONS and connections < self._trim_connections // 4
+        if over or fewer:
+            self._trim_peak, self._trim_connections = held, connections
+            trim()
+
+
+def trim() -> bool:
+    """Gives free pages of the heap back to the system. False where the C library cannot (musl does it by itself)."""
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except AttributeError:
+        return False
