@@ -30,10 +30,6 @@ cdef int IPPROTO_TCP = socket.IPPROTO_TCP
 cdef int TCP_INFO = getattr(socket, "TCP_INFO", -1)     # Linux; elsewhere it is noticed when the body goes on
 
 
-def order(ClientWire wire not None):
-    return wire.came
-
-
 cdef class Door:
     def __init__(self, Hub hub not None, Matcher matcher not None, Board board not None, config, list common not None):
         self.hub = hub
@@ -113,12 +109,12 @@ cdef class Door:
         cdef long long freed = 0
         cdef int ended = 0
         found = []
-        for place, wire in enumerate(sorted(self.wires, key=order)):
+        for wire in self.wires:
             n = wire.measure(&held)
             if n >= least:
-                found.append((-n, place, wire))
+                found.append((-n, wire.came, id(wire), wire))
         found.sort()
-        for size, _, wire in found:
+        for size, _, _, wire in found:
             if freed >= wanted:
                 break
             freed -= size
