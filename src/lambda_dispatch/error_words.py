@@ -64,6 +64,7 @@ class ErrorWord(StrEnum):
     TARGET_TOO_LONG = "target_too_long", 414
     # There is no room, or it did not come in time.
     NO_FUNCTION = "no_function", 503
+    OVER_MEMORY_BUDGET = "over_memory_budget", 503
     QUEUE_FULL = "queue_full", 503
     TOO_MANY_FUNCTIONS = "too_many_functions", 503
     QUEUE_TIMEOUT = "queue_timeout", 504
