@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 import signal
 import sys
 
@@ -30,7 +29,6 @@ def main() -> int:
         return EXIT_BOOT
     log.configure("scaler", config.log_level, config.log_format)
     setproctitle.setproctitle("lambda-dispatch: scaler")
-    _raise_descriptor_limit()
     try:
         # AWS clients read the environment and files: once, before the loop.
         api = LambdaApi(os.environ, config.function)
@@ -92,14 +90,6 @@ def _bug(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         return
     loop.default_exception_handler(context)
     os._exit(EX_SOFTWARE)
-
-
-def _raise_descriptor_limit() -> None:
-    """Each open invoke is a socket."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

@@ -498,7 +498,7 @@ class Supervisor:
 
 
 def _raise_descriptor_limit() -> None:
-    """Each connection is a descriptor; the children inherit the limit. The soft one is often 1,024."""
+    """Each connection and open invoke is a descriptor; children inherit the limit. The soft one is often 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
     if soft < wanted:
