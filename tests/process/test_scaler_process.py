@@ -409,6 +409,24 @@ def test_every_decision_is_one_line_with_its_inputs_and_nothing_secret_is_said()
     play(scenario, "--function-secret=hush-hush")
 
 
+def test_lambdas_default_timeout_does_not_become_an_invoke_per_life() -> None:
+    """Lambda ends each instance by the function's timeout; a request keeps waiting, and starts back off."""
+
+    async def scenario(held: HeldBoard, service: StandIn) -> None:
+        held.demand(queued=1)
+        for count in range(1, 6):
+            invoke = (await service.invokes(count))[count - 1]
+            slot, _ = held.opens(invoke.id)
+            held.worker.unpark(slot)
+            error = {"errorType": "Sandbox.Timedout", "errorMessage": "Task timed out after 3.00 seconds"}
+            invoke.answer(200, error, x_amz_function_error="Unhandled")
+        await held.until(lambda: held.board.pool(0).breaker == 2)
+        said = held.kill()
+        assert said.count(" function timeout too short ") == 1
+
+    play(scenario)
+
+
 def test_no_region_is_a_configuration_error() -> None:
     async def run() -> None:
         held = HeldBoard()

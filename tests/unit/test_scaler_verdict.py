@@ -47,7 +47,12 @@ def test_ends_that_no_extension_reports(answer: Reply, name: str, detail: str) -
         ("NotSent", 0, False, False, False, Outcome.SERVICE),
         ("Lost", 0, False, False, True, Outcome.SERVICE),
         ("FunctionError", 0, False, False, False, Outcome.FUNCTION_ERROR),
-        ("FunctionError", 9, True, True, False, Outcome.FUNCTION_ERROR),
+        ("FunctionError", 0, True, True, False, Outcome.FUNCTION_ERROR),
+        # The request that it died of is among those counted.
+        ("FunctionError", 1, True, True, False, Outcome.FUNCTION_ERROR),
+        ("FunctionError", 9, True, False, False, Outcome.FUNCTION_ERROR),
+        ("FunctionError", 9, True, True, False, Outcome.NEUTRAL),
+        ("FunctionError", 10, True, False, False, Outcome.NEUTRAL),
         ("AppConnectionError", 0, True, False, False, Outcome.FUNCTION_ERROR),
         ("AppConnectionError", 1, True, False, False, Outcome.NEUTRAL),
         ("RouterUnreachable", 0, False, False, False, Outcome.UNREACHABLE),
@@ -78,3 +83,21 @@ def test_a_life_that_the_functions_timeout_cuts_short_is_a_failed_start() -> Non
         ended = Exit("SelfDeadline", requests)
         assert outcome_of(ended, opened=True, proved=True, asked=False, lived=0.2) is Outcome.SHORT_LIFE
     assert outcome_of(Exit("SelfDeadline"), opened=True, proved=True, asked=True, lived=0.2) is Outcome.NEUTRAL
+
+
+def timed_out(seconds: str) -> Exit:
+    text = f"2026-01-01T00:00:00Z 1b2c Task timed out after {seconds} seconds"
+    return exit_of(reply(200, "Unhandled", payload={"errorType": "Sandbox.Timedout", "errorMessage": text}))
+
+
+def test_a_function_timeout_is_read_from_lambdas_answer() -> None:
+    assert timed_out("3.00").timeout == 3.0
+    assert timed_out("many").timeout is None
+    assert exit_of(reply(200, "Unhandled", payload={"errorMessage": 3})).timeout is None
+
+
+def test_a_short_function_timeout_is_a_failed_start_and_a_long_one_is_not() -> None:
+    for opened in (True, False):
+        assert outcome_of(timed_out("3.00"), opened=opened, proved=True, asked=False, lived=3) is Outcome.SHORT_LIFE
+    assert outcome_of(timed_out("900.00"), opened=True, proved=True, asked=False, lived=899) is Outcome.NEUTRAL
+    assert outcome_of(timed_out("30.00"), opened=False, proved=False, asked=False, lived=30) is Outcome.FUNCTION_ERROR

@@ -6,6 +6,7 @@ import json
 import secrets
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -117,7 +118,7 @@ class Actor:
         now = self._clock() / NS
         start = run.start
         outcome = outcome_of(
-            ended if ended.requests else Exit(ended.name, requests, ended.detail),
+            ended if ended.requests else replace(ended, requests=requests),
             opened=opened,
             proved=start is None or (start.judged and start.opened_at is not None),
             asked=run.asked,

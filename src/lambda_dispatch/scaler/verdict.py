@@ -1,6 +1,7 @@
 """How an invoke ended, and what that says about starting another one."""
 
 import json
+import re
 from dataclasses import dataclass
 
 from lambda_dispatch.scaler.guard import Outcome
@@ -36,6 +37,10 @@ _NUMBERS = {name: number for number, name in enumerate(EXIT_NAMES, 1)}
 # s: an instance whose deadline ends it sooner has a function timeout that is useless to a router; the extension leaves
 # 15 s before the deadline.
 SHORT_LIFE = 5.0
+SHORT_TIMEOUT = SHORT_LIFE + 15.0  # s: the same, of the function's timeout itself
+SERVED_WELL = 10  # requests after which a crash says nothing about the next start
+# What Lambda answers when the function's timeout has run out, in errorMessage.
+_TIMED_OUT = re.compile(r"Task timed out after (\d{1,4}(?:\.\d{1,3})?) seconds")
 
 ORDERLY = frozenset({"RouterGoAway", "SelfLastActive", "SelfDeadline", "SelfInitOnly"})
 APP = frozenset({"AppConnectionError", "AppConnectionClosed"})
@@ -58,6 +63,7 @@ class Exit:
     name: str  # one of EXIT_NAMES
     requests: int = 0  # that the extension says it relayed
     detail: str = ""  # for the log; never the function's own output
+    timeout: float | None = None  # s: the function's timeout, where Lambda ended the invoke because of it
 
     @property
     def number(self) -> int:
@@ -73,8 +79,13 @@ def exit_of(reply: Reply) -> Exit:
         return Exit("Refused", detail=reply.error_type or f"status {reply.status}")
     payload = _object(reply.payload)
     if reply.function_error:
-        kind = payload.get("errorType")
-        return Exit("FunctionError", detail=kind[:100] if isinstance(kind, str) else reply.function_error)
+        kind, text = payload.get("errorType"), payload.get("errorMessage")
+        told = _TIMED_OUT.search(text) if isinstance(text, str) else None
+        return Exit(
+            "FunctionError",
+            detail=kind[:100] if isinstance(kind, str) else reply.function_error,
+            timeout=float(told[1]) if told else None,
+        )
     name, requests = payload.get("ExitReason"), payload.get("RequestCount")
     return Exit(
         name if isinstance(name, str) and name in _NUMBERS else "Unknown",
@@ -101,6 +112,14 @@ def outcome_of(ended: Exit, *, opened: bool, proved: bool, asked: bool, lived: f
             return Outcome.REFUSED
         case "ServiceError" | "NotSent" | "Lost":
             return Outcome.SERVICE
+        case "FunctionError" if ended.timeout is not None and ended.timeout < SHORT_TIMEOUT:
+            return Outcome.SHORT_LIFE
+        case "FunctionError" if opened and (
+            ended.timeout is not None or (proved and ended.requests > 1) or ended.requests >= SERVED_WELL
+        ):
+            # Its time was over, or it had served well: that says nothing about the next start. There are extensions
+            # that crash on one client's odd request, and that request is among those counted.
+            return Outcome.NEUTRAL
         case "FunctionError":
             return Outcome.FUNCTION_ERROR
         case name if name in APP or name in WAY_BACK:

@@ -292,7 +292,9 @@ class Supervisor:
                 if seat in self.unserved:
                     self._leave_unserved(seat)
                     self._drain(child)
-        if not self.announced and all(seat.child is not None and seat.child.ready for seat in self.seats):
+        # The scaler has looked at region and credentials when it is ready.
+        needed = (*self.seats, self.scaler_seat)
+        if not self.announced and all(seat.child is not None and seat.child.ready for seat in needed):
             self._announce()
 
     def _state(self, child: Child) -> int:
