@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import certs
 from tests.support.clients import Broken, ask
-from tests.support.loop import run, scenario, soon
+from tests.support.loop import run, scenario, soon, until
 from tests.support.worker_process import WorkerProcess
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -121,6 +121,7 @@ async def test_handshakes_that_are_never_finished_cost_little(tmp_path: Path) ->
             async with await worker.client(tls=context) as client:
                 assert (await client.get("/")).status == 200
             assert worker.resident() - before < 600 * 12 * 1024
+            await until(lambda: worker.numbers()["handshakes"] > 0, "handshakes are counted")
             with crowd(port, 600, whole):
                 # More than may be under way; the oldest give way.
                 async with await worker.client(tls=context) as client:
