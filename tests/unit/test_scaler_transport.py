@@ -222,6 +222,36 @@ def test_an_endpoint_that_does_not_accept_connections_is_a_warning_long_before_t
     asyncio.run(asyncio.wait_for(run(), 20))
 
 
+def test_an_endpoint_that_takes_no_bytes_is_a_warning_and_one_that_only_waits_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A listening socket whose connections nobody reads: a small payload is acknowledged, a large one stays here."""
+    said: list[str] = []
+    monkeypatch.setattr(t, "SLOW_SEND", 0.05)
+
+    async def run() -> None:
+        checked = asyncio.Event()
+        check = t.Transport._check_sent
+
+        def checking(self: t.Transport, transport: asyncio.Transport) -> None:
+            check(self, transport)
+            checked.set()
+
+        monkeypatch.setattr(t.Transport, "_check_sent", checking)
+        monkeypatch.setattr(t.Transport, "_warn", lambda self, phase, seconds: said.append(phase))
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            api = LambdaApi({"AWS_LAMBDA_SERVICE_URL": f"http://127.0.0.1:{server.getsockname()[1]}"}, APP)
+            for size, expected in ((2, []), (16_000_000, ["send"])):
+                checked.clear()
+                call = asyncio.create_task(api.invoke(APP, bytes(size)))
+                await checked.wait()
+                assert said == expected
+                call.cancel()
+                await asyncio.gather(call, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
 def test_a_call_that_is_given_up_leaves_no_connection() -> None:
     async def scenario(service: StandIn, api: LambdaApi) -> None:
         call = asyncio.create_task(api.invoke(APP, b"{}"))

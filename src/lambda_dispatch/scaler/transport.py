@@ -4,10 +4,13 @@ An open call costs one socket, one protocol object and, over TLS, one session: n
 retried here; whether to try again is the guard's decision.
 """
 
+import array
 import asyncio
 import base64
+import fcntl
 import socket
 import ssl
+import termios
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -19,6 +22,8 @@ import httptools
 from lambda_dispatch.telemetry import log
 
 SLOW_CONNECT = 2.0  # s before a warning
+SLOW_SEND = 2.0  # s after which bytes that the other side has not taken are a warning
+UNACKNOWLEDGED = 20_000  # ms: TCP gives up when nothing is acknowledged for so long (TCP_USER_TIMEOUT)
 CONNECT_TIMEOUT = 5.0  # s for address, connection, proxy and TLS together
 ADDRESS_LIFETIME = 5.0  # s an address is used before the name is looked up again; Lambda's change by the minute
 MOST_BODY = 64 * 1024  # bytes of an answer that are kept; the extension's is 200
@@ -155,7 +160,7 @@ class Transport:
             lines.append(f"proxy-authorization: {self.endpoint.proxy[2]}")
         head = "\r\n".join((*lines, f"content-length: {len(body)}", "connection: close", "", ""))
 
-        slow = asyncio.get_running_loop().call_later(SLOW_CONNECT, self._warn)
+        slow = asyncio.get_running_loop().call_later(SLOW_CONNECT, self._warn, "connect", SLOW_CONNECT)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 transport, call = await self._connect()
@@ -163,6 +168,7 @@ class Transport:
             raise NotSent(f"{self.endpoint.authority}: {error or 'no connection in time'}") from error
         finally:
             slow.cancel()
+        slow = asyncio.get_running_loop().call_later(SLOW_SEND, self._check_sent, transport)
         try:
             transport.write(head.encode("latin-1") + body)
             async with asyncio.timeout(patience):
@@ -170,14 +176,26 @@ class Transport:
         except TimeoutError as error:
             raise Lost(f"no answer within {patience:g} s") from error
         finally:
+            slow.cancel()
             transport.abort()
 
-    def _warn(self) -> None:
+    def _check_sent(self, transport: asyncio.Transport) -> None:
+        """Lambda answers when the function ends, so silence means nothing; bytes that stay here do."""
+        opened = transport.get_extra_info("socket")
+        if opened is None or opened.fileno() < 0:
+            return
+        queued = array.array("i", [0])
+        fcntl.ioctl(opened.fileno(), termios.TIOCOUTQ, queued)
+        if queued[0] or transport.get_write_buffer_size():
+            self._warn("send", SLOW_SEND)
+
+    def _warn(self, phase: str, seconds: float) -> None:
         log.limited(
             log.WARNING,
             "Lambda endpoint unresponsive",
             endpoint=self.endpoint.authority,
-            after_s=SLOW_CONNECT,
+            phase=phase,
+            after_s=seconds,
             check="routes, security groups, the VPC endpoint and the proxy",
         )
 
@@ -228,6 +246,7 @@ class Transport:
             try:
                 opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED)
                 opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
                 opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)
                 opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_COUNT)
