@@ -31,6 +31,7 @@ from lambda_dispatch.config_values import (
 )
 from lambda_dispatch.errors import CertificateError, ConfigError
 from lambda_dispatch.tls import check as check_certificate
+from lambda_dispatch.tls import check_authorities
 from lambda_dispatch_extension.options import NAMES as EXTENSION_NAMES
 
 PREFIX = "LAMBDA_DISPATCH_"
@@ -114,6 +115,12 @@ class RouterConfig:
     )
     cert_file: str = option("CertFile", text, DEFAULT_CERT, "PEM certificate chain; the default is used if it exists")
     key_file: str = option("KeyFile", text, DEFAULT_KEY, "PEM private key; the default is used if it exists")
+    control_client_ca: str = option(
+        "ControlClientCA",
+        text,
+        "",
+        "PEM file of the authorities whose client certificates instances must show; empty: none is asked for",
+    )
     callback_host: str = option(
         "RouterCallbackHost",
         matching(
@@ -554,6 +561,17 @@ def _derive_tls(reader: _Reader, get: Any, derive: Any) -> None:
         for attribute in files:
             derive(attribute, "", f"no certificate: {DEFAULT_CERT} or {DEFAULT_KEY} cannot be read")
     insecure = get("allow_insecure_control")
+    authorities = get("control_client_ca")
+    if authorities:
+        try:
+            check_authorities(authorities)
+        except CertificateError as error:
+            reader.problems.append(f"{error}; name a PEM file of CA certificates, or leave it out")
+        if insecure:
+            reader.problems.append(
+                f"{reader.name_of('control_client_ca')} is set while AllowInsecureControlChannel is true: the port "
+                "without TLS asks for no certificate; turn it off, or leave ControlClientCA out"
+            )
     if get("preferred_control_scheme") == "http" and not insecure:
         reader.problems.append(
             f"{reader.name_of('preferred_control_scheme')} is 'http' while AllowInsecureControlChannel is false; "

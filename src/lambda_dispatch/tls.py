@@ -28,6 +28,15 @@ def check(cert_file: str, key_file: str, named: tuple[str, str] | None = None) -
     _loaded(cert_file, key_file, named or (cert_file, key_file))
 
 
+def check_authorities(client_ca: str) -> None:
+    """Raises CertificateError unless the file holds certificates of authorities."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_verify_locations(client_ca)
+    except (OSError, ssl.SSLError) as error:
+        raise CertificateError(f"ControlClientCA {client_ca} cannot be used: {error}") from error
+
+
 def _loaded(cert_file: str, key_file: str, named: tuple[str, str]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

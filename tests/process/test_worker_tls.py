@@ -1,5 +1,6 @@
 """TLS on both ports: curl and python-hyper h2 by ALPN, instances, and certificates that change."""
 
+import asyncio
 import ssl
 from pathlib import Path
 
@@ -56,6 +57,32 @@ async def test_bodies_pass_both_ways_over_tls(pair: certs.Pair) -> None:
             assert (await client.get("/", fields, "POST", body)).body == body
         async with await worker.h2(tls=pair.client_context("h2")) as client2:
             assert (await client2.get("/", method="POST", body=body)).body == body
+
+
+@scenario
+async def test_instances_must_show_a_certificate_where_the_router_asks_for_one(
+    pair: certs.Pair, tmp_path: Path
+) -> None:
+    ours, other = certs.make(tmp_path, "instance", "ours"), certs.make(tmp_path, "stranger", "other")
+    async with WorkerProcess.running("--control-client-ca", str(ours.cert), certs=pair) as worker:
+        for shown in (None, other):
+            context = pair.client_context("h2")
+            if shown is not None:
+                context.load_cert_chain(shown.cert, shown.key)
+            # With TLS 1.3 the client learns of the refusal when it reads.
+            try:
+                reader, writer = await asyncio.open_connection("localhost", worker.ports["control_https"], ssl=context)
+                said = await soon(reader.read(1), "the refusal")
+                writer.close()
+            except OSError:
+                said = b""
+            assert said == b""
+        context = pair.client_context("h2")
+        context.load_cert_chain(ours.cert, ours.key)
+        await worker.instance(tls=context)
+        # Clients of the front door are asked for nothing.
+        async with await worker.client(tls=pair.client_context("http/1.1")) as client:
+            assert (await client.get("/")).status == 200
 
 
 @scenario

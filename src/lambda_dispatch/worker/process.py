@@ -129,7 +129,7 @@ class Worker:
         if boot.front_tls_fds or boot.control_tls_fds:
             files = self._certificate()
             front_tls = server_context(*files, ["h2", "http/1.1"])
-            control_tls = server_context(*files, ["h2"])
+            control_tls = server_context(*files, ["h2"], self.config.control_client_ca)
         control = partial(ControlWire, self.hub, self.matcher, self.control)
         room = Room(
             self.hub, door, self.board, self.handshakes, self.config.max_connections, 2 * len(boot.peer_addresses)
