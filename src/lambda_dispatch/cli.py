@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from lambda_dispatch.exits import EX_USAGE
+from lambda_dispatch.exits import EX_CONFIG, EX_USAGE
 
 if TYPE_CHECKING:
     from lambda_dispatch.config import RouterConfig
@@ -114,7 +114,7 @@ def check_access(loaded: "RouterConfig") -> int:
         print(access.find(os.environ, loaded.function).describe())
     except access.AccessError as error:
         print(f"lambda-dispatch: {error}", file=sys.stderr)
-        return error.exit_code
+        return EX_CONFIG
     return 0
 
 

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambda_dispatch.scaler.guard import PROVEN, Breaker, Outcome, Start, StartGuard, TokenBucket
+from lambda_dispatch.scaler.guard import (
+    LONG_LIFE,
+    PROVEN,
+    SHORT_BURST,
+    Breaker,
+    Outcome,
+    Start,
+    StartGuard,
+    TokenBucket,
+)
 
 MIDDLE = 0.5  # what chance says: three quarters of each wait
 
@@ -280,3 +289,17 @@ def test_no_sequence_of_outcomes_exceeds_the_budget(
     for first in range(0, len(sent), 7):
         for last in range(first, len(sent), 5):
             assert last - first + 1 <= burst + rate * (sent[last] - sent[first]) + 1e-6
+
+
+def test_short_lives_have_a_pace_of_their_own_until_one_is_long() -> None:
+    it = guard()
+    assert it.short_life(0.0)
+    assert not it.short_life(0.0)  # said once
+    assert it.grant(100, 0.0) == SHORT_BURST
+    assert it.denied == "function timeout too short"
+    assert sum(it.grant(100, tick / 10) for tick in range(1, 81)) == 8  # one a second
+    assert it.breaker is Breaker.CLOSED
+    start = it.began(8.0)
+    it.opened(start, 8.0)
+    it.alive(start, 8.0 + LONG_LIFE)
+    assert it.grant(100, 8.0 + LONG_LIFE) == 100

@@ -95,7 +95,8 @@ def _find(environ: Mapping[str, str], function: FunctionName) -> Access:
     credentials_from = getattr(credentials, "method", "")
     if credentials is None:
         if not local:
-            raise AccessError(NO_CREDENTIALS.format(function=function.name), EX_CONFIG)
+            # A metadata service that fails once looks the same.
+            raise AccessError(NO_CREDENTIALS.format(function=function.name), EXIT_BOOT)
         credentials = botocore.credentials.Credentials("dummy", "dummy")
         credentials_from = "none; the endpoint is not Amazon's"
     return Access(

@@ -89,14 +89,13 @@ class Actor:
                     effect="instances exit when idle; MinInstances keeps their environments warm by an invoke a minute",
                 )
             outcome = self._judge(fleet, run, ended, opened, seen.requests, lived)
-            if outcome is Outcome.SHORT_LIFE and not fleet.short_lived:
-                fleet.short_lived = True
+            if outcome is Outcome.SHORT_LIFE and fleet.guard.short_life(self._clock() / NS):
                 log.error(
                     "function timeout too short",
                     pool=fleet.label,
                     lived_s=round(lived, 1),
                     fix="set the function's timeout to 900 s: an instance ends 15 s before it",
-                    effect="starts are limited by the back-off",
+                    effect="starts are limited to about one a second",
                 )
             level = log.WARNING if outcome.failed else log.INFO
             particulars = {"reason": ended.name, "detail": ended.detail, "verdict": outcome.value}

@@ -74,7 +74,6 @@ class Fleet:
         self.last_exit = pool.last_exit
         self.last_decision = pool.last_decision
         self.denied = ""
-        self.short_lived = False  # it was logged that the function's timeout is too short
         self.heedless = False  # the last instance that was to stay when idle did not
         if tokens is not None:
             self.guard.bucket.spend_down_to(tokens)

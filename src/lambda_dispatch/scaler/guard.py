@@ -14,7 +14,10 @@ One guard per pool. In the order in which a start must pass them:
    a bounded number of invokes: about 8 ln(T / 16 s) of them up to a wait of one minute, then one or two a minute.
    Starts that were under way when a round began belong to it: a burst of hundred that fails is one round.
 
-3. the token bucket: burst and rate of invokes, whatever has happened.
+3. the pace of short lives: where the function's timeout ends instances within seconds, each needs a successor at once.
+   Starts then have a bucket of their own, SHORT_BURST and SHORT_RATE, until an instance has lived for LONG_LIFE.
+
+4. the token bucket: burst and rate of invokes, whatever has happened.
 
 A start is proved good when its instance has been open for PROVEN seconds, or has served requests and ended of its own
 accord. Merely opening proves little: a function that opens and dies with its first request would be started for ever.
@@ -32,6 +35,9 @@ FIRST_WAIT = 0.25  # s
 SOON_ENOUGH = 2.0  # s: waits this short are never stretched in proportion
 PROPORTION = 1 / 8  # of the time since the last good start
 LONGEST_WAIT = 60.0  # s
+SHORT_BURST = 3  # starts
+SHORT_RATE = 1.0  # starts per second
+LONG_LIFE = 30.0  # s
 
 
 class Breaker(StrEnum):
@@ -56,7 +62,7 @@ class Outcome(StrEnum):
 
     @property
     def failed(self) -> bool:
-        return self not in (Outcome.GOOD, Outcome.NEUTRAL)
+        return self not in (Outcome.GOOD, Outcome.NEUTRAL, Outcome.SHORT_LIFE)
 
 
 class TokenBucket:
@@ -102,6 +108,7 @@ class StartGuard:
         self.rounds = 0  # of failures, since the last good start
         self.not_before = now  # end of the back-off
         self.last_failure: Outcome | None = None
+        self.pace: TokenBucket | None = None  # while lives are short
         self.denied = ""  # why the last request was not granted in full; for logs and status
         self._round_at = now  # when the latest round began
         self._bad_since = now
@@ -134,10 +141,22 @@ class StartGuard:
             allowed = min(allowed, max(0, self._window - self._trials))
             if allowed < wanted:
                 self.denied = "breaker half-open, a trial is under way"
+        if self.pace is not None and (paced := int(self.pace.available(now))) < allowed:
+            allowed = paced
+            self.denied = "function timeout too short"
         granted = self.bucket.take(allowed, now)
         if granted < allowed:
             self.denied = "rate of starts"
+        if self.pace is not None:
+            self.pace.take(granted, now)
         return granted
+
+    def short_life(self, now: float) -> bool:
+        """The function's timeout has ended an instance within seconds. True when that is news."""
+        if self.pace is not None:
+            return False
+        self.pace = TokenBucket(SHORT_BURST, SHORT_RATE, now)
+        return True
 
     def grant_spare(self, now: float) -> bool:
         """One invoke that starts no instance (init only): within the rate, and only while all is well."""
@@ -157,6 +176,8 @@ class StartGuard:
 
     def alive(self, start: Start, now: float) -> None:
         """The instance of this start is open now."""
+        if start.opened_at is not None and now - start.opened_at >= LONG_LIFE:
+            self.pace = None
         if not start.judged and start.opened_at is not None and now - start.opened_at >= PROVEN:
             self.judge(start, Outcome.GOOD, now)
 
