@@ -7,7 +7,7 @@ import pytest
 from tests.support.clients import H2Client, H2Stream, RawClient
 from tests.support.instance_peer import Call
 from tests.support.loop import scenario, soon, until
-from tests.support.worker_process import WorkerProcess
+from tests.support.worker_process import SECONDS, WorkerProcess
 
 both = pytest.mark.parametrize("speaks", ["h1", "h2"])
 PATIENT = ("--upload-grace", "3600")
@@ -260,3 +260,16 @@ async def test_100_continue_is_sent_so_that_the_body_can_come() -> None:
         assert (await upload.answer())[0] == 200
         assert peer.calls[0].field("expect") is None
         await upload.leave()
+
+
+@scenario
+async def test_draining_instances_count_for_the_share() -> None:
+    async with WorkerProcess.running("--upload-grace", "0") as worker:
+        peer = await worker.instance(limit=10, channels=10)
+        given = worker.given[0]
+        assert worker.board.begin_drain(given.slot, given.generation, worker.now() + 60 * SECONDS)
+        worker.ring()
+        uploads = [await Upload.begin(worker, "h1", None) for _ in range(5)]
+        await soon(peer.served(5), "all five at the instance")
+        for upload in uploads:
+            await upload.leave()

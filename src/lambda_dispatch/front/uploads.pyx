@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint8_t
 from lambda_dispatch.dispatch.matcher cimport Matcher
 from lambda_dispatch.dispatch.model cimport ANSWERING, OVER, PRESSURE, WAITING, Exchange, Pool
 from lambda_dispatch_core.board.board cimport Board
-from lambda_dispatch_core.board.layout cimport INSTANCE_OPEN
+from lambda_dispatch_core.board.layout cimport INSTANCE_DRAINING, INSTANCE_OPEN
 from lambda_dispatch_core.bytes.atomics cimport getu32, getu64
 from lambda_dispatch_net.wire cimport Hub
 
@@ -128,15 +128,19 @@ cdef class Uploads:
             self.turning = False
         return 0
 
-    # Open instances of all workers are counted: an upload may be lent a sibling's slot.
+    # Instances of all workers are counted: an upload may be lent a sibling's slot. Draining ones still serve as a last
+    # resort, while a worker is replaced all of its own.
     cdef int share_of(self, Pool pool, int64_t now) noexcept:
         cdef Board board = self.board
         cdef int index = pool.index
         cdef int slots = 0
+        cdef int state
         cdef int i
         if self.counted[index] == 0 or now - self.counted[index] >= COUNT_FOR:
             for i in range(<int> getu32(&board.header.instances_high)):
-                if board.slots[i].pool == <unsigned int> index and getu64(&board.slots[i].life) & 0xFF == INSTANCE_OPEN:
+                state = <int> (getu64(&board.slots[i].life) & 0xFF)
+                if board.slots[i].pool == <unsigned int> index and (
+                        state == INSTANCE_OPEN or state == INSTANCE_DRAINING):
                     slots += board.limits[i]
             self.counted[index] = now
             self.places[index] = max(1, <int> (slots * self.share))
