@@ -56,11 +56,14 @@ cdef class Hub:
     cdef readonly int64_t now       # ns, monotonic: when the current read or tick began
     cdef readonly uint64_t bytes_in     # ever read
     cdef readonly uint64_t bytes_out    # ever written
+    cdef public uint64_t look_at        # when bytes_in reaches this, `on_moved` is called
+    cdef public object on_moved         # None, or called between two reads; it sets look_at again
     cdef readonly int wires         # open now
     cdef public int pending         # accepted connections that have no wire yet (TLS)
     cdef public int room            # connections the descriptors are enough for; 0: not known
     cdef public object on_full      # None, or called (Entrance) to close idle connections; true when it did
 
+    cdef int _moved(self) except -1
     cdef int64_t tick(self) noexcept    # reads the clock into `now`
     cdef int schedule(self, Wire wire) except -1
     cdef int schedule_later(self, Wire wire) except -1

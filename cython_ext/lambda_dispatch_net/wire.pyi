@@ -23,6 +23,8 @@ class Hub:
     now: int
     bytes_in: int
     bytes_out: int
+    look_at: int
+    on_moved: Callable[[], object] | None
     wires: int
     pending: int
     room: int

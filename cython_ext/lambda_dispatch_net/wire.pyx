@@ -7,7 +7,7 @@ cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint32_t
 from posix.unistd cimport close as close_fd
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -72,6 +72,7 @@ cdef class Hub:
         self._block = bytearray(READ_BLOCK)
         self._at = <uint8_t*> PyByteArray_AS_STRING(self._block)
         self._log = log
+        self.look_at = UINT64_MAX
         self._epoll = epoll_create1(EPOLL_CLOEXEC)
         if self._epoll < 0:
             raise OSError(errno, "epoll_create1")
@@ -134,7 +135,15 @@ cdef class Hub:
                     wire.read()
                 except Exception:
                     self.failed(wire)
+                if self.bytes_in >= self.look_at:
+                    self._moved()
         self._left = None
+
+    cdef int _moved(self) except -1:
+        self.look_at = UINT64_MAX
+        if self.on_moved is not None:
+            self.on_moved()
+        return 0
 
     def flush(self):
         """Writes what every touched wire has collected. Runs once per loop turn in which anything was touched."""
@@ -246,6 +255,8 @@ cdef class Wire:
             self.on_bytes(hub._at, n)
         except Exception:
             hub.failed(self)
+        if hub.bytes_in >= hub.look_at:
+            hub._moved()
 
     def data_received(self, bytes data not None):
         """For loops that know no duck-typed BufferedProtocol (asyncio's own)."""

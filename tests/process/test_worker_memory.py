@@ -72,5 +72,26 @@ async def test_queued_bodies_are_refused_beyond_the_budget() -> None:
         await worker.quiet()
 
 
+@scenario
+async def test_heads_that_grow_and_never_end_are_refused_beyond_the_budget() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"x-%d: %s\r\n" % (n, b"a" * 1000) for n in range(60))
+    async with WorkerProcess.running(*SMALL) as worker:
+        before = worker.resident()
+        with contextlib.ExitStack() as stack:
+            sockets = []
+            for _ in range(500):
+                sock = stack.enter_context(socket.create_connection(("127.0.0.1", worker.ports["http"]), 20))
+                sockets.append(sock)
+                await asyncio.to_thread(sock.sendall, head)
+            answer = await asyncio.to_thread(sockets[0].recv, 4096)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"x-lambda-dispatch-error: over_memory_budget\r\n" in answer
+            # Within one look's room, not within a second's: what is read between two looks is bounded.
+            assert worker.resident() - before < 2 * BUDGET
+            await worker.instance()
+            assert (await soon(ask("h1", worker.ports["http"]), "the answer")).status == 200
+        await worker.quiet()
+
+
 def test_memory_can_be_given_back() -> None:
     assert trim() in (True, False)

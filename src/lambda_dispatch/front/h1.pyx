@@ -515,7 +515,7 @@ cdef class H1Wire(ClientWire):
         if self.exchange is not None and self.exchange.stage == WAITING:
             return self.exchange.fail(503, "over_memory_budget")
         if self.exchange is None and not self.paused:
-            return self.refuse(503, "over_memory_budget", False)
+            return self.reject(503, "over_memory_budget")
         return self.abort()
 
     cdef int64_t idle_since(self) noexcept:

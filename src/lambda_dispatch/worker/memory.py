@@ -2,7 +2,9 @@
 
 Each connection and request is bounded by itself; many of them together are bounded here. What is held is measured, not
 counted as it comes and goes: the pass over all connections costs microseconds, nothing on the request path, and cannot
-drift. It runs every second, and as soon as an eighth of the budget has been read or written since the last one.
+drift. It runs every second, and between two reads as soon as so many bytes have been read that the budget could be
+exceeded: half of what is left to SHARE_FROM, at least a 64th of the budget. So what is not measured yet is bounded by
+what was read meanwhile.
 
     part         what it is
     heads        heads that are not whole, and pipelined requests
@@ -34,8 +36,8 @@ SHED_TO = 0.5
 SHARE = 16
 # A TLS object with its buffers.
 HANDSHAKE = 50 * 1024
-# Of the budget, what may come and go until what is held is measured again.
-MOVED = 8
+# Of the budget, what may be read at least until what is held is measured again.
+MOVED = 64
 # A peak is worth giving memory back for when it was this high, and what is held has fallen to a quarter of it.
 PEAK = 8 * 1024 * 1024
 PEAK_CONNECTIONS = 500
@@ -49,29 +51,33 @@ class MemoryBudget:
         self._handshakes = handshakes
         self._budget = budget
         self._due = 0
-        self._moved = 0
         self._exceeded = False
         self._peak = 0  # bytes held at most, since it was last reported
         self._trim_peak = 0  # the same for bytes and connections, since memory was last given back
         self._trim_connections = 0
+        hub.on_moved = lambda: self._look(hub.clock())
+        hub.look_at = 0
 
     def look(self, now: int) -> None:
         """Called on every tick."""
-        moved = self._hub.bytes_in + self._hub.bytes_out
-        if now < self._due and moved - self._moved < self._budget // MOVED:
-            return
+        if now >= self._due:
+            self._look(now)
+
+    def _look(self, now: int) -> None:
         self._due = now + SECOND
-        self._moved = moved
         held = self._measure()
         refused = 0
         if held > SHARE_FROM * self._budget:
             refused = self._shrink(held)
+            held = self._measure()
         elif self._exceeded:
             self._exceeded = False
             log.info("memory budget met", held=held, peak=self._peak)
             self._peak = held
         self._board.show_memory(len(self._handshakes), held, refused)
         self._give_back(held)
+        room = (int(SHARE_FROM * self._budget) - held) // 2
+        self._hub.look_at = self._hub.bytes_in + max(room, self._budget // MOVED)
 
     def _measure(self) -> int:
         heads, bodies, answers = self._door.measure()
