@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -312,9 +313,8 @@ def test_nothing_is_left_when_the_lambda_process_ends(tmp_path: Path, number: in
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().split(" on ")[1].split()[0]
-        subprocess.run(
-            ["curl", "-sS", "-d", "{}", f"{url}/2015-03-31/functions/f/invocations"], check=True, capture_output=True
-        )
+        with urllib.request.urlopen(f"{url}/2015-03-31/functions/f/invocations", b"{}", 30) as answer:
+            answer.read()
         assert len(processes_with(marker)) >= 3
         process.send_signal(number)
         assert process.wait(20) == (-9 if number == signal.SIGKILL else 0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import ssl
 import struct
@@ -14,6 +15,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+import pytest
 
 from tests.support.h2_graceful import survives_goaway
 
@@ -348,6 +350,8 @@ class H2Client(asyncio.Protocol):
 
 async def curl(*arguments: str, stdin: bytes | None = None) -> tuple[int, bytes, str]:
     """Exit code, standard output, standard error."""
+    if shutil.which("curl") is None:
+        pytest.skip("no curl: apt-get install curl")
     process = await asyncio.create_subprocess_exec(
         "curl",
         "--silent",
