@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+import uuid
 from pathlib import Path
 
 import pytest
@@ -268,7 +269,7 @@ def test_freeze_reaches_groups_that_descendants_have_made(tmp_path: Path) -> Non
 
 
 def test_nothing_is_left_when_the_lambda_closes(tmp_path: Path) -> None:
-    marker = f"LEFT_BEHIND={tmp_path.name}-closes"
+    marker = f"LEFT_BEHIND={uuid.uuid4()}"
     name, _, value = marker.partition("=")
     function = python_function(tmp_path, environment={name: value})
     script = Path(function.command[-1])
@@ -280,7 +281,7 @@ def test_nothing_is_left_when_the_lambda_closes(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_when_the_runtime_dies_before_its_children(tmp_path: Path) -> None:
-    marker = f"LEFT_BEHIND={tmp_path.name}-dies"
+    marker = f"LEFT_BEHIND={uuid.uuid4()}"
     name, _, value = marker.partition("=")
     function = python_function(tmp_path, environment={name: value})
     script = Path(function.command[-1])
@@ -292,7 +293,7 @@ def test_nothing_is_left_when_the_runtime_dies_before_its_children(tmp_path: Pat
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_when_the_lambda_process_ends(tmp_path: Path, number: int) -> None:
-    marker = f"LEFT_BEHIND={tmp_path.name}-{number}"
+    marker = f"LEFT_BEHIND={uuid.uuid4()}"
     function = python_function(tmp_path)
     script = Path(function.command[-1])
     script.write_text(PARENT_OF_GRANDCHILD + script.read_text())
