@@ -25,7 +25,7 @@ cdef class Channel(Slot):
     cdef uint64_t head_upto     # wire position behind the request's head; 0 before it was sent
 
     # What comes while no exchange is served is thrown away: behind an answer that was complete by its content-length,
-    # or the rest of one that nobody waits for any more.
+    # or the rest of one that no client waits for any more.
     cdef uint32_t surplus       # bytes thrown away
     cdef uint32_t allowance     # of these: the stream is reset beyond
 

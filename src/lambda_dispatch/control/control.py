@@ -44,7 +44,7 @@ REPLACED_AFTER_NS = 10_000_000_000
 REPLACEMENT_WAIT_NS = 5_000_000_000
 # A channel whose request we took back is parked again within a round trip by an extension that goes on.
 RETURN_NS = 2_000_000_000
-# The rest of an answer that nobody waits for may take this long; and see ABANDONED in channel.pyx.
+# The rest of an answer that no client waits for may take this long; and see ABANDONED in channel.pyx.
 ABANDONED_NS = 5_000_000_000
 # An instance whose extension asked to close keeps one parked channel at most this long for what it has in flight:
 # less than the 15 s an extension leaves itself before the invoke's deadline.
@@ -348,7 +348,7 @@ class Control:
         return instance.busy_count > 0 and not any(wire.awaits() for wire in instance.carriers())
 
     def abandoned(self, channel: Channel) -> None:
-        """Nobody waits for the answer on this channel any more; its rest may run out."""
+        """No client waits for the answer on this channel any more; its rest may run out."""
         self._abandoned.append((self.hub.clock() + ABANDONED_NS, channel))
 
     def took_back(self, instance: Instance, channel: bytes) -> None:

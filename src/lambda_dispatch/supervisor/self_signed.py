@@ -1,4 +1,4 @@
-"""A self-signed certificate, for routers that are given none: instances call back over TLS all the same.
+"""A self-signed certificate, for routers that are given none: instances still call back over TLS.
 
 Python's ssl can use a certificate but not sign one, and no dependency of ours can. So this is ECDSA on P-256 (FIPS
 186-5) and the few DER rules that an X.509 certificate of version 3 takes (RFC 5280), in plain Python: one key and one
