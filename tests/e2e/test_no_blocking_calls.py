@@ -36,4 +36,5 @@ def test_the_check_itself_finds_a_blocking_call() -> None:
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": PATH}, capture_output=True, text=True)
-    assert done.returncode == 1 and "BlockingError: Blocking call to socket" in done.stderr, done.stderr
+    # On Python 3.11.2 blockbuster crashes the interpreter at its end, after the error was printed: any failure will do.
+    assert done.returncode != 0 and "BlockingError: Blocking call to socket" in done.stderr, done.stderr
