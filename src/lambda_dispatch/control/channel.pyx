@@ -36,8 +36,8 @@ cdef enum:
     MAX_STREAMS = 512
     # Bytes of body thrown away behind an answer that was complete; a stream that goes on beyond is reset.
     SURPLUS = 64 * 1024
-    # The same for the rest of an answer that no client waits for, from an extension that has not announced itself; and see
-    # ABANDONED_NS in control.py.
+    # The same for the rest of an answer that no client waits for, from an extension that has not announced itself; see
+    # also ABANDONED_NS in control.py.
     ABANDONED = 8 * 1024 * 1024
     MAX_CONTROL_HEAD = 32 * 1024    # bytes of header list: what a channel request is never near
 
