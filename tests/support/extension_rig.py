@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -186,3 +186,17 @@ async def rig(
 
 def terminate(process: Process) -> None:
     process.signal(signal.SIGTERM)
+
+
+Body = Callable[[Rig], Awaitable[None]]
+
+
+def run(body: Body, channels: int = 1, **settings: Any) -> None:
+    """Runs the test's body with an extension that has this many channels parked."""
+
+    async def whole() -> None:
+        async with rig(**settings) as r:
+            r.invoke(channels)
+            await body(r)
+
+    asyncio.run(whole())
