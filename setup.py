@@ -119,4 +119,10 @@ def packages() -> list[str]:
     return [*(name for root in ROOTS for name in find_packages(str(ROOT / root))), "lambda_dispatch.local.demo"]
 
 
-setup(packages=packages(), ext_modules=extensions(), cmdclass={"build_ext": BuildExt, "editable_wheel": EditableWheel})
+# Python 3.14 starts cythonize's processes by importing this file.
+if __name__ == "__main__":
+    setup(
+        packages=packages(),
+        ext_modules=extensions(),
+        cmdclass={"build_ext": BuildExt, "editable_wheel": EditableWheel},
+    )
