@@ -17,9 +17,8 @@ from collections.abc import Mapping
 from typing import NamedTuple, Self
 from urllib.parse import unquote, urlsplit
 
-import httptools
-
 from lambda_dispatch.telemetry import log
+from lambda_dispatch_net.http_response import BadResponse, ResponseReader
 
 SLOW_CONNECT = 2.0  # s before a warning
 SLOW_SEND = 2.0  # s after which bytes that the other side has not taken are a warning
@@ -82,58 +81,31 @@ def _proxy(scheme: str, host: str) -> tuple[str, int, str] | None:
 
 
 class _Call(asyncio.Protocol):
-    """Reads one answer. httptools calls the on_... methods while data is fed to it."""
+    """Reads one answer. Of a body longer than MOST_BODY the rest is dropped."""
 
-    __slots__ = ("_body", "_head", "_parser", "answer", "headers", "tunnel")
+    __slots__ = ("_reader", "answer")
 
     def __init__(self, tunnel: bool) -> None:
         self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.headers: dict[str, str] = {}
-        self.tunnel = tunnel  # an answer to CONNECT: complete with its head
-        self._head = 0
-        self._body = bytearray()
-        self._parser = httptools.HttpResponseParser(self)
+        self._reader = ResponseReader(most_head=MOST_HEAD, most_body=MOST_BODY, bodyless=tunnel, cut_body=True)
 
     def data_received(self, data: bytes) -> None:
-        if self.answer.done():
-            return
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._fail(Lost(f"the answer is not HTTP: {error}"))
+            self._reader.feed(data)
+        except BadResponse as error:
+            self._fail(Lost(str(error)))
+        else:
+            self._look()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self.answer.done() and self._ends_with_connection():
-            self._done()
+        self._reader.end()
+        self._look()
         self._fail(Lost(f"connection lost: {error or 'closed by the other side'}"))
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._head += len(name) + len(value)
-        if self._head > MOST_HEAD:
-            raise ValueError("head too large")
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_headers_complete(self) -> None:
-        if self.tunnel and self._parser.get_status_code() == 200:
-            self._done()
-
-    def on_body(self, body: bytes) -> None:
-        self._body += body[: MOST_BODY - len(self._body)]
-
-    def on_message_complete(self) -> None:
-        if self._parser.get_status_code() >= 200:
-            self._done()
-
-    def _ends_with_connection(self) -> bool:
-        return (
-            self._parser.get_status_code() >= 200
-            and "content-length" not in self.headers
-            and "chunked" not in self.headers.get("transfer-encoding", "")
-        )
-
-    def _done(self) -> None:
-        if not self.answer.done():
-            self.answer.set_result(Answer(self._parser.get_status_code(), self.headers, bytes(self._body)))
+    def _look(self) -> None:
+        reader = self._reader
+        if reader.done and not self.answer.done():
+            self.answer.set_result(Answer(reader.status, dict(reader.headers), bytes(reader.body)))
 
     def _fail(self, error: Exception) -> None:
         if not self.answer.done():
