@@ -9,7 +9,6 @@ from lambda_dispatch_extension.log import say
 from lambda_dispatch_extension.loop import sleep, timeout
 from lambda_dispatch_extension.options import Options
 
-HOST = "127.0.0.1"
 # The pause between two polls: PAUSE_SHARE of the time waited so far, so that polling adds no more than that to a start.
 PAUSE_LEAST, PAUSE_MOST, PAUSE_SHARE = 0.01, 0.25, 0.05  # s, s
 TRY = 1.0  # s that one poll may take: a port that swallows connections is tried again
@@ -32,9 +31,10 @@ class Health:
     @property
     def target(self) -> str:
         """What is polled, for people."""
-        if self.options.health_protocol == "tcp":
-            return f"tcp://{HOST}:{self.options.port}"
-        return f"http://{HOST}:{self.options.port}{self.options.health_path}"
+        where = f"{self.options.host}:{self.options.health_port or self.options.port}"
+        return (
+            f"tcp://{where}" if self.options.health_protocol == "tcp" else f"http://{where}{self.options.health_path}"
+        )
 
     async def wait(self) -> None:
         """Polls until the application is healthy, however long that takes."""

@@ -26,6 +26,7 @@ class Next(NamedTuple):
     request_id: str
     deadline: float | None  # seconds since the epoch
     body: bytes
+    fields: dict[str, str]  # of the answer's head, names in lower case
 
 
 def endpoint(value: str) -> tuple[str, int]:
@@ -44,19 +45,22 @@ class Api:
         self.host = f"{host}:{port}"
 
     async def _call(
-        self, method: str, path: str, headers: dict[str, str] | None = None, value: object = None
+        self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
     ) -> tuple[dict[str, str], bytes]:
         head = f"{method} {path} HTTP/1.1\r\nhost: {self.host}\r\n"
         head += "".join(f"{name}: {text}\r\n" for name, text in (headers or {}).items())
-        body = b"" if value is None else json.dumps(value).encode()
         if method == "POST":
             head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        return await self.send(f"{head}\r\n".encode("latin-1") + body, f"{method} {path}")
+
+    async def send(self, message: bytes, what: str) -> tuple[dict[str, str], bytes]:
+        """One whole request; fields and body of its answer."""
         try:
-            status, fields, answer = await request(self.pool, f"{head}\r\n".encode("latin-1") + body)
+            status, fields, answer = await request(self.pool, message)
         except NoAnswer as error:
-            raise ApiError(f"{method} {path}: {error}") from error
+            raise ApiError(f"{what}: {error}") from error
         if status not in (200, 202):
-            raise ApiError(f"{method} {path}: status {status}: {answer[:200].decode('latin-1')}", status)
+            raise ApiError(f"{what}: status {status}: {answer[:200].decode('latin-1')}", status)
         return fields, answer
 
     def abort(self) -> None:
@@ -67,7 +71,7 @@ class Api:
     async def register(self, name: str, events: list[str]) -> str:
         """Registers for the events; the identifier that the other calls need."""
         fields, _ = await self._call(
-            "POST", f"{EXTENSION}/register", {"lambda-extension-name": name}, {"events": events}
+            "POST", f"{EXTENSION}/register", {"lambda-extension-name": name}, json.dumps({"events": events}).encode()
         )
         return fields.get("lambda-extension-identifier", "")
 
@@ -86,17 +90,28 @@ class Api:
             fields.get("lambda-runtime-aws-request-id", ""),
             int(deadline) / 1000 if deadline.isascii() and deadline.isdigit() and len(deadline) <= 15 else None,
             body,
+            fields,
         )
 
-    async def respond(self, request_id: str, value: dict[str, Any]) -> None:
-        await self._call("POST", f"{RUNTIME}/invocation/{request_id}/response", value=value)
+    def response_path(self, request_id: str) -> str:
+        return f"{RUNTIME}/invocation/{request_id}/response"
 
-    async def fail(self, request_id: str, kind: str, message: str) -> None:
-        await self._error(f"{RUNTIME}/invocation/{request_id}/error", kind, message)
+    async def respond(self, request_id: str, value: dict[str, Any]) -> None:
+        await self.respond_with(request_id, json.dumps(value).encode())
+
+    async def respond_with(self, request_id: str, result: bytes) -> None:
+        """The invoke's result, JSON already."""
+        await self._call("POST", self.response_path(request_id), body=result)
+
+    async def fail(self, request_id: str, kind: str, message: str, *, unhandled: bool = False) -> None:
+        """unhandled: it is named so to Lambda, as by AWS's Web Adapter, and not as an error of the extension's."""
+        await self._error(
+            f"{RUNTIME}/invocation/{request_id}/error", kind, message, "unhandled" if unhandled else f"Extension.{kind}"
+        )
 
     async def fail_init(self, kind: str, message: str) -> None:
-        await self._error(f"{RUNTIME}/init/error", kind, message)
+        await self._error(f"{RUNTIME}/init/error", kind, message, f"Extension.{kind}")
 
-    async def _error(self, path: str, kind: str, message: str) -> None:
+    async def _error(self, path: str, kind: str, message: str, named: str) -> None:
         value = {"errorType": kind, "errorMessage": message, "stackTrace": []}
-        await self._call("POST", path, {"lambda-runtime-function-error-type": f"Extension.{kind}"}, value)
+        await self._call("POST", path, {"lambda-runtime-function-error-type": named}, json.dumps(value).encode())

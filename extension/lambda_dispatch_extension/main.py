@@ -37,14 +37,14 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(f"lambda-dispatch extension: unknown argument {argv[0]!r}\n\n{USAGE}")
         return EX_USAGE
 
-    from lambda_dispatch_extension.options import OptionError, load
+    from lambda_dispatch_extension.options import OptionError, load, runtime_api
 
     try:
         options = load(os.environ, say)
     except OptionError as error:
         say("start failed", cause=error)
         return EX_CONFIG
-    if command and not os.environ.get("AWS_LAMBDA_RUNTIME_API"):
+    if command and not runtime_api(os.environ):
         return run_outside_lambda(command, options.port)
 
     from lambda_dispatch_extension.lambda_api import ApiError

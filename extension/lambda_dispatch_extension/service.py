@@ -6,14 +6,15 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lambda_dispatch_extension import exits, payload
 from lambda_dispatch_extension.app_link import AppPool
 from lambda_dispatch_extension.app_process import AppProcess, environment
 from lambda_dispatch_extension.dialer import Dialer
-from lambda_dispatch_extension.health import HOST, INIT_WARNING, Health
+from lambda_dispatch_extension.health import INIT_WARNING, Health
 from lambda_dispatch_extension.invoke import AppDown, Invoke
+from lambda_dispatch_extension.kinds import ROUTER, kind_of
 from lambda_dispatch_extension.lambda_api import NAME, Api, ApiError, Next, endpoint
 from lambda_dispatch_extension.log import say, short
 from lambda_dispatch_extension.loop import (
@@ -27,8 +28,11 @@ from lambda_dispatch_extension.loop import (
     sleep,
     timeout,
 )
-from lambda_dispatch_extension.options import APP_PID, EXTENSION_ID, Options
+from lambda_dispatch_extension.options import APP_PID, EXTENSION_ID, Options, runtime_api
 from lambda_dispatch_net.wire import Hub
+
+if TYPE_CHECKING:
+    from lambda_dispatch_extension.direct import Direct
 
 ASYNC_INIT_WAIT = 9.5  # s of Lambda's 10 s of init
 IN_FLIGHT_PATIENCE = 0.15  # s that requests have when the environment ends; all of the end takes at most 0.3 s
@@ -38,6 +42,10 @@ API_PATIENCE = 1.0  # s for the last call to the Runtime API
 EXTENSIONS = "/opt/extensions"
 FORBIDDEN = 403  # how the Extensions and Runtime API refuse what the sender's state or kind does not allow
 MAX_CONCURRENCY = 64  # upper bound of AWS_LAMBDA_MAX_CONCURRENCY
+DIRECT_REFUSED = (
+    "this function takes the router's invokes only, because LAMBDA_DISPATCH_DIRECT is off, and this is a direct event "
+    "({}): call the router, or unset LAMBDA_DISPATCH_DIRECT"
+)
 
 
 class Fatal(Exception):
@@ -49,7 +57,7 @@ class Service:
         self.options = options
         self.environ = environ
         self.command = command
-        api_address = endpoint(environ.get("AWS_LAMBDA_RUNTIME_API", ""))
+        api_address = endpoint(runtime_api(environ))
         concurrency = environ.get("AWS_LAMBDA_MAX_CONCURRENCY", "")
         self.loops = min(int(concurrency), MAX_CONCURRENCY) if concurrency.isdigit() and concurrency != "0" else 1
         loop = get_running_loop()
@@ -57,12 +65,15 @@ class Service:
         self.hub = Hub(loop, say_failure)
         self.api = Api(self.hub, *api_address)
         self.pool = AppPool(
-            self.hub, HOST, options.port, connect_timeout=options.app_connect, idle_timeout=options.app_idle
+            self.hub, options.host, options.port, connect_timeout=options.app_connect, idle_timeout=options.app_idle
         )
-        self.health = Health(options, self.pool)
+        self.health = Health(options, self._health_pool())
         self.dialer = Dialer(options, self.hub)
         self.app: AppProcess | None = None
-        self.invokes: set[Invoke] = set()
+        self.invokes: set[Invoke | Direct] = set()
+        # A restored snapshot has connections whose other end may never have existed.
+        self.forgetful = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+        self._idle_since = 0.0  # s, wall clock: when the last invoke ended
         self._ended: Future[int] = Future()
         self._app_up = Event()
         self._free = Event()  # no invoke is running
@@ -80,6 +91,18 @@ class Service:
             return await self._ended
         finally:
             await self._shut_down()
+
+    def _health_pool(self) -> AppPool:
+        options = self.options
+        if options.health_port in (0, options.port):
+            return self.pool
+        return AppPool(
+            self.hub,
+            options.host,
+            options.health_port,
+            connect_timeout=options.app_connect,
+            idle_timeout=options.app_idle,
+        )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = ensure_future(self._guarded(work))
@@ -206,13 +229,11 @@ class Service:
     async def _take_invokes(self) -> None:
         while True:
             invocation = await self._next()
-            began = time.monotonic()
             try:
-                answer = await self._serve(invocation, began)
+                await self._serve(invocation)
             except AppDown as error:
                 await self.api.fail(invocation.request_id, exits.APP_CONNECTION_ERROR, str(error))
                 raise Fatal(f"invoke failed: {error}") from error
-            await self.api.respond(invocation.request_id, answer)
 
     async def _next(self) -> Next:
         try:
@@ -225,28 +246,68 @@ class Service:
                 f"ENTRYPOINT start the web application itself, not a Lambda runtime or handler ({error})"
             ) from error
 
-    async def _serve(self, invocation: Next, began: float) -> dict[str, object]:
+    async def _serve(self, invocation: Next) -> None:
+        """Answers one invoke, whatever it is."""
         try:
-            try:
-                asked = payload.parse(json.loads(invocation.body))
-            except ValueError as error:
-                raise payload.InvalidInvoke(f"the payload is not JSON: {error}") from None
+            value = json.loads(invocation.body)
+        except RecursionError:
+            value = None  # nested too deeply to be anything of ours; its bytes are passed on
+        except ValueError as error:
+            answer = refused(payload.InvalidInvoke(f"the payload is not JSON: {error}"))
+            await self.api.respond(invocation.request_id, answer)
+            return
+        kind = kind_of(value)
+        if kind == ROUTER:
+            await self.api.respond(invocation.request_id, await self._serve_router(value, invocation.deadline))
+        elif self.options.direct:
+            await self._serve_event(invocation, kind, value)
+        else:
+            await self.api.fail(invocation.request_id, "DirectEventRefused", DIRECT_REFUSED.format(kind))
+
+    async def _serve_router(self, value: object, deadline: float | None) -> dict[str, object]:
+        began = time.monotonic()
+        try:
+            asked = payload.parse(value)
         except payload.InvalidInvoke as error:
-            say("invoke refused", id=short(error.lambda_id), cause=error)
-            return payload.answer(error.pool_id, error.lambda_id, 0, 0, exits.INVOKE_INVALID)
+            return refused(error)
         invoke = Invoke(self.options, self.hub, self.pool, self.dialer, asked)
-        self.invokes.add(invoke)
-        self._free.clear()
+        self._begin(invoke)
         try:
-            reason = await invoke.run(invocation.deadline, self._app_ready)
+            reason = await invoke.run(deadline, self._app_ready)
         finally:
-            self.invokes.discard(invoke)
+            self._over(invoke)
             if not self.invokes:
                 # Lambda may freeze the environment now, for minutes: idle connections would be stale afterwards.
                 self.pool.close_idle()
-                self._free.set()
         milliseconds = int((time.monotonic() - began) * 1000)
         return payload.answer(asked.pool_id, asked.lambda_id, invoke.ledger.requests, milliseconds, reason)
+
+    async def _serve_event(self, invocation: Next, kind: str, event: Any) -> None:
+        from lambda_dispatch_extension.direct import Direct
+
+        direct = Direct(self.options, self.environ, self.pool, self.api, invocation, kind)
+        self._begin(direct)
+        try:
+            await direct.run(event, self._app_ready)
+        finally:
+            self._over(direct)
+        if direct.app_died:
+            raise Fatal(direct.app_died)
+
+    def _begin(self, invoke: "Invoke | Direct") -> None:
+        if not self.invokes and time.time() - self._idle_since > self.options.app_idle:
+            # By the wall clock, which goes on while the environment is frozen.
+            self.pool.close_idle()
+        self.invokes.add(invoke)
+        self._free.clear()
+
+    def _over(self, invoke: "Invoke | Direct") -> None:
+        self.invokes.discard(invoke)
+        self._idle_since = time.time()
+        if not self.invokes:
+            if self.forgetful:
+                self.pool.close_idle()
+            self._free.set()
 
     async def _app_ready(self) -> None:
         """Within an invoke: the application may still be starting, where init did not wait for it."""
@@ -278,6 +339,11 @@ class Service:
         # Two turns of the loop: the connections write what is pending, then close.
         await sleep(0)
         await sleep(0)
+
+
+def refused(error: payload.InvalidInvoke) -> dict[str, object]:
+    say("invoke refused", id=short(error.lambda_id), cause=error)
+    return payload.answer(error.pool_id, error.lambda_id, 0, 0, exits.INVOKE_INVALID)
 
 
 def external() -> bool:

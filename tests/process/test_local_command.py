@@ -154,17 +154,13 @@ def test_web_pages_cannot_reach_any_of_its_ports(tmp_path: Path, field: tuple[st
         assert running.statistics()["invokes"] == 1
 
 
-def test_dispatch_and_direct_run_an_application_beside_their_runtime() -> None:
-    assert Function("f", ("app", "x"), runtime="dispatch").runtime_command() == (
-        sys.executable,
-        "-m",
-        "lambda_dispatch_extension",
-        "--",
-        "app",
-        "x",
-    )
-    assert Function("f", ("app",), runtime="direct").runtime_command()[-3:] == (
-        "lambda_dispatch.local.environment.direct_runtime",
-        "--",
-        "app",
-    )
+def test_dispatch_and_direct_run_an_application_beside_the_extension() -> None:
+    for runtime in ("dispatch", "direct"):
+        assert Function("f", ("app", "x"), runtime=runtime).runtime_command() == (
+            sys.executable,
+            "-m",
+            "lambda_dispatch_extension",
+            "--",
+            "app",
+            "x",
+        )

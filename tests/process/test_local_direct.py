@@ -16,7 +16,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args): pass
     def do_GET(self):
         self.send_response(200)
-        if self.path == "/big":
+        if self.path == "/health":
+            body = b"ok"
+        elif self.path == "/big":
             body = b"\x00" * (6 * 1024 * 1024)
         elif self.path.startswith("/hold"):
             open(sys.argv[1] + "-" + str(os.getpid()), "w").close()
@@ -100,4 +102,4 @@ def test_an_application_that_does_not_start_is_502(tmp_path: Path) -> None:
     function = Function("web", ("/no/such/app",), runtime="direct")
     with running_lambda(function, direct="web") as running:
         assert ask(running, "GET", "/")[0].status == 502
-        assert any("command not found: /no/such/app" in line for line in running.lines)
+        assert any("/no/such/app: No such file or directory" in line for line in running.lines)

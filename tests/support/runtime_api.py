@@ -19,6 +19,20 @@ class Invocation:
     done: asyncio.Event = field(default_factory=asyncio.Event)
     response: Any = None
     error: Any = None
+    fields: dict[str, str] = field(default_factory=dict)  # more that `next` says of it
+    headers: dict[str, str] = field(default_factory=dict)  # of the call that answered it
+    raw: bytes = b""  # that call's body
+    chunks: list[bytes] = field(default_factory=list)  # of a streamed response, as they came
+    trailers: dict[str, str] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)  # a chunk came
+
+    async def streamed(self, size: int) -> bytes:
+        """What of a streamed response has come, once it is at least that long."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.raw) < size:
+                self.changed.clear()
+                await self.changed.wait()
+        return self.raw
 
     async def result(self) -> Any:
         """The response; fails when the invoke failed."""
@@ -74,10 +88,10 @@ class RuntimeApi:
         await asyncio.gather(*self._clients, return_exceptions=True)
         await self._server.wait_closed()
 
-    def invoke(self, payload: object, timeout: float = 60.0) -> Invocation:
-        """Queues an invoke; bytes are sent as they are."""
+    def invoke(self, payload: object, timeout: float = 60.0, fields: dict[str, str] | None = None) -> Invocation:
+        """Queues an invoke; bytes are sent as they are. fields: more that `next` says of it."""
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        invocation = Invocation(f"request-{len(self.invocations)}", body, time.time() + timeout)
+        invocation = Invocation(f"request-{len(self.invocations)}", body, time.time() + timeout, fields=fields or {})
         self.invocations[invocation.id] = invocation
         self._waiting.put_nowait(invocation)
         return invocation
@@ -95,11 +109,10 @@ class RuntimeApi:
                 if not line:
                     return
                 method, path, _ = line.decode().split()
-                headers: dict[str, str] = {}
-                while (line := await reader.readline()) not in (b"\r\n", b""):
-                    name, _, value = line.decode().partition(":")
-                    headers[name.lower()] = value.strip()
+                headers = await _fields(reader)
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
+                if headers.get("transfer-encoding") == "chunked":
+                    body = await self._chunks(path, headers, reader)
                 status, extra, answer = await self._answer(method, path, headers, body)
                 head = f"HTTP/1.1 {status} OK\r\ncontent-length: {len(answer)}\r\n"
                 head += "".join(f"{name}: {value}\r\n" for name, value in extra.items())
@@ -110,6 +123,18 @@ class RuntimeApi:
         finally:
             self._clients.discard(task)
             writer.close()
+
+    async def _chunks(self, path: str, headers: dict[str, str], reader: asyncio.StreamReader) -> bytes:
+        invocation = self.invocations[path.split("/")[-2]]
+        invocation.headers = headers
+        while size := int(await reader.readline(), 16):
+            piece = await reader.readexactly(size)
+            assert await reader.readexactly(2) == b"\r\n"
+            invocation.chunks.append(piece)
+            invocation.raw += piece
+            invocation.changed.set()
+        invocation.trailers = await _fields(reader)
+        return invocation.raw
 
     def _refusal(self, name: str, events: list[str]) -> str:
         if self.closed:
@@ -145,18 +170,31 @@ class RuntimeApi:
                 extra = {
                     "Lambda-Runtime-Aws-Request-Id": invocation.id,
                     "Lambda-Runtime-Deadline-Ms": str(int(invocation.deadline * 1000)),
+                    **invocation.fields,
                 }
                 return 200, extra, invocation.payload
             case ["POST", "2018-06-01", "runtime", "invocation", id, "response"]:
-                self.invocations[id].response = json.loads(body)
-                self.invocations[id].done.set()
+                answered = self.invocations[id]
+                answered.headers, answered.raw = headers, body
+                if "lambda-runtime-function-response-mode" not in headers:
+                    answered.response = json.loads(body)
+                answered.done.set()
                 return 202, {}, b'{"status":"OK"}'
             case ["POST", "2018-06-01", "runtime", "invocation", id, "error"]:
-                self.invocations[id].error = json.loads(body)
-                self.invocations[id].done.set()
+                failed = self.invocations[id]
+                failed.headers, failed.error = headers, json.loads(body)
+                failed.done.set()
                 return 202, {}, b'{"status":"OK"}'
             case ["POST", "2018-06-01", "runtime", "init", "error"]:
                 self.init_errors.append(json.loads(body))
                 self.init_failed.set()
                 return 202, {}, b'{"status":"OK"}'
         return 404, {}, b"{}"
+
+
+async def _fields(reader: asyncio.StreamReader) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    while (line := await reader.readline()) not in (b"\r\n", b""):
+        name, _, value = line.decode().partition(":")
+        fields[name.lower()] = value.strip()
+    return fields

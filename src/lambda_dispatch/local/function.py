@@ -51,7 +51,8 @@ class FunctionConfigError(ValueError):
 
 @dataclass(slots=True)
 class Function:
-    """`command` is the runtime process for `provided`; for `dispatch` and `direct` it is a web application."""
+    """`command` is the runtime process for `provided`; for `dispatch` and `direct` it is a web application beside
+    lambda-dispatch's extension, which serves the router's invokes and direct events alike."""
 
     name: str
     command: tuple[str, ...]
@@ -117,11 +118,9 @@ class Function:
 
     def runtime_command(self) -> tuple[str, ...]:
         """The process Lambda starts as the runtime of an environment."""
-        if self.runtime == "dispatch":
-            return (sys.executable, "-m", "lambda_dispatch_extension", "--", *self.command)
-        if self.runtime == "direct":
-            return (sys.executable, "-m", "lambda_dispatch.local.environment.direct_runtime", "--", *self.command)
-        return self.command
+        if self.runtime == "provided":
+            return self.command
+        return (sys.executable, "-m", "lambda_dispatch_extension", "--", *self.command)
 
     def variables(self, runtime_api: str, log_stream: str, port: int) -> dict[str, str]:
         """The environment of the runtime process: the caller's, then Lambda's, then the function's own."""

@@ -132,6 +132,12 @@ class App:
         body = await r.body()
         await r.answer(json.dumps({"head": r.head.hex(), "body": len(body), "chunked": r.chunked}).encode())
 
+    async def do_seen(self, r: Request, *_: str) -> None:
+        """The same as JSON that says so."""
+        body = await r.body()
+        told = json.dumps({"head": r.head.hex(), "body": len(body), "text": body.decode("latin-1")})
+        await r.answer(told.encode(), "content-type: application/json\r\n")
+
     async def do_text(self, r: Request, n: str, kind: str = "text/plain") -> None:
         body = (b"all work and no play " * (int(n) // 21 + 1))[: int(n)]
         await r.answer(body, f"content-type: {kind.replace('+', '/')}\r\nx-test: 1\r\n")
@@ -159,6 +165,12 @@ class App:
         for i in range(int(count)):
             await r.say(chunk(pattern(int(size), i * int(size))))
         await r.say(CHUNK_END)
+
+    async def do_say(self, r: Request, text: str, *_: str) -> bool | None:
+        """Exactly these bytes, in hex, and keeps the connection; closes it after /say/HEX/close."""
+        await r.body()
+        await r.say(bytes.fromhex(text))
+        return False if r.path.endswith("/close") else None
 
     async def do_echo(self, r: Request) -> None:
         """Sends each piece back as it comes."""

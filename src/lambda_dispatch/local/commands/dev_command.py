@@ -81,7 +81,7 @@ def _parser() -> Parser:
         "the embedded Lambda's, default 5051"
     ))  # fmt: skip
     parser.add_argument("--direct-port", type=int, metavar="PORT", help=(
-        "also serve the application here by Lambda's own dispatch, one request per environment, to compare"
+        "also serve the same function here as a function URL does: Lambda's own dispatch, one request per environment"
     ))  # fmt: skip
     parser.add_argument("--verbose", action="store_true", help="show the router's log, and START, END and REPORT lines")
     add_knob_options(parser)
@@ -140,13 +140,12 @@ def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
         directory=str(directory) if given.directory else "",
         port=given.app_port or None,
     )
-    functions = [function]
-    direct = f"{given.function_name}-direct" if given.direct_port is not None else ""
-    if direct:
-        fields = {name: getattr(function, name) for name in Function.__dataclass_fields__}
-        functions.append(Function(**{**fields, "name": direct, "runtime": "direct", "extensions_directory": ""}))
     config = LocalLambdaConfig(
-        functions, port=given.lambda_port, direct_port=given.direct_port, direct_function=direct, knobs=knobs
+        [function],
+        port=given.lambda_port,
+        direct_port=given.direct_port,
+        direct_function=function.name,
+        knobs=knobs,
     )
     return Settings(
         function,

@@ -50,8 +50,8 @@ def _parser() -> Parser:
     one = parser.add_argument_group("one function")
     one.add_argument("--function-name", metavar="NAME", help="its name; the command follows --")
     one.add_argument("--runtime", choices=RUNTIMES, default="provided", help=(
-        "what COMMAND is: provided, the runtime process itself; dispatch, a web application to run behind the router; "
-        "direct, a web application to run by Lambda's own one request per environment"
+        "what COMMAND is: provided, the runtime process itself; dispatch or direct, a web application to run beside "
+        "the extension, which serves the router's invokes and direct events alike"
     ))  # fmt: skip
     one.add_argument("--extension", action="append", default=[], metavar="CMD", help=(
         "an external extension, started before the runtime; split at blanks; may be repeated"
@@ -74,7 +74,7 @@ def _parser() -> Parser:
     direct = parser.add_argument_group("direct mode")
     direct.add_argument("--direct-port", type=int, metavar="PORT", help="HTTP front, one request per environment")
     direct.add_argument("--direct-function", metavar="NAME", help=(
-        "the function it invokes; default is the one of --function-name, run with --runtime direct"
+        "the function it invokes; default is the one of --function-name"
     ))  # fmt: skip
     add_knob_options(parser)
     parser.rename(
@@ -166,12 +166,7 @@ def _configure(given: argparse.Namespace, command: list[str]) -> LocalLambdaConf
     functions = _functions(given, command)
     direct_function = given.direct_function or ""
     if given.direct_port is not None and not direct_function:
-        first = functions[0]
-        direct_function = first.name
-        if first.runtime == "dispatch":
-            direct_function = f"{first.name}-direct"
-            fields = {name: getattr(first, name) for name in Function.__dataclass_fields__}
-            functions.append(Function(**{**fields, "name": direct_function, "runtime": "direct"}))
+        direct_function = functions[0].name
     if direct_function and direct_function not in [function.name for function in functions]:
         raise UsageError(f"--direct-function {direct_function}: no such function")
     for name, port in (("--lambda-port", given.lambda_port), ("--direct-port", given.direct_port)):
