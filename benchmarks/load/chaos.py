@@ -32,6 +32,7 @@ from benchmarks.load.custody import Victim
 from benchmarks.load.rig import Environment, Rig
 from benchmarks.load.steady import Outcome, SteadyLoad
 
+from lambda_dispatch.scaler.record import differences, from_board
 from lambda_dispatch_core.board import board as b
 
 RECOVERY = 2.0  # seconds after which nothing of a kill may be left to see
@@ -318,6 +319,14 @@ def books(seen: dict[str, Any], load: SteadyLoad) -> list[str]:
     return problems
 
 
+def decisions(rig: Rig) -> tuple[int, list[str]]:
+    """How many decisions were recorded, and those that their own inputs do not lead to again."""
+    with rig.board() as board:
+        kept = board.list_decisions()
+    again = ((it.number, differences(from_board(it))) for it in kept)
+    return len(kept), [f"decision {number} comes out otherwise from its inputs: {it}" for number, it in again if it]
+
+
 async def run(rig: Rig, seconds: float, every: float, seed: int, clients: int, per_second: float) -> Verdict:
     began = time.monotonic()
     async with SteadyLoad(rig.port, clients, per_second, seed, fields=custody.DEBUG) as load:
@@ -332,6 +341,10 @@ async def run(rig: Rig, seconds: float, every: float, seed: int, clients: int, p
     verdict.problems += (restless := await at_rest(rig))
     seen = await asyncio.to_thread(rig.snapshot)
     verdict.problems += books(seen, load)
+    recorded, untrue = await asyncio.to_thread(decisions, rig)
+    verdict.problems += untrue
+    if not recorded:
+        verdict.problems.append("no decision was recorded")
     invokes = (await asyncio.to_thread(rig.statistics))["invokes"]
     budget = BURST + RATE * (time.monotonic() - began)
     if invokes > budget:
@@ -342,7 +355,7 @@ async def run(rig: Rig, seconds: float, every: float, seed: int, clients: int, p
         f"{len(load.failures())} lost in {len(chaos.events)} events; p50 {times[len(times) // 2] * 1000:.0f} ms, "
         f"p99 {times[len(times) * 99 // 100] * 1000:.0f} ms, worst {times[-1] * 1000:.0f} ms",
         f"{invokes} invokes of {budget:.0f} in the budget; resends {seen['totals']['resends']}, "
-        f"through siblings {seen['totals']['dispatched_sibling']}; "
+        f"through siblings {seen['totals']['dispatched_sibling']}; {recorded} decisions taken again from their inputs; "
         f"at the end: {'; '.join(restless) or 'gauges zero, as many instances on the board as environments at work'}",
     ]
     return verdict

@@ -133,8 +133,8 @@ def test_decisions_are_read_from_the_ring(router: Router) -> None:
     port = router.ports["admin"]
     board = router.board(write=True)
     try:
-        names = [name for name in Decision._fields if name not in ("number", "at", "pool", "held")]
-        number = board.record_decision(board.created, 0, **{**dict.fromkeys(names, 1), "desired": 4}, held="")
+        names = [name for name in Decision._fields if name not in ("number", "at", "pool", "held", "inputs")]
+        number = board.record_decision(board.created, 0, **{**dict.fromkeys(names, 1), "desired": 4}, held="", inputs=(1.5, 3.0))
         wall = board.created_wall // 1_000_000
     finally:
         board.close()
@@ -142,7 +142,8 @@ def test_decisions_are_read_from_the_ring(router: Router) -> None:
     assert found["next"] == number
     (shown,) = found["decisions"]
     assert (shown["function"], shown["at_ms"], shown["before"], shown["desired"]) == ("fake", wall, 1, 4)
-    assert shown["reason"].startswith("scale out: ")
+    assert shown["reason"].startswith("scale out: ") and shown["policy"] == "ewma"
+    assert shown["inputs"] == {"now": 1.5, "pending": 3.0} and shown["memory"] == []
     assert json.loads(ask(port, "/api/v1/decisions?pool=other").text)["decisions"] == []
     assert ask(port, "/api/v1/decisions?limit=-1").status == 400
 

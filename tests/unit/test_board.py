@@ -493,8 +493,9 @@ def test_a_secret_of_another_length_or_slot_is_refused(board: Board) -> None:
 
 
 def decide(board: Board, number: int) -> int:
-    names = [name for name in b.Decision._fields if name not in ("number", "at", "pool", "held")]
-    return board.record_decision(number, 0, **dict.fromkeys(names, number), held="x" * 99)
+    names = [name for name in b.Decision._fields if name not in ("number", "at", "pool", "held", "inputs")]
+    inputs = tuple(float(number + place) for place in range(b.DECISION_INPUTS + 3))
+    return board.record_decision(number, 0, **dict.fromkeys(names, number), held="x" * 99, inputs=inputs)
 
 
 def test_the_ring_keeps_the_last_decisions_in_order(board: Board) -> None:
@@ -505,5 +506,6 @@ def test_the_ring_keeps_the_last_decisions_in_order(board: Board) -> None:
     assert [it.number for it in kept] == list(range(11, b.DECISIONS + 11))
     assert all(it.desired == it.number for it in kept)
     assert kept[0].held == "x" * b.DECISION_TEXT, "longer texts are cut"
+    assert kept[0].inputs == tuple(float(11 + place) for place in range(b.DECISION_INPUTS)), "and so are inputs"
     assert [it.number for it in board.list_decisions(b.DECISIONS + 8)] == [b.DECISIONS + 9, b.DECISIONS + 10]
     assert board.list_decisions(1 << 60) == []

@@ -13,7 +13,7 @@ from lambda_dispatch_core.board.board import Board
 ROOT = Path(__file__).resolve().parents[2]
 DOC = (ROOT / "docs/shared-memory.md").read_text()
 PXD = (ROOT / "cython_ext/lambda_dispatch_core/board/layout.pxd").read_text()
-SIZES = {"uint8": 1, "int16": 2, "uint32": 4, "int32": 4, "uint64": 8, "int64": 8}
+SIZES = {"double": 8, "uint8": 1, "int16": 2, "uint32": 4, "int32": 4, "uint64": 8, "int64": 8}
 STRUCTS = {
     "Header": 256,
     "ScalerSlot": 128,
@@ -21,27 +21,25 @@ STRUCTS = {
     "WorkerSlot": 4096,
     "WorkerPool": 64,
     "InstanceSlot": 128,
-    "DecisionSlot": 128,
+    "DecisionSlot": 512,
 }
 
 Field = tuple[int, int, str]  # offset, bytes, type
 
 
-def in_pxd(struct: str) -> tuple[dict[str, Field], int]:
+def in_pxd(name: str) -> tuple[dict[str, Field], int]:
     """Fields as C lays them out; every struct is written so that nothing needs padding of the compiler's."""
-    body = re.search(rf"^cdef struct {struct}:.*?\n((?:    .*\n)+)", PXD, re.M)
+    body = re.search(rf"^cdef struct {name}:.*?\n((?:    .*\n)+)", PXD, re.M)
     assert body is not None
     fields: dict[str, Field] = {}
     at = 0
     for line in body[1].splitlines():
-        found = re.match(r"    (\w+)_t (\w+)(?:\[(\w+)\])?", line)
+        found = re.match(r"    (\w+?)(?:_t)? (\w+)(?:\[(\w+)\])?", line)
         if found is None:
             continue
         unit = SIZES[found[1]]
-        count = {"BUCKETS": b.BUCKETS, "POOL_NAME": b.POOL_NAME, "DECISION_TEXT": b.DECISION_TEXT, None: 1}.get(
-            found[3]
-        ) or int(found[3])
-        assert at % unit == 0, f"{struct}.{found[2]} would be padded"
+        count = 1 if found[3] is None else int(found[3]) if found[3].isdigit() else getattr(b, found[3])
+        assert at % unit == 0, f"{name}.{found[2]} would be padded"
         if not found[2].startswith(("pad", "spare")):
             fields[found[2]] = (at, unit * count, found[1] + (f"[{count}]" if count > 1 else ""))
         at += unit * count
@@ -71,7 +69,13 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
     board = Board.create(3, instances=64, pools=2)
     try:
         header = in_doc("Header")
-        for name, value in {"version": 3, "workers": 3, "instances": 64, "pools": 2, "index_cells": 128}.items():
+        for name, value in {
+            "version": b.BOARD_VERSION,
+            "workers": 3,
+            "instances": 64,
+            "pools": 2,
+            "index_cells": 128,
+        }.items():
             assert number(board, header[name][0]) == value, name
         for name, struct in {
             "worker_size": "WorkerSlot",
@@ -148,13 +152,15 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
         shown = board.scaler_view()._asdict()
         assert {f: number(board, 256 + fields[f][0], fields[f][1]) for f in fields} == shown
 
-        own = ("number", "at", "pool", "held")
+        own = ("number", "at", "pool", "held", "inputs")
         given = {name: value for value, name in enumerate(b.Decision._fields) if name not in own}
-        assert board.record_decision(9, 1, **given, held="rate of starts") == 1
+        assert board.record_decision(9, 1, **given, held="rate of starts", inputs=(1.5, -2.0)) == 1
         fields = in_doc("DecisionSlot")
         slot = number(board, header["decisions_at"][0], 8)
         recorded = {name: number(board, slot + fields[name][0], fields[name][1]) for name in given}
         assert recorded == given and number(board, header["decisions_written"][0], 8) == 1
+        assert number(board, slot + fields["inputs_used"][0]) == 2
+        assert unpack("2d", os.pread(board.fd, 16, slot + fields["inputs"][0])) == (1.5, -2.0)
         assert os.pread(board.fd, 15, slot + fields["held"][0]) == b"rate of starts\0"
         worker.close()
     finally:

@@ -6,21 +6,24 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambda_dispatch.scaler.decide import Decision, Instance, Memory, Observation, Policy, State, decide
+from lambda_dispatch.scaler.model import Decision, Instance, Limits, Observation, State
+from lambda_dispatch.scaler.policies import policy_named
+from lambda_dispatch.scaler.policies.steps import Memory
 
-POLICY = Policy(max_concurrent=10, multiplier=2)
+LIMITS = Limits(max_concurrent=10, multiplier=2)
 
 
 @dataclass
 class Logbook:
     """A pool with instances that open when told to, and the decisions about it."""
 
-    policy: Policy = POLICY
+    limits: Limits = LIMITS
     memory: Memory = field(default_factory=Memory)
     instances: dict[int, Instance] = field(default_factory=dict)
     next_slot: int = 0
     active_at: float = -math.inf
     heedless: bool = False
+    algorithm: str = "simple"
 
     def at(
         self,
@@ -37,7 +40,7 @@ class Logbook:
         seen = Observation(
             now, pending, running, recent, now - self.active_at, per_second, mean_ms, instances, self.heedless
         )
-        decision, self.memory = decide(seen, self.memory, self.policy)
+        decision, self.memory = policy_named(self.algorithm).decide(seen, self.memory, self.limits)
         for number in range(decision.start):
             stays = number < decision.stay
             self.instances[self.next_slot] = Instance(self.next_slot, State.STARTING, now, stays=stays)
@@ -259,7 +262,7 @@ def test_of_two_that_wait_the_first_goes_when_one_replacement_is_open() -> None:
 
 
 def test_the_cap_counts_everything_that_is_still_invoked() -> None:
-    log = Logbook(replace(POLICY, max_instances=3))
+    log = Logbook(replace(LIMITS, max_instances=3))
     decision = log.at(0.0, pending=1000)
     assert (decision.proposed, decision.start) == (3, 3)
     log.open(0.1)
@@ -270,7 +273,7 @@ def test_the_cap_counts_everything_that_is_still_invoked() -> None:
 
 
 def test_the_floor_is_started_without_any_request_but_not_again_and_again() -> None:
-    log = Logbook(replace(POLICY, min_instances=2))
+    log = Logbook(replace(LIMITS, min_instances=2))
     assert log.at(0.0).start == 2
     log.open(0.1)
     log.gone(0, 1)
@@ -280,7 +283,7 @@ def test_the_floor_is_started_without_any_request_but_not_again_and_again() -> N
 
 
 def test_the_floor_does_not_slow_down_a_request() -> None:
-    log = Logbook(replace(POLICY, min_instances=1))
+    log = Logbook(replace(LIMITS, min_instances=1))
     log.at(0.0)
     log.open(0.1)
     log.gone(0)
@@ -288,7 +291,7 @@ def test_the_floor_does_not_slow_down_a_request() -> None:
 
 
 def test_as_many_as_the_floor_are_asked_to_stay_when_idle_and_no_more() -> None:
-    log = Logbook(replace(POLICY, min_instances=2))
+    log = Logbook(replace(LIMITS, min_instances=2))
     assert (log.at(0.0).start, log.memory.desired) == (2, 2)
     log.open(0.1)
     decision = log.at(3.0, pending=100)
@@ -310,7 +313,7 @@ def test_without_a_floor_nothing_is_asked_to_stay_and_the_last_one_is_let_go() -
 
 
 def test_what_stays_when_idle_is_closed_when_the_desired_count_falls() -> None:
-    log = Logbook(replace(POLICY, min_instances=1), Memory(desired=3))
+    log = Logbook(replace(LIMITS, min_instances=1), Memory(desired=3))
     for slot in range(3):
         log.instances[slot] = Instance(slot, State.OPEN, float(slot), stays=slot != 1)
     log.at(10.0)
@@ -320,7 +323,7 @@ def test_what_stays_when_idle_is_closed_when_the_desired_count_falls() -> None:
 
 
 def test_the_floor_is_not_closed_while_what_a_burst_wanted_still_starts() -> None:
-    log = Logbook(replace(POLICY, min_instances=2, max_concurrent=1))
+    log = Logbook(replace(LIMITS, min_instances=2, max_concurrent=1))
     log.at(0.0)
     log.open(0.1)
     assert log.at(3.0, pending=40).start == 5
@@ -332,7 +335,7 @@ def test_the_floor_is_not_closed_while_what_a_burst_wanted_still_starts() -> Non
 
 
 def test_where_idle_instances_end_all_the_same_their_environments_are_kept_warm_by_an_invoke_a_minute() -> None:
-    log = Logbook(replace(POLICY, min_instances=2))
+    log = Logbook(replace(LIMITS, min_instances=2))
     assert log.at(0.0).start == 2
     log.open(0.1)
     log.gone(0, 1)
@@ -343,7 +346,7 @@ def test_where_idle_instances_end_all_the_same_their_environments_are_kept_warm_
 
 
 def test_scale_in_stops_at_the_floor() -> None:
-    log = Logbook(replace(POLICY, min_instances=2))
+    log = Logbook(replace(LIMITS, min_instances=2))
     log.at(0.0, running=20)
     log.open(0.1)
     log.at(10.0)
@@ -351,7 +354,7 @@ def test_scale_in_stops_at_the_floor() -> None:
 
 
 def test_ewma_is_used_once_rate_and_duration_are_known() -> None:
-    log = Logbook(replace(POLICY, algorithm="ewma"))
+    log = Logbook(algorithm="ewma")
     assert log.at(0.0, pending=1).desired == 1
     assert log.at(0.1, pending=1, per_second=3000.0, mean_ms=None).proposed == 1
     assert log.at(0.2, running=60, per_second=3000.0, mean_ms=21.0).desired == 16
@@ -382,7 +385,7 @@ def test_more_instances_than_wanted_are_closed_whoever_started_them() -> None:
 def test_whatever_is_seen_cap_floor_and_limits_hold(
     events: list[tuple[float, int, int, str]], floor: int, cap: int
 ) -> None:
-    log = Logbook(Policy(10, 2, min_instances=floor, max_instances=cap))
+    log = Logbook(Limits(10, 2, min_instances=floor, max_instances=cap))
     now, steps = 0.0, []
     for span, pending, running, event in events:
         now += span

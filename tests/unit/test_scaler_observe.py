@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from lambda_dispatch.scaler.decide import State
+from lambda_dispatch.scaler.model import State
 from lambda_dispatch.scaler.observe import NS, Rates, instance_of, observe
 from lambda_dispatch_core.board import board as b
 

@@ -4,6 +4,7 @@ from lambda_dispatch_core.board.layout import BOARD_VERSION as BOARD_VERSION
 from lambda_dispatch_core.board.layout import BUCKETS as BUCKETS
 from lambda_dispatch_core.board.layout import CLOSE_REQUESTED as CLOSE_REQUESTED
 from lambda_dispatch_core.board.layout import COUNTERS as COUNTERS
+from lambda_dispatch_core.board.layout import DECISION_INPUTS as DECISION_INPUTS
 from lambda_dispatch_core.board.layout import DECISION_TEXT as DECISION_TEXT
 from lambda_dispatch_core.board.layout import DECISIONS as DECISIONS
 from lambda_dispatch_core.board.layout import GAUGES as GAUGES

@@ -12,13 +12,14 @@ cdef extern from *:
 
 
 cpdef enum:
-    BOARD_VERSION = 3
+    BOARD_VERSION = 4
     MAX_WORKERS = 128           # worker slots; twice the workers, because a rolling restart runs two for one
     MAX_INSTANCES = 4096        # instance slots; scans and the index are sized for it
     MAX_POOLS = 64
     POOL_NAME = 256             # bytes: the longest function ARN with a qualifier is shorter
     DECISIONS = 2048            # the scaler's last decisions that are kept
     DECISION_TEXT = 32          # bytes: what held starts back
+    DECISION_INPUTS = 46        # numbers: what a decision can be taken again from
     BUCKETS = 232               # latency buckets; see latency_bucket()
     NOT_USABLE = 0x7FFF         # in a pick mask: leave this slot out
 
@@ -234,6 +235,11 @@ cdef struct DecisionSlot:       # one writer: the scaler. Decision n is record (
     int64_t rate_milli          # requests per 1000 s; -1 not known
     int64_t mean_us             # time of a request at an instance; -1 not known
     uint8_t held[DECISION_TEXT]  # why fewer were started than wanted; ASCII, filled up with zeros
+    uint32_t policy             # whose decision it is: 0 simple, 1 ewma
+    int32_t stay                # of the starts wanted, those that are to stay when idle
+    uint32_t inputs_used        # of `inputs`
+    uint32_t pad0
+    double inputs[DECISION_INPUTS]  # all that the policy saw and remembered, in the order of scaler/record.py
 
 
 # Which of the BUCKETS counters a duration falls in: eight per power of two from 1.024 us to 4.6 minutes, so a bucket's

@@ -7,6 +7,7 @@ MAX_POOLS: Final[int]
 POOL_NAME: Final[int]
 BUCKETS: Final[int]
 DECISIONS: Final[int]
+DECISION_INPUTS: Final[int]
 DECISION_TEXT: Final[int]
 NOT_USABLE: Final[int]
 WORKER_FREE: Final[int]
@@ -145,6 +146,9 @@ class Decision(NamedTuple):
     rate_milli: int
     mean_us: int
     held: str
+    policy: int
+    stay: int
+    inputs: tuple[float, ...]
 
 def bucket_of(ns: int) -> int: ...
 def bucket_bounds() -> list[int | None]: ...

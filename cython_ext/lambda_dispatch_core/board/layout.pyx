@@ -145,6 +145,9 @@ class Decision(NamedTuple):
     rate_milli: int
     mean_us: int
     held: str
+    policy: int
+    stay: int
+    inputs: tuple[float, ...]
 
 
 def bucket_of(int64_t ns):

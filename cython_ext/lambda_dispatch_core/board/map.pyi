@@ -71,6 +71,9 @@ class BoardMap:
         rate_milli: int,
         mean_us: int,
         held: str,
+        policy: int = 0,
+        stay: int = 0,
+        inputs: tuple[float, ...] = (),
     ) -> int: ...
     @property
     def decided(self) -> int: ...

@@ -11,7 +11,7 @@ from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, mun
 
 from lambda_dispatch_core.bytes.atomics cimport fence, get16, get32, get64, getu32, getu64, putu64
 from lambda_dispatch_core.board.layout cimport (
-    BOARD_VERSION, BUCKETS, CLOSE_REQUESTED, DECISION_TEXT, DECISIONS, INSTANCE_FREE, MAX_INSTANCES, MAX_POOLS,
+    BOARD_VERSION, BUCKETS, CLOSE_REQUESTED, DECISION_INPUTS, DECISION_TEXT, DECISIONS, INSTANCE_FREE, MAX_INSTANCES, MAX_POOLS,
     MAX_WORKERS, POOL_FREE, DecisionSlot, Header, InstanceSlot, PoolSlot, ScalerSlot, WorkerPool, WorkerSlot,
 )
 
@@ -367,8 +367,9 @@ cdef class BoardMap:
                         int32_t wanted, int32_t started, int32_t closed, int32_t released, int32_t pending,
                         int32_t running, int32_t starting, int32_t open, int32_t draining, uint32_t breaker,
                         int32_t min_instances, int32_t max_instances, int64_t rate_milli, int64_t mean_us,
-                        str held not None):
+                        str held not None, uint32_t policy=0, int32_t stay=0, tuple inputs=()):
         """Adds one to the ring; the oldest is overwritten. The scaler's."""
+        cdef int i
         cdef uint64_t number = self.header.decisions_written + 1
         cdef DecisionSlot* it = &self.ring[(number - 1) % DECISIONS]
         cdef bytes text = held.encode("ascii", "replace")[:DECISION_TEXT]
@@ -385,6 +386,10 @@ cdef class BoardMap:
         it.rate_milli, it.mean_us = rate_milli, mean_us
         memset(it.held, 0, DECISION_TEXT)
         memcpy(it.held, <const uint8_t*> text, len(text))
+        it.policy, it.stay = policy, stay
+        it.inputs_used = min(len(inputs), DECISION_INPUTS)
+        for i in range(<int> it.inputs_used):
+            it.inputs[i] = inputs[i]
         putu64(&it.number, number)
         putu64(&self.header.decisions_written, number)
         return number
@@ -408,6 +413,7 @@ cdef class BoardMap:
                 number, copy.at, copy.pool, copy.before, copy.desired, copy.proposed, copy.wanted, copy.started,
                 copy.closed, copy.released, copy.pending, copy.running, copy.starting, copy.open, copy.draining,
                 copy.breaker, copy.min_instances, copy.max_instances, copy.rate_milli, copy.mean_us,
-                copy.held[:DECISION_TEXT].rstrip(b"\0").decode("ascii", "replace"),
+                copy.held[:DECISION_TEXT].rstrip(b"\0").decode("ascii", "replace"), copy.policy, copy.stay,
+                tuple([copy.inputs[i] for i in range(<int> min(copy.inputs_used, DECISION_INPUTS))]),
             ))
         return found

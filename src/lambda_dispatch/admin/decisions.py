@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from lambda_dispatch.scaler.policies import policy_numbered
+from lambda_dispatch.scaler.record import SEEN
 from lambda_dispatch.telemetry.view import BREAKER_STATES
 from lambda_dispatch_core.board.board import Board, Decision
 
@@ -49,6 +51,9 @@ def document(board: Board, since: int, pool: str | None, limit: int) -> dict[str
                 **it._asdict(),
                 "at_ms": (it.at + epoch) // 1_000_000,
                 "function": names.get(it.pool, "?"),
+                "policy": policy_numbered(it.policy).name,
+                "inputs": dict(zip(SEEN, it.inputs, strict=False)),
+                "memory": it.inputs[len(SEEN) :],
                 "breaker": BREAKER_STATES[min(it.breaker, len(BREAKER_STATES) - 1)],
                 "reason": reason(it),
                 "bounds": bounds(it),

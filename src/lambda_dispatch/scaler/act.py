@@ -6,17 +6,15 @@ import json
 import secrets
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from lambda_dispatch.function_name import FunctionName
 from lambda_dispatch.scaler.fleet import LIFETIME, Fleet, Run
-from lambda_dispatch.scaler.guard import Outcome
 from lambda_dispatch.scaler.lambda_api import Reply
 from lambda_dispatch.scaler.observe import NS
 from lambda_dispatch.scaler.transport import Lost, NotSent
-from lambda_dispatch.scaler.verdict import Exit, exit_of, outcome_of
+from lambda_dispatch.scaler.verdict import Exit, exit_of
 from lambda_dispatch.telemetry import log
 from lambda_dispatch_core.board import board as b
 
@@ -61,11 +59,9 @@ class Actor:
         place = self._board.allocate_instance(fleet.pool, id.bytes, self._limit, now, now + int(LIFETIME * NS))
         if place is None:
             return False
-        run = Run(*place, id.bytes, fleet.guard.began(now / NS), stays=stays)
+        run = fleet.began(*place, id.bytes, now / NS, stays)
         secret = secrets.token_bytes(b.SECRET_SIZE)
         self._board.set_secret(run.slot, secret)
-        fleet.runs[run.slot] = run
-        fleet.starts += 1
         self._spawn(self._follow(fleet, run, fleet.function, str(id), secret))
         if buddy:
             self._spawn(self._warm(fleet, fleet.function, f"{id}-initonly"))
@@ -73,32 +69,31 @@ class Actor:
 
     def end(self, fleet: Fleet, run: Run, ended: Exit | None) -> None:
         """The instance is over: nobody finds it any more, and who has requests or channels of it lets them go."""
-        if fleet.runs.pop(run.slot, None) is None:
-            return
+        now = self._clock()
         seen = self._board.instance(run.slot)
-        self._board.close_instance(run.slot, run.generation, self._clock())
-        fleet.ended += 1
-        opened = bool(seen.opened)
-        lived = (self._clock() - (seen.opened or seen.created)) / NS
-        if ended is not None:
-            fleet.last_exit = ended.number
-            if opened and fleet.heed(run, ended.name == "SelfLastActive"):
-                log.warning(
-                    "IdleGraceMs ignored",
-                    pool=fleet.label,
-                    effect="instances exit when idle; MinInstances keeps their environments warm by an invoke a minute",
-                )
-            outcome = self._judge(fleet, run, ended, opened, seen.requests, lived)
-            if outcome is Outcome.SHORT_LIFE and fleet.guard.short_life(self._clock() / NS):
-                log.error(
-                    "function timeout too short",
-                    pool=fleet.label,
-                    lived_s=round(lived, 1),
-                    fix="set the function's timeout to 900 s: an instance ends 15 s before it",
-                    effect="starts are limited to about one a second",
-                )
-            level = log.WARNING if outcome.failed else log.INFO
-            particulars = {"reason": ended.name, "detail": ended.detail, "verdict": outcome.value}
+        end = fleet.end(run, seen, ended, now / NS)
+        if end is None:
+            return
+        self._board.close_instance(run.slot, run.generation, now)
+        if ended is not None and ended.name == "Throttled":
+            self.throttled += 1
+        if end.heedless:
+            log.warning(
+                "IdleGraceMs ignored",
+                pool=fleet.label,
+                effect="instances exit when idle; MinInstances keeps their environments warm by an invoke a minute",
+            )
+        if end.short:
+            log.error(
+                "function timeout too short",
+                pool=fleet.label,
+                lived_s=round(end.lived, 1),
+                fix="set the function's timeout to 900 s: an instance ends 15 s before it",
+                effect="starts are limited to about one a second",
+            )
+        if ended is not None and end.outcome is not None:
+            level = log.WARNING if end.outcome.failed else log.INFO
+            particulars = {"reason": ended.name, "detail": ended.detail, "verdict": end.outcome.value}
         else:
             level, particulars = log.INFO, {"reason": "no_channel", "detail": "", "verdict": "none"}
         log.write(
@@ -106,32 +101,12 @@ class Actor:
             "instance ended",
             pool=fleet.label,
             instance=run.id.hex()[:8],
-            opened=opened,
-            seconds=round(lived, 3),
+            opened=end.opened,
+            seconds=round(end.lived, 3),
             requests=seen.requests,
             **{name: value for name, value in particulars.items() if value},
         )
         self._news()
-
-    def _judge(self, fleet: Fleet, run: Run, ended: Exit, opened: bool, requests: int, lived: float) -> Outcome:
-        now = self._clock() / NS
-        start = run.start
-        outcome = outcome_of(
-            ended if ended.requests else replace(ended, requests=requests),
-            opened=opened,
-            proved=start is None or (start.judged and start.opened_at is not None),
-            asked=run.asked,
-            lived=lived,
-        )
-        if ended.name == "Throttled":
-            self.throttled += 1
-        if start is not None:
-            if opened:
-                fleet.guard.opened(start, self._board.instance(run.slot).opened / NS)
-            fleet.guard.judge(start, outcome, now)
-            if outcome.failed and not opened:
-                fleet.starts_failed += 1
-        return outcome
 
     async def _follow(self, fleet: Fleet, run: Run, function: FunctionName, id: str, secret: bytes) -> None:
         hints: dict[str, Any] = {"Secret": base64.urlsafe_b64encode(secret).decode().rstrip("=")}

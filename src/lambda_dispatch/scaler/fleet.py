@@ -1,14 +1,15 @@
-"""One pool's instances as the scaler knows them: its guard, its memory, and a Run per instance."""
+"""One pool's instances as the scaler knows them: its guard, its memory, and a Run per instance. No board, no log."""
 
-import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, NamedTuple
 
-from lambda_dispatch.config import RouterConfig
-from lambda_dispatch.function_name import FunctionName, parse
-from lambda_dispatch.scaler.decide import START_TIMEOUT, Memory, Policy
+from lambda_dispatch.function_name import FunctionName
 from lambda_dispatch.scaler.guard import Breaker, Outcome, Start, StartGuard
+from lambda_dispatch.scaler.model import START_TIMEOUT, Limits
 from lambda_dispatch.scaler.observe import NS, Rates
-from lambda_dispatch.telemetry import log
+from lambda_dispatch.scaler.policies import Policy
+from lambda_dispatch.scaler.verdict import Exit, outcome_of
 from lambda_dispatch_core.board import board as b
 
 # An instance whose invoke we do not hold (a predecessor does not, either) and of which no worker holds a channel or a
@@ -50,83 +51,114 @@ class Run:
         return now - self.silent_since >= SILENCE
 
 
+class News(StrEnum):
+    """What a person should read, and the fleet cannot say: it writes no log."""
+
+    START_OVERDUE = "start overdue"
+    START_SLOW = "start slow"
+
+
+class End(NamedTuple):
+    """What the fleet made of the end of an instance."""
+
+    opened: bool
+    lived: float  # s since it opened, or since it was asked for
+    outcome: Outcome | None  # None: nobody told how it ended
+    heedless: bool = False  # news: its extension does not stay when idle
+    short: bool = False  # news: the function's timeout ends instances within seconds
+
+
 class Fleet:
-    def __init__(self, pool: b.Pool, config: RouterConfig, now: float, tokens: float | None) -> None:
-        self.pool = pool.pool
-        self.generation = pool.generation
-        self.label = "default" if pool.pool == 0 else pool.name.decode("ascii", "replace")
-        # Workers make pools of names that they have checked; what is none is left alone.
-        self.function: FunctionName | None = parse(pool.name.decode("ascii", "replace"))
-        self.policy = Policy(
-            max_concurrent=config.max_concurrent_count,
-            multiplier=config.instance_count_multiplier,
-            algorithm=config.scaling_algorithm,
-            min_instances=config.min_instances if pool.pool == 0 else 0,
-            max_instances=config.max_instances,
-        )
-        self.guard = StartGuard(config.start_burst, config.start_rate, now, random.random)
-        self.memory = Memory()
+    def __init__(
+        self,
+        pool: int,
+        generation: int,
+        label: str,
+        function: FunctionName | None,
+        policy: Policy,
+        limits: Limits,
+        guard: StartGuard,
+    ) -> None:
+        self.pool = pool
+        self.generation = generation
+        self.label = label
+        self.function = function  # None: the name is none of a function, and is left alone
+        self.policy = policy
+        self.limits = limits
+        self.guard = guard
+        self.memory: Any = policy.first()
+        self.desired = 0
         self.rates = Rates()
         self.runs: dict[int, Run] = {}
-        self.starts = pool.starts
-        self.starts_failed = pool.starts_failed
-        self.ended = pool.ended
-        self.last_exit = pool.last_exit
-        self.last_decision = pool.last_decision
-        self.denied = ""
+        self.starts = 0
+        self.starts_failed = 0
+        self.ended = 0
+        self.last_exit = 0
+        self.last_decision = 0.0  # s; 0: none
+        self.held = ""  # what kept starts back at the last look
         self.heedless = False  # the last instance that was to stay when idle did not
-        if tokens is not None:
-            self.guard.bucket.spend_down_to(tokens)
-        if pool.breaker:
-            self.guard.restore_open(pool.backoff_until / NS)
+
+    def began(self, slot: int, generation: int, id: bytes, now: float, stays: bool) -> Run:
+        """A start is about to be sent."""
+        run = self.runs[slot] = Run(slot, generation, id, self.guard.began(now), stays=stays)
+        self.starts += 1
+        return run
 
     def adopt(self, seen: b.Instance) -> None:
         """An instance of a scaler before us: it counts, and its end shows only in its silence."""
         self.runs[seen.slot] = Run(seen.slot, seen.generation, seen.id, None, held=False)
 
-    def heed(self, run: Run, idle: bool) -> bool:
-        """Tells how an instance that had opened ended; True when it is news that its extension will not stay."""
-        if not run.stays or idle == self.heedless:
-            return False
-        self.heedless = idle
-        return idle
-
-    def watch(self, seen: b.Instance, now: float) -> None:
+    def watch(self, seen: b.Instance, now: float) -> News | None:
         """Tells the guard what became of a start."""
         run = self.runs.get(seen.slot)
         if run is None or run.start is None:
-            return
+            return None
         if seen.state in (b.INSTANCE_OPEN, b.INSTANCE_DRAINING) and seen.opened:
             self.guard.opened(run.start, seen.opened / NS)
             self.guard.alive(run.start, now)
         elif seen.state == b.INSTANCE_STARTING and not run.start.judged and now - run.start.sent_at > START_TIMEOUT:
             self.guard.judge(run.start, Outcome.OVERDUE, now)
-            log.limited(log.WARNING, "instance start overdue", pool=self.label, after_s=START_TIMEOUT)
+            return News.START_OVERDUE
         elif seen.state == b.INSTANCE_STARTING and not run.slow and now - run.start.sent_at > SLOW_START:
             run.slow = True
-            log.limited(
-                log.WARNING,
-                "instance start slow",
-                pool=self.label,
-                after_s=SLOW_START,
-                check="whether Lambda answers, the application starts, and instances can reach the callback address",
-            )
+            return News.START_SLOW
+        return None
 
-    def publish(self, board: b.Board, counts: dict[int, int]) -> None:
-        rates = self.rates
-        board.publish_pool(
-            self.pool,
-            desired=self.memory.desired,
-            starting=counts.get(b.INSTANCE_STARTING, 0),
-            open=counts.get(b.INSTANCE_OPEN, 0),
-            draining=counts.get(b.INSTANCE_DRAINING, 0),
-            starts=self.starts,
-            starts_failed=self.starts_failed,
-            ended=self.ended,
-            backoff_until=int(self.guard.not_before * NS) if self.guard.rounds else 0,
-            rate_milli=int((rates.per_second or 0.0) * 1000),
-            average_us=int((rates.mean_ms or 0.0) * 1000),
-            breaker=BREAKER_NUMBERS[self.guard.breaker],
-            last_decision=self.last_decision,
-            last_exit=self.last_exit,
+    def end(self, run: Run, seen: b.Instance, ended: Exit | None, now: float) -> End | None:
+        """An instance is over, as `ended` says; None when that was known. The guard learns from it."""
+        if self.runs.pop(run.slot, None) is None:
+            return None
+        self.ended += 1
+        opened = bool(seen.opened)
+        lived = now - (seen.opened or seen.created) / NS
+        if ended is None:
+            return End(opened, lived, None)
+        self.last_exit = ended.number
+        heedless = opened and self._heed(run, ended.name == "SelfLastActive")
+        outcome = self._judge(run, seen, ended, opened, lived, now)
+        short = outcome is Outcome.SHORT_LIFE and self.guard.short_life(now)
+        return End(opened, lived, outcome, heedless, short)
+
+    def _heed(self, run: Run, idle: bool) -> bool:
+        """True when it is news that an instance which was to stay when idle did not."""
+        if not run.stays or idle == self.heedless:
+            return False
+        self.heedless = idle
+        return idle
+
+    def _judge(self, run: Run, seen: b.Instance, ended: Exit, opened: bool, lived: float, now: float) -> Outcome:
+        start = run.start
+        outcome = outcome_of(
+            ended if ended.requests else replace(ended, requests=seen.requests),
+            opened=opened,
+            proved=start is None or (start.judged and start.opened_at is not None),
+            asked=run.asked,
+            lived=lived,
         )
+        if start is not None:
+            if opened:
+                self.guard.opened(start, seen.opened / NS)
+            self.guard.judge(start, outcome, now)
+            if outcome.failed and not opened:
+                self.starts_failed += 1
+        return outcome

@@ -1,16 +1,22 @@
 """The scaler's clock: every 100 ms, and whenever its bell rings, look at the board, decide, act."""
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Mapping
 
 from lambda_dispatch.boot import Boot
 from lambda_dispatch.config import RouterConfig
+from lambda_dispatch.function_name import parse
+from lambda_dispatch.scaler import record as records
 from lambda_dispatch.scaler.act import Actor, Api
-from lambda_dispatch.scaler.decide import Decision, Memory, Observation, State, decide
-from lambda_dispatch.scaler.fleet import BREAKER_NUMBERS, Fleet
-from lambda_dispatch.scaler.guard import Breaker
-from lambda_dispatch.scaler.observe import NS, observe
+from lambda_dispatch.scaler.fleet import BREAKER_NUMBERS, SLOW_START, Fleet, News
+from lambda_dispatch.scaler.guard import Breaker, StartGuard
+from lambda_dispatch.scaler.model import START_TIMEOUT, Limits
+from lambda_dispatch.scaler.observe import NS
+from lambda_dispatch.scaler.policies import policy_named
+from lambda_dispatch.scaler.record import Record
+from lambda_dispatch.scaler.step import Hold, Look, Step, conclude, living_counts, step
 from lambda_dispatch.telemetry import log
 from lambda_dispatch_core.board import board as b
 
@@ -151,13 +157,13 @@ class Scaler:
     def _fleet(self, pool: b.Pool, now: float) -> Fleet:
         fleet = self.fleets.get(pool.pool)
         if fleet is None or fleet.generation != pool.generation:
-            fleet = self.fleets[pool.pool] = Fleet(pool, self._config, now, self._tokens)
+            fleet = self.fleets[pool.pool] = new_fleet(pool, self._config, now, self._tokens)
             self._board.set_pool_limits(
                 pool.pool,
                 limit=self._config.max_concurrent_count,
                 channels=self._config.channel_count,
-                min_instances=fleet.policy.min_instances,
-                max_instances=fleet.policy.max_instances,
+                min_instances=fleet.limits.min_instances,
+                max_instances=fleet.limits.max_instances,
             )
         return fleet
 
@@ -171,115 +177,43 @@ class Scaler:
 
     def _look_at(self, fleet: Fleet, pool: b.Pool, instances: list[b.Instance], now: float) -> bool:
         """True when workers must be told."""
-        adopted = False
-        for seen in instances:
-            run = fleet.runs.get(seen.slot)
-            if run is None or run.generation != seen.generation:
-                fleet.adopt(seen)
-                adopted = True
-            elif run.overlooked(seen, now):
-                self.actor.end(fleet, run, None)
-            else:
-                fleet.watch(seen, now)
-        living = [seen for seen in instances if seen.slot in fleet.runs]
-        if adopted:
-            count = sum(seen.state in (b.INSTANCE_STARTING, b.INSTANCE_OPEN) for seen in living)
-            fleet.memory = Memory(desired=max(fleet.memory.desired, count))
-            log.info("instances adopted", pool=fleet.label, count=len(living))
-
         totals = self._board.pool_totals(fleet.pool)
-        fleet.rates.update(now, totals)
-        changed = False
-        if self.stopping or fleet.function is None or pool.state == b.POOL_RETIRED:
-            for seen in living:
-                changed |= self._let_go(fleet, seen, now)
-        else:
-            staying = {slot for slot, run in fleet.runs.items() if run.stays}
-            observation = observe(now, totals, fleet.rates, living, staying, fleet.heedless)
-            before = fleet.memory.desired
-            decision, fleet.memory = decide(observation, fleet.memory, fleet.policy)
-            changed = self._carry_out(fleet, observation, decision, before, {seen.slot: seen for seen in living})
-        self._retire(fleet, pool, totals, living, now)
-
-        counts: dict[int, int] = {}
-        for seen in living:
-            counts[seen.state] = counts.get(seen.state, 0) + 1
-        fleet.publish(self._board, counts)
-        return changed
-
-    def _let_go(self, fleet: Fleet, seen: b.Instance, now: float) -> bool:
-        run = fleet.runs[seen.slot]
-        run.asked = True
-        at = int(now * NS)
-        return self._board.begin_drain(seen.slot, seen.generation, at) or self._board.hasten(
-            seen.slot, seen.generation, at
+        leaving = self.stopping or fleet.function is None or pool.state == b.POOL_RETIRED
+        look = Look(
+            now=now,
+            totals=totals,
+            instances=instances,
+            hold=Hold.LEAVING if leaving else Hold.NOTHING,
+            ending=self._ending,
+            buddies=self._config.init_only_buddies,
         )
-
-    def _carry_out(
-        self, fleet: Fleet, seen: Observation, decision: Decision, before: int, living: Mapping[int, b.Instance]
-    ) -> bool:
+        done = step(fleet, look)
+        if done.adopted:
+            log.info("instances adopted", pool=fleet.label, count=fleet.desired)
+        for news in done.news:
+            tell(fleet, news)
+        for run in done.commands.over:
+            self.actor.end(fleet, run, None)
         started = 0
-        # While every worker drains, an instance that ends is only missed by requests that wait.
-        wanted = decision.start if seen.pending or not self._ending else 0
-        granted = fleet.guard.grant(wanted, seen.now)
-        buddies = self._config.init_only_buddies
-        while started < granted:
-            buddy = buddies and fleet.guard.grant_spare(seen.now)
-            if not self.actor.start(fleet, buddy, stays=started < decision.stay):
+        for order in done.commands.start:
+            if not self.actor.start(fleet, order.buddy, order.stays):
                 break
             started += 1
         changed = False
-        for slot in (*decision.close, *decision.release):
-            changed |= self._let_go(fleet, living[slot], seen.now)
-
-        denied = fleet.guard.denied.split(",")[0] if started < wanted else ""
-        if started < granted:
-            denied = "the board is full"
-        if decision.reason or started or changed or denied != fleet.denied:
-            fleet.last_decision = int(seen.now * NS)
-            self._board.record_decision(
-                fleet.last_decision,
-                fleet.pool,
-                before=before,
-                desired=decision.desired,
-                proposed=decision.proposed,
-                wanted=wanted,
-                started=started,
-                closed=len(decision.close),
-                released=len(decision.release),
-                pending=seen.pending,
-                running=seen.running,
-                starting=seen.count(State.STARTING),
-                open=seen.count(State.OPEN),
-                draining=seen.count(State.DRAINING),
-                breaker=BREAKER_NUMBERS[fleet.guard.breaker],
-                min_instances=fleet.policy.min_instances,
-                max_instances=fleet.policy.max_instances,
-                rate_milli=-1 if seen.per_second is None else int(seen.per_second * 1000),
-                mean_us=-1 if seen.mean_ms is None else int(seen.mean_ms * 1000),
-                held=denied,
-            )
-            log.info(
-                "decision",
-                pool=fleet.label,
-                desired=decision.desired,
-                change=decision.reason or "none",
-                proposed=decision.proposed,
-                wanted=wanted,
-                started=started,
-                closed=len(decision.close),
-                released=len(decision.release),
-                pending=seen.pending,
-                running=seen.running,
-                rps=round(seen.per_second or 0.0, 1),
-                mean_ms=round(seen.mean_ms or 0.0, 1),
-                instances=len(seen.instances),
-                breaker=fleet.guard.breaker.value,
-                **({"denied": fleet.guard.denied or denied} if denied else {}),
-                **({"failure": fleet.guard.last_failure.value} if denied and fleet.guard.last_failure else {}),
-            )
-        fleet.denied = denied
+        generations = {seen.slot: seen.generation for seen in done.living}
+        for slot in done.commands.let_go:
+            changed |= self._let_go(slot, generations[slot], now)
+        record = conclude(fleet, done, started, changed)
+        if record is not None:
+            records.to_board(record, self._board)
+            tell_decision(fleet, done, record)
+        self._retire(fleet, pool, totals, list(done.living), now)
+        publish(self._board, fleet, living_counts(done.living))
         return changed
+
+    def _let_go(self, slot: int, generation: int, now: float) -> bool:
+        at = int(now * NS)
+        return self._board.begin_drain(slot, generation, at) or self._board.hasten(slot, generation, at)
 
     def _retire(self, fleet: Fleet, pool: b.Pool, totals: b.PoolTotals, living: list[b.Instance], now: float) -> None:
         """A pool of a name that somebody asked for once is not kept for ever. The configured function's is."""
@@ -306,3 +240,91 @@ class Scaler:
             tokens_milli=tokens * 1000,
             breaker=sum(guard.breaker is not Breaker.CLOSED for guard in guards),
         )
+
+
+def new_fleet(pool: b.Pool, config: RouterConfig, now: float, tokens: float | None) -> Fleet:
+    """A pool's fleet; what an earlier scaler left of its numbers stands on the board."""
+    guard = StartGuard(config.start_burst, config.start_rate, now, random.random)
+    if tokens is not None:
+        guard.bucket.spend_down_to(tokens)
+    if pool.breaker:
+        guard.restore_open(pool.backoff_until / NS)
+    name = pool.name.decode("ascii", "replace")
+    fleet = Fleet(
+        pool.pool,
+        pool.generation,
+        "default" if pool.pool == 0 else name,
+        parse(name),
+        policy_named(config.scaling_algorithm),
+        Limits(
+            max_concurrent=config.max_concurrent_count,
+            multiplier=config.instance_count_multiplier,
+            min_instances=config.min_instances if pool.pool == 0 else 0,
+            max_instances=config.max_instances,
+        ),
+        guard,
+    )
+    fleet.starts, fleet.starts_failed, fleet.ended = pool.starts, pool.starts_failed, pool.ended
+    fleet.last_exit, fleet.last_decision = pool.last_exit, pool.last_decision / NS
+    return fleet
+
+
+def publish(board: b.Board, fleet: Fleet, counts: Mapping[int, int]) -> None:
+    rates = fleet.rates
+    board.publish_pool(
+        fleet.pool,
+        desired=fleet.desired,
+        starting=counts.get(b.INSTANCE_STARTING, 0),
+        open=counts.get(b.INSTANCE_OPEN, 0),
+        draining=counts.get(b.INSTANCE_DRAINING, 0),
+        starts=fleet.starts,
+        starts_failed=fleet.starts_failed,
+        ended=fleet.ended,
+        backoff_until=int(fleet.guard.not_before * NS) if fleet.guard.rounds else 0,
+        rate_milli=int((rates.per_second or 0.0) * 1000),
+        average_us=int((rates.mean_ms or 0.0) * 1000),
+        breaker=BREAKER_NUMBERS[fleet.guard.breaker],
+        last_decision=int(fleet.last_decision * NS),
+        last_exit=fleet.last_exit,
+    )
+
+
+def tell(fleet: Fleet, news: News) -> None:
+    if news is News.START_OVERDUE:
+        log.limited(log.WARNING, "instance start overdue", pool=fleet.label, after_s=START_TIMEOUT)
+    else:
+        log.limited(
+            log.WARNING,
+            "instance start slow",
+            pool=fleet.label,
+            after_s=SLOW_START,
+            check="whether Lambda answers, the application starts, and instances can reach the callback address",
+        )
+
+
+def tell_decision(fleet: Fleet, done: Step, record: Record) -> None:
+    seen, decision, guard = done.seen, done.decision, fleet.guard
+    assert seen is not None and decision is not None
+    held: dict[str, object] = {}
+    if record.held:
+        held["denied"] = guard.denied or record.held
+        if guard.last_failure:
+            held["failure"] = guard.last_failure.value
+    log.info(
+        "decision",
+        pool=fleet.label,
+        desired=record.desired,
+        change=decision.reason or "none",
+        proposed=record.proposed,
+        wanted=record.wanted,
+        started=record.started,
+        closed=record.closed,
+        released=record.released,
+        pending=seen.pending,
+        running=seen.running,
+        rps=round(seen.per_second or 0.0, 1),
+        mean_ms=round(seen.mean_ms or 0.0, 1),
+        instances=len(seen.instances),
+        breaker=guard.breaker.value,
+        **held,
+    )

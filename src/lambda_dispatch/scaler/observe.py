@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Container, Iterable
 
-from lambda_dispatch.scaler.decide import Instance, Observation, State
+from lambda_dispatch.scaler.model import Instance, Observation, State
 from lambda_dispatch_core.board import board as b
 
 NS = 1_000_000_000

@@ -1,0 +1,63 @@
+"""What the scaler's policies see and say: values, no behaviour. Times are seconds of one monotonic clock."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+# Lambda gives an environment 10 s to initialise and the extension may wait as long again for the app. Later than this
+# an instance is not expected any more; it may come all the same.
+START_TIMEOUT = 30.0
+
+
+class State(StrEnum):
+    STARTING = "starting"
+    OPEN = "open"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    slot: int
+    state: State
+    since: float  # start, as long as it is starting; else when it opened
+    in_flight: int = 0
+    goaway_at: float | None = None  # draining: when its idle channels are let go
+    stays: bool = False  # it was asked to stay when idle
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One look at one pool."""
+
+    now: float
+    pending: int  # requests that wait, in all workers
+    running: int  # requests in the hands of instances
+    recent: int  # of those, on average over the last second, rounded up
+    idle_for: float  # s since any request waited, ran or arrived
+    per_second: float | None  # requests; None while not known
+    mean_ms: float | None  # from dispatch to the last byte; None while not known
+    instances: tuple[Instance, ...] = ()
+    heedless: bool = False  # the last instance that was to stay when idle did not
+
+    def count(self, state: State) -> int:
+        return sum(instance.state is state for instance in self.instances)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The part of the configuration that decisions depend on."""
+
+    max_concurrent: int
+    multiplier: int
+    min_instances: int = 0
+    max_instances: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    desired: int
+    proposed: int
+    start: int = 0  # instances wanted; the guard says how many of them now
+    stay: int = 0  # of those, the first ones are to stay when idle
+    close: tuple[int, ...] = ()  # slots to drain, least busy first
+    release: tuple[int, ...] = ()  # draining slots that need not wait any longer
+    reason: str = ""  # why desired changed; empty when it did not

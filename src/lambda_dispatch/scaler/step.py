@@ -1,0 +1,157 @@
+"""One look at one pool: what was seen goes in, commands and a record come out.
+
+    done = step(fleet, look)            # decides; changes nothing but the fleet's own memory
+    ... carry out done.commands ...
+    record = conclude(fleet, done, started, changed)
+
+No clock, no board, no log: time is in the look, chance is in the fleet's guard, and what a person should read comes
+back as news. The running scaler and the simulator both use these two functions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from lambda_dispatch.scaler.fleet import BREAKER_NUMBERS, Fleet, News, Run
+from lambda_dispatch.scaler.model import Decision, Limits, Observation
+from lambda_dispatch.scaler.observe import observe
+from lambda_dispatch.scaler.record import Record, inputs_of
+from lambda_dispatch_core.board import board as b
+
+FULL = "the board is full"
+PAUSED = "scaling is paused"
+
+
+class Hold(StrEnum):
+    """What an operator or the router's end asks of a pool."""
+
+    NOTHING = "nothing"
+    PAUSED = "paused"  # the desired count stays; nothing is started or closed by demand
+    LEAVING = "leaving"  # the router ends or the pool is retired: every instance is let go
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    now: float  # s, monotonic
+    totals: b.PoolTotals
+    instances: Sequence[b.Instance]  # of this pool; none that is closed
+    hold: Hold = Hold.NOTHING
+    ending: bool = False  # every worker drains: what ends now is missed only by requests that wait
+    buddies: bool = False  # each start is followed by an init-only invoke
+    limits: Limits | None = None  # instead of the configured ones, by an operator
+
+
+class Order(NamedTuple):
+    """One start."""
+
+    stays: bool  # asked to stay when idle
+    buddy: bool  # and an init-only invoke with it
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    start: tuple[Order, ...] = ()
+    let_go: tuple[int, ...] = ()  # slots of instances that drain now, and of those that drain already and need not wait
+    over: tuple[Run, ...] = ()  # adopted instances that have ended without a word
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    commands: Commands
+    living: tuple[b.Instance, ...]
+    adopted: int = 0  # instances of an earlier scaler, seen for the first time
+    news: tuple[News, ...] = ()
+    decision: Decision | None = None  # None: everything is let go
+    seen: Observation | None = None
+    limits: Limits | None = None
+    record: Record | None = None
+
+
+def step(fleet: Fleet, look: Look) -> Step:
+    over, living, news = [], [], []
+    adopted = 0
+    for seen in look.instances:
+        run = fleet.runs.get(seen.slot)
+        if run is None or run.generation != seen.generation:
+            fleet.adopt(seen)
+            adopted += 1
+        elif run.overlooked(seen, look.now):
+            over.append(run)
+            continue
+        elif (told := fleet.watch(seen, look.now)) is not None:
+            news.append(told)
+        living.append(seen)
+    if adopted:
+        count = sum(seen.state in (b.INSTANCE_STARTING, b.INSTANCE_OPEN) for seen in living)
+        fleet.desired = max(fleet.desired, count)
+        fleet.memory = fleet.policy.first(fleet.desired)
+
+    fleet.rates.update(look.now, look.totals)
+    if look.hold is Hold.LEAVING:
+        slots = tuple(seen.slot for seen in living)
+        for slot in slots:
+            fleet.runs[slot].asked = True
+        return Step(Commands(let_go=slots, over=tuple(over)), tuple(living), adopted, tuple(news))
+
+    limits = look.limits or fleet.limits
+    staying = {slot for slot, run in fleet.runs.items() if run.stays}
+    observation = observe(look.now, look.totals, fleet.rates, living, staying, fleet.heedless)
+    memory, before = fleet.memory, fleet.desired
+    decision, fleet.memory = fleet.policy.decide(observation, memory, limits)
+    paused = look.hold is Hold.PAUSED
+    if paused:
+        fleet.memory = memory
+        decision = replace(decision, desired=before, start=0, stay=0, close=(), release=(), reason="")
+    fleet.desired = decision.desired
+
+    # While every worker drains, an instance that ends is only missed by requests that wait.
+    wanted = decision.start if observation.pending or not look.ending else 0
+    granted = fleet.guard.grant(wanted, look.now)
+    start = tuple(
+        Order(number < decision.stay, look.buddies and fleet.guard.grant_spare(look.now)) for number in range(granted)
+    )
+    held = fleet.guard.denied.split(",")[0] if granted < wanted else PAUSED if paused else ""
+    let_go = (*decision.close, *decision.release)
+    for slot in let_go:
+        fleet.runs[slot].asked = True
+    record = Record(
+        at=look.now,
+        pool=fleet.pool,
+        policy=fleet.policy.number,
+        before=before,
+        desired=decision.desired,
+        proposed=decision.proposed,
+        wanted=wanted,
+        stay=decision.stay,
+        started=granted,
+        closed=len(decision.close),
+        released=len(decision.release),
+        breaker=BREAKER_NUMBERS[fleet.guard.breaker],
+        held=held,
+        inputs=inputs_of(observation, limits, fleet.policy.flat(memory)),
+    )
+    commands = Commands(start, let_go, tuple(over))
+    return Step(commands, tuple(living), adopted, tuple(news), decision, observation, limits, record)
+
+
+def conclude(fleet: Fleet, done: Step, started: int, changed: bool) -> Record | None:
+    """The record, with what really happened; None where nothing did that a reader would miss."""
+    record, decision = done.record, done.decision
+    if record is None or decision is None:
+        return None
+    if started < record.started:
+        record = replace(record, started=started, held=FULL)
+    worth_it = bool(decision.reason or started or changed or record.held != fleet.held)
+    fleet.held = record.held
+    if not worth_it:
+        return None
+    fleet.last_decision = record.at
+    return record
+
+
+def living_counts(living: Sequence[b.Instance]) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for seen in living:
+        counts[seen.state] = counts.get(seen.state, 0) + 1
+    return counts
