@@ -4,6 +4,7 @@ import os
 import re
 import uuid
 from pathlib import Path
+from struct import unpack
 
 import pytest
 
