@@ -134,7 +134,9 @@ def test_decisions_are_read_from_the_ring(router: Router) -> None:
     board = router.board(write=True)
     try:
         names = [name for name in Decision._fields if name not in ("number", "at", "pool", "held", "inputs")]
-        number = board.record_decision(board.created, 0, **{**dict.fromkeys(names, 1), "desired": 4}, held="", inputs=(1.5, 3.0))
+        number = board.record_decision(
+            board.created, 0, **{**dict.fromkeys(names, 1), "desired": 4}, held="", inputs=(1.5, 3.0)
+        )
         wall = board.created_wall // 1_000_000
     finally:
         board.close()
