@@ -11,8 +11,9 @@ from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, mun
 
 from lambda_dispatch_core.bytes.atomics cimport fence, get16, get32, get64, getu32, getu64, putu64
 from lambda_dispatch_core.board.layout cimport (
-    BOARD_VERSION, BUCKETS, CLOSE_REQUESTED, DECISION_INPUTS, DECISION_TEXT, DECISIONS, INSTANCE_FREE, MAX_INSTANCES, MAX_POOLS,
-    MAX_WORKERS, POOL_FREE, DecisionSlot, Header, InstanceSlot, PoolSlot, ScalerSlot, WorkerPool, WorkerSlot,
+    BOARD_VERSION, BUCKETS, CLOSE_REQUESTED, DECISION_INPUTS, DECISION_TEXT, DECISIONS, INSTANCE_FREE, MAX_INSTANCES,
+    MAX_POOLS, MAX_WORKERS, POOL_FREE, DecisionSlot, Header, InstanceSlot, PoolSlot, ScalerSlot, WorkerPool,
+    WorkerSlot,
 )
 
 from lambda_dispatch_core.board.layout import (
