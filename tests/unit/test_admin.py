@@ -157,7 +157,7 @@ def test_an_address_that_others_reach_needs_a_token_or_a_decision(arguments: lis
 
 
 def taken(**changes: object) -> Decision:
-    still = Decision(1, 1, 0, 2, 2, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 40, -1, -1, "")
+    still = Decision(1, 1, 0, 2, 2, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 40, -1, -1, "", 0, 0, ())
     return still._replace(**changes)  # type: ignore[arg-type]
 
 
