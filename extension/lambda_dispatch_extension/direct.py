@@ -12,7 +12,7 @@ from lambda_dispatch_extension.app_link import AppPool
 from lambda_dispatch_extension.collect import NoAnswer
 from lambda_dispatch_extension.direct_relay import Exchange, chunk
 from lambda_dispatch_extension.invoke import AppDown
-from lambda_dispatch_extension.lambda_api import Api, ApiError, Next
+from lambda_dispatch_extension.lambda_api import Api, Next
 from lambda_dispatch_extension.log import say_limited
 from lambda_dispatch_extension.options import Options
 
@@ -107,11 +107,13 @@ class Direct:
         try:
             answer, why = await exchange.stream(self.api.pool, head + answers.prelude(status, fields))
         except NoAnswer as error:
-            raise ApiError(f"streamed response: {error}") from error
+            # The next call finds out whether the Runtime API is gone or only this invoke is over.
+            say_limited("response refused", kind=self.kind, cause=error)
+            return
         if exchange.broken:
             say_limited("request failed", kind=self.kind, cause=exchange.broken)
         if answer not in (200, 202):
-            # The client is gone, the answer is too large, the time is over: all of it concerns this invoke alone.
+            # The client is gone, the answer is too long, the time is over: all of it concerns this invoke alone.
             say_limited("response refused", kind=self.kind, status=answer, cause=why.decode("latin-1")[:200])
 
     async def _answer_ourselves(self, status: int, body: bytes) -> None:

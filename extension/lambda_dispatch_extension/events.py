@@ -90,6 +90,9 @@ def head_of(method: str, target: str, fields: Fields) -> bytes:
     ends = len(fields) + 2
     if lines.count("\r") != ends or lines.count("\n") != ends or "\0" in lines:
         raise BadEvent(f"{culprit(method, target, fields)} has a line end or a NUL in it")
+    for name, _ in fields:
+        if ":" in name:  # it would be read as another header, one of those that are dropped perhaps
+            raise BadEvent(f"header {name!r} has a colon in its name")
     try:
         head = lines.encode()
     except UnicodeEncodeError:

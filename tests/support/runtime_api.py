@@ -21,7 +21,7 @@ class Invocation:
     error: Any = None
     fields: dict[str, str] = field(default_factory=dict)  # more that `next` says of it
     headers: dict[str, str] = field(default_factory=dict)  # of the call that answered it
-    raw: bytes = b""  # that call's body
+    raw: bytes | bytearray = b""  # that call's body
     chunks: list[bytes] = field(default_factory=list)  # of a streamed response, as they came
     trailers: dict[str, str] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # a chunk came
@@ -32,7 +32,7 @@ class Invocation:
             while len(self.raw) < size:
                 self.changed.clear()
                 await self.changed.wait()
-        return self.raw
+        return bytes(self.raw)
 
     async def result(self) -> Any:
         """The response; fails when the invoke failed."""
@@ -118,6 +118,8 @@ class RuntimeApi:
                 head += "".join(f"{name}: {value}\r\n" for name, value in extra.items())
                 writer.write(head.encode() + b"\r\n" + answer)
                 await writer.drain()
+                if extra.get("connection") == "close":
+                    return
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # asyncio's streams would report a cancelled handler as an error
         finally:
@@ -127,6 +129,7 @@ class RuntimeApi:
     async def _chunks(self, path: str, headers: dict[str, str], reader: asyncio.StreamReader) -> bytes:
         invocation = self.invocations[path.split("/")[-2]]
         invocation.headers = headers
+        invocation.raw = bytearray()
         while size := int(await reader.readline(), 16):
             piece = await reader.readexactly(size)
             assert await reader.readexactly(2) == b"\r\n"
@@ -134,7 +137,7 @@ class RuntimeApi:
             invocation.raw += piece
             invocation.changed.set()
         invocation.trailers = await _fields(reader)
-        return invocation.raw
+        return bytes(invocation.raw)
 
     def _refusal(self, name: str, events: list[str]) -> str:
         if self.closed:
@@ -176,7 +179,7 @@ class RuntimeApi:
             case ["POST", "2018-06-01", "runtime", "invocation", id, "response"]:
                 answered = self.invocations[id]
                 answered.headers, answered.raw = headers, body
-                if "lambda-runtime-function-response-mode" not in headers:
+                if not answered.chunks:
                     answered.response = json.loads(body)
                 answered.done.set()
                 return 202, {}, b'{"status":"OK"}'

@@ -172,6 +172,14 @@ class App:
         await r.say(bytes.fromhex(text))
         return False if r.path.endswith("/close") else None
 
+    async def do_then(self, r: Request, text: str) -> bool:
+        """The head of these bytes at once, the rest a moment after, and the connection closes."""
+        head, end, rest = bytes.fromhex(text).partition(b"\r\n\r\n")
+        await r.say(head + end)
+        await asyncio.sleep(0.05)
+        await r.say(rest)
+        return False
+
     async def do_echo(self, r: Request) -> None:
         """Sends each piece back as it comes."""
         await r.say(b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ntransfer-encoding: chunked\r\n\r\n")
