@@ -18,6 +18,7 @@ usage: lambda-dispatch COMMAND [OPTIONS]
   status      what a running router is doing, read from its shared memory
   extension   the process beside your application inside Lambda
   lambda      an embedded local Lambda service, for tests and development
+  simulate    what scaling policies and settings would cost for given requests
   dev         router, local Lambda and a demo application together
 
   lambda-dispatch COMMAND --help says more about each; --version prints the version.
@@ -28,6 +29,7 @@ ELSEWHERE = {
     "lambda": "lambda_dispatch.local.commands.lambda_command",
     "dev": "lambda_dispatch.local.commands.dev_command",
     "status": "lambda_dispatch.telemetry.status",
+    "simulate": "lambda_dispatch.simulator.command",
 }
 
 
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     match command:
         case "router":
             return router(rest)
-        case "extension" | "lambda" | "dev" | "status":
+        case "extension" | "lambda" | "dev" | "status" | "simulate":
             return int(import_module(ELSEWHERE[command]).main(rest))
         case "--version" | "-V" | "version":
             from lambda_dispatch_core import __version__

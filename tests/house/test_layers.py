@@ -52,6 +52,32 @@ def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
     assert wrong == []
 
 
+SIMULATOR = re.compile(r"^[ \t]*(?:from|import|cimport)[ \t]+(lambda_dispatch[\w.]*)", re.M)
+# What the simulator may stand on: the scaler's pure code, the configuration, words and log; no process, no network.
+SIMULATED = re.compile(
+    r"lambda_dispatch\.(simulator|errors|exits|config|prices|function_name|telemetry(\.(log|access))?"
+    r"|scaler\.(?!act|access|lambda_api|loop|transport|__main__)\w+|scaler\.policies\.\w+)\b.*"
+    r"|lambda_dispatch|lambda_dispatch_core(\.board)?(\.\w+)?"
+)
+
+
+def test_the_simulator_runs_the_scalers_code_and_starts_nothing() -> None:
+    room = HOME[ROUTER] / "simulator"
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sources(ROUTER)
+        for name in SIMULATOR.findall(path.read_text())
+        if path.is_relative_to(room) and not SIMULATED.fullmatch(name)
+    ]
+    assert wrong == []
+
+
+def test_nothing_but_the_command_line_imports_the_simulator() -> None:
+    inside = HOME[ROUTER] / "simulator"
+    found = [path for path in sources(*HOME) if "lambda_dispatch.simulator" in path.read_text()]
+    assert [path.name for path in found if not path.is_relative_to(inside)] == ["cli.py"]
+
+
 def test_the_core_reads_no_socket_and_no_log() -> None:
     banned = re.compile(r"^[ \t]*(?:from|import)[ \t]+(asyncio|socket|ssl|logging|select|threading)\b", re.M)
     assert [str(path) for path in sources(CORE) if banned.search(path.read_text())] == []

@@ -1,0 +1,59 @@
+"""This router's scaler, looking at the world instead of a board: step(), called as in scaler/loop.py."""
+
+from random import Random
+
+from lambda_dispatch.config import RouterConfig
+from lambda_dispatch.function_name import parse
+from lambda_dispatch.scaler.fleet import Fleet
+from lambda_dispatch.scaler.guard import StartGuard
+from lambda_dispatch.scaler.model import Limits
+from lambda_dispatch.scaler.policies import policy_named
+from lambda_dispatch.scaler.step import Look, conclude, step
+from lambda_dispatch.scaler.verdict import Exit
+from lambda_dispatch.simulator.requests import NS
+from lambda_dispatch.simulator.world import World
+
+
+class ProductScaler:
+    """One router's. look() is called when World.advance() says so."""
+
+    def __init__(self, world: World, pool: int, config: RouterConfig, seed: int) -> None:
+        self._world = world
+        self._pool = pool
+        self._buddies = config.init_only_buddies
+        self._fleet = Fleet(
+            pool=pool,
+            generation=1,
+            label="default",
+            function=parse(config.function_name),
+            policy=policy_named(config.scaling_algorithm),
+            limits=Limits(
+                max_concurrent=config.max_concurrent_count,
+                multiplier=config.instance_count_multiplier,
+                min_instances=config.min_instances,
+                max_instances=config.max_instances,
+            ),
+            guard=StartGuard(config.start_burst, config.start_rate, 0.0, Random(f"guard {pool} {seed}").random),
+        )
+
+    def look(self) -> None:
+        world, fleet, pool = self._world, self._fleet, self._pool
+        now = world.now / NS
+        for seen, reason, at in world.take_ends(pool):
+            run = fleet.runs.get(seen.slot)
+            if run is not None and run.generation == seen.generation:
+                fleet.end(run, seen, Exit(reason, requests=seen.requests), at / NS)
+        done = step(fleet, Look(now, world.totals(pool), world.instances(pool), buddies=self._buddies))
+        started = 0
+        for order in done.commands.start:
+            place = world.start(pool, order.stays)
+            if place is None:
+                break
+            fleet.began(*place, b"", now, order.stays)
+            started += 1
+            if order.buddy:
+                world.warm()
+        changed = False
+        for slot in done.commands.let_go:
+            changed |= world.let_go(pool, slot)
+        conclude(fleet, done, started, changed)
