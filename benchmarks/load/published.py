@@ -37,10 +37,11 @@ from typing import Any
 
 import uvloop
 from benchmarks.load.machine import compiled
-from benchmarks.load.plot import Bars, Chart, Group, Series, draw
 from benchmarks.load.published_figures import CASES, WAYS, Case
 from benchmarks.load.side_by_side import COLORS, NAMES, Stack, all_ended
 from benchmarks.load.volley import Shot, Volley, fire, keep_firing
+
+from lambda_dispatch.simulator.plot import Bars, Chart, Group, Series, draw
 
 HOLD = "/busy/500000/4"  # keeps an environment busy until all have been asked for
 SAMPLE = 0.05  # seconds between two looks at the open invokes

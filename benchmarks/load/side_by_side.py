@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load.plot import Chart, Series, draw
+from lambda_dispatch.simulator.plot import Chart, Series, draw
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "app.py"
 SAMPLE = 0.1  # seconds between two looks at the environments, before scaling

@@ -72,3 +72,15 @@ def test_an_attack_is_run_in_small() -> None:
         pytest.skip(run.stderr.strip())
     assert "answers 404" in run.stdout, run.stdout + run.stderr
     assert "fewest instances: 10" in run.stdout
+
+
+@pytest.mark.timeout(60)
+def test_the_economics_are_played_in_small(tmp_path: Path) -> None:
+    page, svg = tmp_path / "page.md", tmp_path / "frontier.svg"
+    command = [sys.executable, "-m", "benchmarks.economics", "--seeds", "2", "--scale", "0.05", "--jobs", "1"]
+    command += ["--workloads", "volley,trickle", "--markdown", str(page), "--svg", str(svg)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    rows = [line.split(" | ") for line in page.read_text().splitlines() if line.startswith("| oracle")]
+    assert len(rows) == 2 and all(row[1] == "1.00 ± 0.00" for row in rows)
+    assert len(list(ElementTree.parse(svg).iter("{http://www.w3.org/2000/svg}circle"))) > 4

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
@@ -11,10 +11,11 @@ from typing import Any, NoReturn
 from lambda_dispatch import prices
 from lambda_dispatch.errors import ConfigError
 from lambda_dispatch.exits import EX_USAGE
-from lambda_dispatch.simulator import distributions, policies, table, traces
+from lambda_dispatch.simulator import distributions, picture, policies, replay, table, traces
 from lambda_dispatch.simulator.distributions import Distribution, DistributionError
 from lambda_dispatch.simulator.generators import LOADS, generate
 from lambda_dispatch.simulator.policies import PolicyError
+from lambda_dispatch.simulator.replay import ReplayError
 from lambda_dispatch.simulator.requests import Requests
 from lambda_dispatch.simulator.run import run
 from lambda_dispatch.simulator.setting import Setting
@@ -35,7 +36,7 @@ A time by chance (DIST) is a number of seconds, or
 
 Examples:
   lambda-dispatch simulate --load burst --policies oracle,lambda,simple,simple-1
-  lambda-dispatch simulate --access-log access.json --cold lognormal:2:0.3
+  lambda-dispatch simulate --access-log access.json --cold lognormal:2:0.3 --svg picture.svg
 """
 
 
@@ -78,7 +79,7 @@ def parser() -> Parser:
         "long requests would have waited. Nothing is started: the router's own scaler code is run by a virtual clock.",
         epilog=EPILOG.format(
             loads="\n".join(f"  {load.name:<14}{load.says}" for load in LOADS.values()),
-            algorithms=policies.algorithms(),
+            algorithms=", ".join(policies.ALGORITHMS),
             rivals="\n".join(f"  {name:<14}{says}" for name, says in policies.RIVALS.items()),
             kinds="\n".join(
                 f"  {':'.join((kind, *names)):<28}{says}" for kind, (names, says) in distributions.KINDS.items()
@@ -94,12 +95,16 @@ def parser() -> Parser:
     one.add_argument("--csv", type=Path, metavar="FILE", help="columns time and service (s) or service_ms")
     one.add_argument("--access-log", type=Path, metavar="FILE", help="of this router, JSON or text")
     one.add_argument("--combined", type=Path, metavar="FILE", help="Common or Combined Log Format")
+    one.add_argument("--replay", type=Path, metavar="FILE", help=(
+        "decisions that a running router's admin port answers at /api/v1/decisions?limit=2048"
+    ))  # fmt: skip
+    what.add_argument("--pool", type=number(0, 65535, True), metavar="N", help="whose decisions, of several pools")
     what.add_argument("--rate", type=number(1e-6, 1e6), help="requests per second at the busiest, of a load")
     what.add_argument("--seconds", type=number(1e-3, 1e8), help="length of a load")
     what.add_argument("--service", type=dist, metavar="DIST", help="what a request takes; where a file does not tell")
     what.add_argument("--skip-bad-lines", action="store_true", help="count lines that cannot be read, and go on")
     world = it.add_argument_group("environments")
-    world.add_argument("--slots", type=number(1, 100, True), default=standard.slots, metavar="N",
+    world.add_argument("--slots", type=number(1, 100, True), metavar="N",
                        help="requests at once in one (MaxConcurrentCount)")  # fmt: skip
     world.add_argument("--cold", type=dist, default=standard.cold, metavar="DIST", help="start of a new one")
     world.add_argument("--thaw", type=dist, default=standard.thaw, metavar="DIST", help="start of a frozen one")
@@ -123,11 +128,12 @@ def parser() -> Parser:
     limits.add_argument("--routers", type=number(1, 64, True), default=1, metavar="N",
                         help="each with instances of its own; requests go to them in turn")  # fmt: skip
     out = it.add_argument_group("comparison")
-    out.add_argument("--policies", default=",".join(policies.DEFAULT), metavar="LIST", help="default %(default)s")
+    out.add_argument("--policies", metavar="LIST", help=f"default {','.join(policies.DEFAULT)}")
     out.add_argument("--seed", type=number(0, 2**63, True), default=1, help="the same seed gives the same bytes")
     out.add_argument(
         "--prices", type=Path, metavar="FILE", help="TOML; what it leaves out stays as in lambda_dispatch/prices.toml"
     )
+    out.add_argument("--svg", type=Path, metavar="FILE", help="environments and longest waits over time")
     out.add_argument("--json", type=Path, metavar="FILE", help="the table as JSON")
     return it
 
@@ -137,23 +143,34 @@ def main(argv: Sequence[str]) -> int:
     try:
         given = parser().parse_args(argv)
         cost = prices.load(given.prices)
-        setting, requests, notes = _world(given)
-        chosen = [policies.parse(word, setting) for word in given.policies.split(",")]
-    except (UsageError, TraceError, PolicyError, ConfigError) as error:
+        setting = _setting(given)
+        played = _played(given, setting)
+        words = given.policies.split(",") if given.policies else played.policies
+        chosen = [policies.parse(word, played.setting) for word in words]
+        for note in played.notes:
+            print(f"lambda-dispatch simulate: {note}", file=sys.stderr)
+        outcomes = [run(policy, played.requests, played.setting) for policy in chosen]
+        print(table.render(outcomes, played.setting, cost), end="")
+        if given.json:
+            _write(given.json, table.document(outcomes, played.setting, cost))
+        if given.svg:
+            _write(given.svg, picture.render(outcomes, f"{played.title}: {len(played.requests):,} requests"))
+    except (UsageError, TraceError, PolicyError, ReplayError, ConfigError) as error:
         print(f"lambda-dispatch simulate: {error}", file=sys.stderr)
         return EX_USAGE
-    for note in notes:
-        print(f"lambda-dispatch simulate: {note}", file=sys.stderr)
-    outcomes = [run(policy, requests, setting) for policy in chosen]
-    print(table.render(outcomes, setting, cost), end="")
-    if given.json:
-        given.json.write_text(table.document(outcomes, setting, cost))
     return 0
 
 
-def _world(given: argparse.Namespace) -> tuple[Setting, Requests, list[str]]:
-    setting = Setting(
-        slots=given.slots,
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _setting(given: argparse.Namespace) -> Setting:
+    return Setting(
+        slots=given.slots or Setting().slots,
         cold=given.cold,
         thaw=given.thaw,
         warm=given.warm,
@@ -170,15 +187,28 @@ def _world(given: argparse.Namespace) -> tuple[Setting, Requests, list[str]]:
         memory_mb=given.memory_mb,
         seed=given.seed,
     )
-    for kind in traces.READERS:
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What is compared, and in which world."""
+
+    title: str
+    requests: Requests
+    setting: Setting
+    policies: Sequence[str] = policies.DEFAULT
+    notes: Sequence[str] = ()
+
+
+def _played(given: argparse.Namespace, setting: Setting) -> Played:
+    for kind in (*traces.READERS, "replay"):
         path = getattr(given, kind.replace("-", "_"))
-        if path is not None:
-            for flag in ("rate", "seconds"):
-                if getattr(given, flag) is not None:
-                    raise UsageError(f"--{flag} is for --load; the file says when requests come")
-            service = given.service.sampler(Random(f"service {given.seed}")) if given.service else None
-            requests, skipped = traces.read(kind, path, service, given.skip_bad_lines)
-            return setting, requests, [f"{skipped} lines of {path} could not be read"] if skipped else []
+        if path is None:
+            continue
+        for flag in ("rate", "seconds"):
+            if getattr(given, flag) is not None:
+                raise UsageError(f"--{flag} is for --load; the file says when requests come")
+        return _replayed(given, setting, path) if kind == "replay" else _traced(given, setting, kind, path)
     load = LOADS[given.load or "steady"]
     setting = replace(
         setting,
@@ -190,4 +220,27 @@ def _world(given: argparse.Namespace) -> tuple[Setting, Requests, list[str]]:
     )
     if not len(requests):
         raise UsageError(f"the load {load.name} has no request in that time; give more --seconds or a higher --rate")
-    return setting, requests, []
+    return Played(load.name, requests, setting)
+
+
+def _traced(given: argparse.Namespace, setting: Setting, kind: str, path: Path) -> Played:
+    service = given.service.sampler(Random(f"service {given.seed}")) if given.service else None
+    requests, skipped = traces.read(kind, path, service, given.skip_bad_lines)
+    return Played(
+        path.name, requests, setting, notes=[f"{skipped} lines of {path} could not be read"] if skipped else []
+    )
+
+
+def _replayed(given: argparse.Namespace, setting: Setting, path: Path) -> Played:
+    recording = replay.read(path, given.pool)
+    if not given.slots:
+        setting = replace(setting, slots=int(recording.records[-1].seen("max_concurrent")))
+    requests = replay.requests_of(recording, given.seed)
+    count, differ = len(recording.records), replay.changed(recording)
+    note = (
+        f"{count} decisions in {recording.seconds:.0f} s; this version takes "
+        + (f"{differ} of them differently" if differ else "every one of them again as recorded")
+        + f". The requests are estimated from them; the recorded setting is {replay.setting_of(recording)}"
+    )
+    words = list(dict.fromkeys(("oracle", "lambda", replay.setting_of(recording), "simple-1", *policies.ALGORITHMS)))
+    return Played(path.name, requests, setting, words, [note])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lambda_dispatch import config
 from lambda_dispatch.errors import ConfigError
+from lambda_dispatch.scaler.policies import POLICIES
 from lambda_dispatch.simulator.setting import Setting
 
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")  # between the words of an option's name
@@ -21,7 +22,8 @@ SHORT = {
     "simple": "simple:InstanceCountMultiplier=2",
     "simple-1": "simple:InstanceCountMultiplier=1",
 }
-DEFAULT = ("oracle", "lambda", "knative", "simple", "simple-1")
+ALGORITHMS = tuple(policy.name for policy in POLICIES)
+DEFAULT = ("oracle", "lambda", "knative", "simple-1", *ALGORITHMS)
 
 
 class PolicyError(ValueError):
@@ -32,12 +34,6 @@ class PolicyError(ValueError):
 class Policy:
     name: str
     config: config.RouterConfig | None  # None: a rival
-
-
-def algorithms() -> str:
-    """`simple or ewma`, as the router's configuration says it."""
-    option: config.Option = config.RouterConfig.__dataclass_fields__["scaling_algorithm"].metadata["option"]
-    return option.kind.allowed
 
 
 def parse(text: str, setting: Setting) -> Policy:

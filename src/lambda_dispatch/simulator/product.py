@@ -8,6 +8,7 @@ from lambda_dispatch.scaler.fleet import Fleet
 from lambda_dispatch.scaler.guard import StartGuard
 from lambda_dispatch.scaler.model import Limits
 from lambda_dispatch.scaler.policies import policy_named
+from lambda_dispatch.scaler.record import Record
 from lambda_dispatch.scaler.step import Look, conclude, step
 from lambda_dispatch.scaler.verdict import Exit
 from lambda_dispatch.simulator.requests import NS
@@ -18,6 +19,7 @@ class ProductScaler:
     """One router's. look() is called when World.advance() says so."""
 
     def __init__(self, world: World, pool: int, config: RouterConfig, seed: int) -> None:
+        self.records: list[Record] | None = None  # a list: what the router would put into its ring of decisions
         self._world = world
         self._pool = pool
         self._buddies = config.init_only_buddies
@@ -56,4 +58,6 @@ class ProductScaler:
         changed = False
         for slot in done.commands.let_go:
             changed |= world.let_go(pool, slot)
-        conclude(fleet, done, started, changed)
+        record = conclude(fleet, done, started, changed)
+        if record is not None and self.records is not None:
+            self.records.append(record)

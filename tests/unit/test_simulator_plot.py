@@ -1,9 +1,10 @@
-"""The plot of the side-by-side benchmark."""
+"""The charts of the simulator and the benchmarks."""
 
 import xml.etree.ElementTree as ET
 
 import pytest
-from benchmarks.load.plot import Chart, Series, draw, ticks
+
+from lambda_dispatch.simulator.plot import Chart, Series, draw, ticks
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,14 @@ def test_the_plot_is_well_formed_and_inside_its_frame() -> None:
         for x, y in (map(float, point.split(",")) for point in line.attrib["points"].split()):
             assert 0 <= x <= 860 and 0 <= y <= height / 2
     assert "a < b" in "".join(root.itertext())
+
+
+def test_a_logarithmic_chart_has_dots_inside_its_frame() -> None:
+    series = [Series("a", "#c0392b", [(1, 1.2), (2005, 9.7)], dots=True)]
+    root = ET.fromstring(draw("frontier", [Chart("cost", "ms", series, logarithmic=True)]))
+    dots = [
+        (float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in root.iter("{http://www.w3.org/2000/svg}circle")
+    ]
+    assert len(dots) == 2
+    assert all(56 <= x <= 860 - 16 and 0 <= y <= 270 for x, y in dots)
+    assert dots[0][0] == 56 and dots[0][1] > dots[1][1]

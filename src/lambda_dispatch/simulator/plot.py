@@ -20,6 +20,7 @@ class Series:
     color: str
     points: list[tuple[float, float]]
     dashed: bool = False
+    dots: bool = False  # no line: a dot for each point
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Chart:
     title: str
     x_title: str
     series: list[Series]
+    logarithmic: bool = False  # both axes; then every number must be more than 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +63,33 @@ def draw(title: str, charts: Sequence[Chart | Bars]) -> str:
 
 
 def _chart(chart: Chart) -> str:
-    points = [point for series in chart.series for point in series.points] or [(0.0, 0.0)]
-    x_ticks = ticks(max(x for x, _ in points))
-    y_ticks = ticks(max(y for _, y in points))
-    x_end, y_end = x_ticks[-1], y_ticks[-1]
+    points = [point for series in chart.series for point in series.points] or [(1.0, 1.0)]
+    find_ticks = _decades if chart.logarithmic else _from_zero
+    x_ticks, y_ticks = find_ticks([x for x, _ in points]), find_ticks([y for _, y in points])
+
+    def part(value: float, marks: list[float]) -> float:
+        if chart.logarithmic:
+            return math.log(value / marks[0]) / math.log(marks[-1] / marks[0])
+        return value / marks[-1]
 
     def place(x: float, y: float) -> tuple[float, float]:
-        across = LEFT + (WIDTH - LEFT - RIGHT) * x / x_end
-        return across, HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * y / y_end
+        across = LEFT + (WIDTH - LEFT - RIGHT) * part(x, x_ticks)
+        return across, HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * part(y, y_ticks)
 
     parts = [f"<text x='{LEFT}' y='16' {STYLE}>{escape(chart.title)}</text>"]
     for y in y_ticks:
-        _, at = place(0, y)
+        _, at = place(x_ticks[0], y)
         parts.append(f"<line x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{at:.1f}' y2='{at:.1f}' stroke='#ddd'/>")
         parts.append(f"<text x='{LEFT - 8}' y='{at + 4:.1f}' {STYLE} text-anchor='end'>{y:g}</text>")
     for x in x_ticks:
-        at, _ = place(x, 0)
+        at, _ = place(x, y_ticks[0])
         parts.append(f"<text x='{at:.1f}' y='{HEIGHT - BOTTOM + 18}' {STYLE} text-anchor='middle'>{x:g}</text>")
     parts.append(f"<text x='{WIDTH - RIGHT}' y='{HEIGHT - 4}' {STYLE} text-anchor='end'>{escape(chart.x_title)}</text>")
     for series in chart.series:
+        if series.dots:
+            for across, down in (place(x, y) for x, y in series.points):
+                parts.append(f"<circle cx='{across:.1f}' cy='{down:.1f}' r='4' fill='{series.color}'/>")
+            continue
         line = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in series.points)
         parts.append(f"<polyline points='{line}' fill='none' stroke='{series.color}' {_stroke(series.dashed)}/>")
     for series, at in zip(chart.series, _legend_places([series.name for series in chart.series]), strict=True):
@@ -88,6 +98,20 @@ def _chart(chart: Chart) -> str:
         )
         parts.append(f"<text x='{at + 28}' y='36' {STYLE}>{escape(series.name)}</text>")
     return "\n".join(parts)
+
+
+def _from_zero(values: list[float]) -> list[float]:
+    return ticks(max(values))
+
+
+def _decades(values: list[float]) -> list[float]:
+    """1, 2, 5, 10 ... around the values; only the powers of ten when they span more than three of them."""
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    steps = (1,) if high - low > 3 else (1, 2, 5)
+    marks = [step * 10.0**power for power in range(low, high + 1) for step in steps]
+    begin = max(place for place, mark in enumerate(marks) if mark <= min(values) * (1 + 1e-9))
+    end = min((place for place, mark in enumerate(marks) if mark >= max(values) * (1 - 1e-9)), default=len(marks) - 1)
+    return [float(f"{mark:.6g}") for mark in marks[begin : max(end, begin + 1) + 1]]
 
 
 def _bars(chart: Bars) -> str:
