@@ -1,0 +1,3 @@
+export * from './function';
+export * from './service';
+export * from './settings';

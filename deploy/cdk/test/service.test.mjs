@@ -1,0 +1,125 @@
+// What the constructs make, and that cdk-nag finds nothing that is not argued here.   node --test test/
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import cdk from 'aws-cdk-lib';
+import assertions from 'aws-cdk-lib/assertions';
+import ec2 from 'aws-cdk-lib/aws-ec2';
+import ecs from 'aws-cdk-lib/aws-ecs';
+import ecr from 'aws-cdk-lib/aws-ecr';
+import lambda from 'aws-cdk-lib/aws-lambda';
+import secretsmanager from 'aws-cdk-lib/aws-secretsmanager';
+import nag from 'cdk-nag';
+import lib from '../lib/index.js';
+
+const { Match, Template } = assertions;
+
+function stack(build) {
+  const app = new cdk.App();
+  const made = new cdk.Stack(app, 'Test');
+  const vpc = new ec2.Vpc(made, 'Vpc', { restrictDefaultSecurityGroup: false });
+  const repository = ecr.Repository.fromRepositoryName(made, 'Repository', 'application');
+  const application = new lib.LambdaDispatchFunction(made, 'Application', { vpc, code: lambda.DockerImageCode.fromEcr(repository) });
+  const image = ecs.ContainerImage.fromRegistry('router:1');
+  build?.({ made, vpc, application, image });
+  return { app, made };
+}
+
+function service(props = {}) {
+  return stack(({ made, vpc, application, image }) => {
+    new lib.LambdaDispatchService(made, 'Router', { vpc, function: application.function, image, ...props });
+  });
+}
+
+function environment(made) {
+  const [task] = Object.values(Template.fromStack(made).findResources('AWS::ECS::TaskDefinition'));
+  return Object.fromEntries(task.Properties.ContainerDefinitions[0].Environment.map(({ Name, Value }) => [Name, Value]));
+}
+
+test('the role of the task may invoke the function and nothing else', () => {
+  const template = Template.fromStack(service().made);
+  const policies = Object.values(template.findResources('AWS::IAM::Policy'))
+    .filter((policy) => JSON.stringify(policy.Properties.Roles).includes('RouterTaskTaskRole'));
+  assert.equal(policies.length, 1);
+  const statements = policies[0].Properties.PolicyDocument.Statement;
+  assert.equal(statements.length, 1);
+  assert.equal(statements[0].Action, 'lambda:InvokeFunction');
+  assert.match(JSON.stringify(statements[0].Resource), /ApplicationFunction/);
+  assert.doesNotMatch(JSON.stringify(statements[0].Resource), /\*/);
+});
+
+test('only the function reaches the control port', () => {
+  Template.fromStack(service().made).hasResourceProperties('AWS::EC2::SecurityGroupIngress', {
+    FromPort: 5004,
+    SourceSecurityGroupId: { 'Fn::GetAtt': [Match.stringLikeRegexp('ApplicationSecurityGroup'), 'GroupId'] },
+  });
+  const rules = Object.values(Template.fromStack(service().made).findResources('AWS::EC2::SecurityGroupIngress'));
+  assert.deepEqual(rules.map((rule) => rule.Properties.FromPort).sort(), [5001, 5004]);
+});
+
+test('the control port without TLS opens when it is asked for', () => {
+  const { made } = service({ settings: { allowInsecureControlChannel: true } });
+  const rules = Object.values(Template.fromStack(made).findResources('AWS::EC2::SecurityGroupIngress'));
+  assert.deepEqual(rules.map((rule) => rule.Properties.FromPort).sort(), [5001, 5003, 5004]);
+});
+
+test('a setting is an environment variable, and one that is not given is none', () => {
+  const found = environment(service({ settings: { minInstances: 3, memoryBudget: '512MiB', exposeLambdaIds: false } }).made);
+  assert.equal(found.LAMBDA_DISPATCH_MinInstances, '3');
+  assert.equal(found.LAMBDA_DISPATCH_MemoryBudget, '512MiB');
+  assert.equal(found.LAMBDA_DISPATCH_ExposeLambdaIds, 'false');
+  assert.equal('LAMBDA_DISPATCH_MaxQueue' in found, false);
+});
+
+test('a secret is read from Secrets Manager and never stands in the template', () => {
+  const { made } = stack(({ made, vpc, application, image }) => {
+    new lib.LambdaDispatchService(made, 'Router', {
+      vpc, function: application.function, image,
+      secrets: { adminToken: secretsmanager.Secret.fromSecretNameV2(made, 'Token', 'token') },
+    });
+  });
+  const [task] = Object.values(Template.fromStack(made).findResources('AWS::ECS::TaskDefinition'));
+  assert.deepEqual(task.Properties.ContainerDefinitions[0].Secrets.map((secret) => secret.Name), ['LAMBDA_DISPATCH_AdminToken']);
+});
+
+test('the container is read-only, not root, without capabilities, and drains before it is killed', () => {
+  const [task] = Object.values(Template.fromStack(service().made).findResources('AWS::ECS::TaskDefinition'));
+  const container = task.Properties.ContainerDefinitions[0];
+  assert.equal(container.ReadonlyRootFilesystem, true);
+  assert.equal(container.User, '65532:65532');
+  assert.deepEqual(container.LinuxParameters.Capabilities.Drop, ['ALL']);
+  assert.equal(container.StopTimeout, 60);
+});
+
+test('without a load balancer there is none, and no listener', () => {
+  const template = Template.fromStack(service({ loadBalancer: lib.LoadBalancer.NONE }).made);
+  template.resourceCountIs('AWS::ElasticLoadBalancingV2::LoadBalancer', 0);
+  template.resourceCountIs('AWS::ElasticLoadBalancingV2::Listener', 0);
+});
+
+for (const [props, message] of [
+  [{ settings: { drainDeadline: '58' } }, /drainDeadline is 58 s/],
+  [{ stopTimeout: cdk.Duration.seconds(200) }, /120 s/],
+  [{ minTasks: 3, maxTasks: 2 }, /maxTasks is 2/],
+]) {
+  test(`what cannot work is refused when it is synthesized: ${message.source}`, () => {
+    assert.throws(() => service(props), message);
+  });
+}
+
+test('cdk-nag finds nothing that is not argued', () => {
+  const { app, made } = service();
+  const argued = {
+    'AwsSolutions-VPC7': 'the VPC of this test is not ours',
+    'AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole]':
+      'what AWS gives every function of a VPC; it follows the service',
+    'AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole]':
+      'what AWS gives every function of a VPC; it follows the service',
+    'AwsSolutions-ECS2': 'settings are no secrets; those that are come from Secrets Manager',
+    'AwsSolutions-ELB2': 'the router writes the access log; a bucket is the account\'s decision',
+    'AwsSolutions-EC23': 'clients are the VPC\'s addresses, a reference that the rule cannot read',
+  };
+  const { violations } = new nag.AwsSolutionsChecks(app).validateScope(made);
+  const found = violations.map(({ ruleName }) => ruleName);
+  assert.deepEqual(found.filter((name) => !(name in argued)), []);
+  assert.deepEqual(Object.keys(argued).filter((name) => !found.includes(name)), [], 'no longer found: remove it');
+});

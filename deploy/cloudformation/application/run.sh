@@ -1,0 +1,3 @@
+#!/bin/sh
+# Started by /opt/bootstrap of the layer, with PORT set.
+exec node server.mjs
