@@ -19,6 +19,7 @@ usage: lambda-dispatch COMMAND [OPTIONS]
   extension   the process beside your application inside Lambda
   lambda      an embedded local Lambda service, for tests and development
   simulate    what scaling policies and settings would cost for given requests
+  cost        what a load costs on Lambda with and without this, Fargate and Cloud Run
   dev         router, local Lambda and a demo application together
 
   lambda-dispatch COMMAND --help says more about each; --version prints the version.
@@ -29,6 +30,7 @@ ELSEWHERE = {
     "lambda": "lambda_dispatch.local.commands.lambda_command",
     "dev": "lambda_dispatch.local.commands.dev_command",
     "status": "lambda_dispatch.telemetry.status",
+    "cost": "lambda_dispatch.cost",
     "simulate": "lambda_dispatch.simulator.command",
 }
 
@@ -48,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     match command:
         case "router":
             return router(rest)
-        case "extension" | "lambda" | "dev" | "status" | "simulate":
+        case "extension" | "lambda" | "dev" | "status" | "simulate" | "cost":
             return int(import_module(ELSEWHERE[command]).main(rest))
         case "--version" | "-V" | "version":
             from lambda_dispatch_core import __version__
