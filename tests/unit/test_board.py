@@ -381,7 +381,7 @@ def test_no_pool_is_freed_while_a_worker_claims_one(board: Board, first: Board) 
 
 
 def offset_of_worker(board: Board, worker: int) -> int:
-    return int.from_bytes(os.pread(board.fd, 8, 64), "little") + 4096 * worker
+    return int.from_bytes(os.pread(board.fd, 8, 64), "little") + 512 * worker
 
 
 def test_a_scaler_killed_while_it_freed_pools_blocks_nobody_after_adoption(board: Board, first: Board) -> None:
@@ -436,18 +436,43 @@ def test_a_slot_that_another_worker_is_changing_is_settled_later(board: Board, f
     assert board.in_flight_at(slot) == 0
 
 
-# -- latency buckets ---------------------------------------------------------------------------------------------------
+# -- histograms --------------------------------------------------------------------------------------------------------
 
 
 def test_every_bucket_holds_what_lies_between_its_bounds() -> None:
     bounds = b.bucket_bounds()
-    assert len(bounds) == 226 and bounds[-1] is None
+    assert len(bounds) == b.BUCKETS == 106 and bounds[-1] is None
+    assert bounds[0] == 2**-16 and bounds[-2] == 2**10
     for bucket, bound in enumerate(bounds[:-1]):
+        # In whole numbers: bound = 2^(bucket / 4 - 16) s; 10^9 * bound, to the fourth, is a fraction of two integers.
         assert bound is not None
-        assert b.bucket_of(bound - 1) == bucket
-        assert b.bucket_of(bound) == bucket + 1
+        last = int(bound * 1e9)
+        while (last + 1) ** 4 * 2**64 <= 10**36 * 2**bucket:
+            last += 1
+        while last**4 * 2**64 > 10**36 * 2**bucket:
+            last -= 1
+        assert b.bucket_of(last) == bucket, bound
+        assert b.bucket_of(last + 1) == bucket + 1, bound
     assert b.bucket_of(0) == b.bucket_of(-5) == 0
-    assert b.bucket_of(1 << 62) == 225
+    assert b.bucket_of(1 << 62) == 105
+
+
+def test_an_instance_that_opens_is_a_cold_start_of_its_pool_and_counted_once() -> None:
+    board = Board.create(2, instances=64, pools=4)
+    try:
+        board.start_worker(1, 0, 1)
+        pool = board.claim_pool(b"web", 1)
+        slot, generation = board.allocate_instance(pool, uuid.uuid4().bytes, 10, 1_000, 10**12)
+        worker = Board.attach(os.dup(board.fd), worker=1)
+        assert worker.open_instance(slot, generation, 2_000_001_000)
+        assert not worker.open_instance(slot, generation, 3_000_000_000)
+        worker.close()
+        cold = board.numbers(pool).cold_start
+        assert cold.sum_ns == 2_000_000_000 and sum(cold.counts) == 1 and cold.counts[b.bucket_of(2 * 10**9)] == 1
+        assert board.retire_pool(pool, 1) and board.free_pools([pool]) == 1
+        assert board.numbers(pool).cold_start.sum_ns == 0
+    finally:
+        board.close()
 
 
 # -- bells -------------------------------------------------------------------------------------------------------------

@@ -19,8 +19,10 @@ STRUCTS = {
     "Header": 256,
     "ScalerSlot": 128,
     "PoolSlot": 512,
-    "WorkerSlot": 4096,
+    "WorkerSlot": 512,
     "WorkerPool": 64,
+    "Histogram": 864,
+    "PoolNumbers": 4160,
     "InstanceSlot": 128,
     "DecisionSlot": 512,
 }
@@ -38,12 +40,13 @@ def in_pxd(name: str) -> tuple[dict[str, Field], int]:
         found = re.match(r"    (\w+?)(?:_t)? (\w+)(?:\[(\w+)\])?", line)
         if found is None:
             continue
-        unit = SIZES[found[1]]
+        size = STRUCTS["Histogram"] if found[1] == "Histogram" else SIZES[found[1]]
+        unit = min(size, 8)
         count = 1 if found[3] is None else int(found[3]) if found[3].isdigit() else getattr(b, found[3])
         assert at % unit == 0, f"{name}.{found[2]} would be padded"
         if not found[2].startswith(("pad", "spare")):
-            fields[found[2]] = (at, unit * count, found[1] + (f"[{count}]" if count > 1 else ""))
-        at += unit * count
+            fields[found[2]] = (at, size * count, found[1] + (f"[{count}]" if count > 1 else ""))
+        at += size * count
     return fields, at
 
 
@@ -62,7 +65,7 @@ def test_the_page_and_the_structs_name_the_same_fields_at_the_same_offsets(struc
     fields, size = in_pxd(struct)
     assert in_doc(struct) == fields
     assert size == STRUCTS[struct]
-    if struct != "Header":
+    if struct not in ("Header", "Histogram"):
         assert re.search(rf"\| {struct}\b.*\| {size}( each)? \|", DOC)
 
 
@@ -90,17 +93,32 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
 
         worker = Board.attach(os.dup(board.fd), worker=1)
         board.start_worker(1, 7, 99)
-        slot = at("workers_at", 1, 4096)
+        slot = at("workers_at", 1, 512)
         fields = in_doc("WorkerSlot")
         assert number(board, slot + fields["listening"][0]) == 7
         assert number(board, slot + fields["started"][0], 8) == 99
         for number_, name in enumerate((*b.COUNTERS, *b.GAUGES)):
             os.pwrite(board.fd, (number_ + 5).to_bytes(8, "little"), slot + fields[name][0])
         assert list(board.worker_numbers(1).values()) == list(range(5, 5 + len(b.COUNTERS) + len(b.GAUGES)))
-        os.pwrite(board.fd, (3).to_bytes(8, "little"), slot + fields["wait"][0] + 8 * 2)
-        os.pwrite(board.fd, (4).to_bytes(8, "little"), slot + fields["total"][0] + 8 * 225)
-        wait, total = board.histograms(1)
-        assert wait[2] == 3 and sum(wait) == 3 and total[225] == 4 and sum(total) == 4
+
+        fields = in_doc("PoolNumbers")
+        histogram = in_doc("Histogram")
+        slot = at("pool_numbers_at", 3 + 1, 4160)  # worker 1, pool 1; there is one more per worker than pools
+        for name in ("wait", "service", "total", "cold_start"):
+            start = slot + fields[name][0]
+            os.pwrite(board.fd, (fields[name][0] + 7).to_bytes(8, "little"), start + histogram["sum_ns"][0])
+            os.pwrite(board.fd, (3).to_bytes(8, "little"), start + histogram["bucket"][0] + 8 * 105)
+        for name in ("outcomes", "request_bytes", "response_bytes", "resends", "words"):
+            os.pwrite(board.fd, (fields[name][0]).to_bytes(8, "little"), slot + fields[name][0])
+        numbers = board.numbers(1)
+        for name in ("wait", "service", "total", "cold_start"):
+            times = getattr(numbers, name)
+            assert times.sum_ns == fields[name][0] + 7 and times.counts[105] == sum(times.counts) == 3
+        assert (numbers.request_bytes, numbers.response_bytes, numbers.resends) == tuple(
+            fields[name][0] for name in ("request_bytes", "response_bytes", "resends")
+        )
+        assert (numbers.outcomes[0], numbers.words[0]) == (fields["outcomes"][0], fields["words"][0])
+        assert board.numbers(2).request_bytes == 0
 
         name = uuid.uuid4().bytes
         board.allocate_instance(0, uuid.uuid4().bytes, 10, 11, 12)

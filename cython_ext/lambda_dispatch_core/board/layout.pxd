@@ -5,14 +5,11 @@ Times are monotonic nanoseconds unless the name says wall.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-
-
-cdef extern from *:
-    int leading_zeros "__builtin_clzll"(unsigned long long v) noexcept nogil
+from libc.string cimport memcpy
 
 
 cpdef enum:
-    BOARD_VERSION = 4
+    BOARD_VERSION = 5
     MAX_WORKERS = 128           # worker slots; twice the workers, because a rolling restart runs two for one
     MAX_INSTANCES = 4096        # instance slots; scans and the index are sized for it
     MAX_POOLS = 64
@@ -20,7 +17,10 @@ cpdef enum:
     DECISIONS = 2048            # the scaler's last decisions that are kept
     DECISION_TEXT = 32          # bytes: what held starts back
     DECISION_INPUTS = 46        # numbers: what a decision can be taken again from
-    BUCKETS = 232               # latency buckets; see latency_bucket()
+    BUCKETS = 106               # of a histogram; see time_bucket()
+    OUTCOMES = 20               # code class * REASONS + reason
+    REASONS = 4
+    WORDS = 64                  # error words that are counted; the last takes all beyond
     NOT_USABLE = 0x7FFF         # in a pick mask: leave this slot out
 
     WORKER_FREE = 0             # nobody has this worker slot
@@ -74,7 +74,8 @@ cdef struct Header:
     uint8_t pool_key[16]        # key of the hash that names are claimed by
     uint64_t decisions_at       # where the ring of decisions begins, bytes from the start
     uint32_t decisions          # records in it
-    uint8_t pad0[12]
+    uint8_t pad0[4]
+    uint64_t pool_numbers_at
     uint32_t pools_gate         # scaler: odd while it frees retired pools; workers then wait to claim one
     uint32_t pad1
     uint64_t decisions_written  # scaler: decisions ever recorded; the last one is number decisions_written
@@ -148,9 +149,7 @@ cdef struct WorkerSlot:         # one writer: the worker itself (pid, generation
     int64_t uploads_held        # requests now that wait for their body before they may have a slot; not in queued
     int64_t handshakes          # TLS connections now whose handshake is not done
     int64_t memory_held         # bytes now that count towards MemoryBudget
-    uint64_t spare[5]
-    uint64_t wait[BUCKETS]      # requests by time in the queue; latency_bucket()
-    uint64_t total[BUCKETS]     # requests by time from head read to answer's last byte
+    uint64_t spare[21]
 
 
 cdef struct WorkerPool:         # what one worker knows of one pool; one writer: that worker
@@ -163,6 +162,25 @@ cdef struct WorkerPool:         # what one worker knows of one pool; one writer:
     uint64_t wait_ns            # sum over dispatches, arrival to dispatch
     int64_t last_used           # when a request last asked for the pool
     uint64_t failures           # of the completions: those that the instance failed (502 or cut off)
+
+
+cdef struct Histogram:          # one writer: the worker it belongs to; never reset while its pool lives
+    uint64_t sum_ns             # of all times observed, exact
+    uint64_t bucket[BUCKETS]    # how many there were, by time_bucket()
+    uint64_t spare
+
+
+cdef struct PoolNumbers:        # what one worker counts of one pool, for telemetry; one writer: that worker
+    Histogram wait              # requests that a slot was given to: from asking for it until then
+    Histogram service           # the same requests: from then until the answer's last byte
+    Histogram total             # every request: from its head until its last byte
+    Histogram cold_start        # instances that this worker opened: from the invoke until the first channel
+    uint64_t outcomes[OUTCOMES]     # requests by code class (0: no answer, 2 to 5 less 1) and reason (outcome_reason)
+    uint64_t request_bytes      # body bytes from clients, of requests that are over
+    uint64_t response_bytes     # body bytes from instances, of requests that are over
+    uint64_t resends            # requests sent again to another instance
+    uint64_t spare
+    uint64_t words[WORDS]       # requests by fault: the n-th word of error_words.ErrorWord
 
 
 cdef struct PoolSlot:           # key, state, name: claimed by anyone, in steps; the rest: the scaler
@@ -242,13 +260,33 @@ cdef struct DecisionSlot:       # one writer: the scaler. Decision n is record (
     double inputs[DECISION_INPUTS]  # all that the policy saw and remembered, in the order of scaler/record.py
 
 
-# Which of the BUCKETS counters a duration falls in: eight per power of two from 1.024 us to 4.6 minutes, so a bucket's
-# bounds are within 12.5 % of each other; the first is everything below, the last everything above.
-cdef inline int latency_bucket(int64_t ns) noexcept nogil:
-    cdef int power
-    if ns < 1024:
+cdef enum:
+    LOWEST = -16                # 2^LOWEST s: what is not longer is in bucket 0
+    HIGHEST = 10                # 2^HIGHEST s: what is longer is in the last bucket
+
+
+# Which of the BUCKETS counters a time falls in. Bucket 0: up to 2^-16 s (15.3 us). Bucket n: up to and including
+# 2^(n/4 - 16) s, more than bucket n - 1; the last: more than 2^10 s. The bounds are those of a Prometheus native
+# histogram with schema 2 and of an OTLP exponential histogram with scale 2.
+cdef inline int time_bucket(int64_t ns) noexcept nogil:
+    # The bucket is the exponent and a fraction's place among three bounds. A whole number of ns is never nearer to a
+    # bound than a thousand units in the last place, except on a power of two: it belongs to the bucket that ends
+    # there, so a few units are taken off.
+    cdef double seconds = ns * 1e-9
+    cdef int64_t bits
+    cdef int64_t fraction
+    cdef int n
+    if ns < 15259:
         return 0
-    power = 63 - leading_zeros(<uint64_t> ns)
-    if power >= 38:
-        return 225
-    return 1 + (power - 10) * 8 + <int> ((ns >> (power - 3)) & 7)
+    memcpy(&bits, &seconds, 8)
+    bits -= 4
+    fraction = bits & 0xFFFFFFFFFFFFFLL
+    # The fraction bits of 2^(1/4), 2^(2/4) and 2^(3/4).
+    n = (4 * (<int> (bits >> 52) - 1023 - LOWEST) + 1 + <int> (fraction > 0x306FE0A31B715LL)
+         + <int> (fraction > 0x6A09E667F3BCCLL) + <int> (fraction > 0xAE89F995AD3ADLL))
+    return n if n < BUCKETS - 1 else BUCKETS - 1
+
+
+cdef inline void observe(Histogram* it, int64_t ns) noexcept nogil:
+    it.bucket[time_bucket(ns)] += 1
+    it.sum_ns += <uint64_t> ns if ns > 0 else 0

@@ -6,6 +6,9 @@ MAX_INSTANCES: Final[int]
 MAX_POOLS: Final[int]
 POOL_NAME: Final[int]
 BUCKETS: Final[int]
+OUTCOMES: Final[int]
+REASONS: Final[int]
+WORDS: Final[int]
 DECISIONS: Final[int]
 DECISION_INPUTS: Final[int]
 DECISION_TEXT: Final[int]
@@ -150,5 +153,20 @@ class Decision(NamedTuple):
     stay: int
     inputs: tuple[float, ...]
 
+class Times(NamedTuple):
+    counts: tuple[int, ...]
+    sum_ns: int
+
+class Numbers(NamedTuple):
+    wait: Times
+    service: Times
+    total: Times
+    cold_start: Times
+    outcomes: tuple[int, ...]
+    request_bytes: int
+    response_bytes: int
+    resends: int
+    words: tuple[int, ...]
+
 def bucket_of(ns: int) -> int: ...
-def bucket_bounds() -> list[int | None]: ...
+def bucket_bounds() -> list[float | None]: ...

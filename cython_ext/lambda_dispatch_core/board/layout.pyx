@@ -150,13 +150,31 @@ class Decision(NamedTuple):
     inputs: tuple[float, ...]
 
 
+class Times(NamedTuple):
+    """A histogram: how many times fell in each bucket, and their sum in ns."""
+
+    counts: tuple
+    sum_ns: int
+
+
+class Numbers(NamedTuple):
+    """What all workers counted of one pool."""
+
+    wait: Times
+    service: Times
+    total: Times
+    cold_start: Times
+    outcomes: tuple
+    request_bytes: int
+    response_bytes: int
+    resends: int
+    words: tuple
+
+
 def bucket_of(int64_t ns):
-    return latency_bucket(ns)
+    return time_bucket(ns)
 
 
 def bucket_bounds():
-    """Upper bound (exclusive, ns) of each latency bucket in use; the last has none and is given as None."""
-    bounds = [1024]
-    for power in range(10, 38):
-        bounds += [(1 << power) + (part + 1) * (1 << (power - 3)) for part in range(8)]
-    return [*bounds, None]
+    """Upper bound (inclusive, seconds) of each bucket of a histogram; the last has none and is given as None."""
+    return [2.0 ** (n / 4.0 + LOWEST) for n in range(BUCKETS - 1)] + [None]

@@ -6,7 +6,7 @@ What changes the board is in board.pyx.
 from libc.stdint cimport int16_t, uint8_t, uint32_t
 
 from lambda_dispatch_core.board.layout cimport (
-    DecisionSlot, Header, InstanceSlot, PoolSlot, ScalerSlot, WorkerPool, WorkerSlot,
+    DecisionSlot, Header, InstanceSlot, PoolNumbers, PoolSlot, ScalerSlot, WorkerPool, WorkerSlot,
 )
 
 
@@ -24,6 +24,7 @@ cdef class BoardMap:
     cdef PoolSlot* pool_slots
     cdef WorkerSlot* worker_slots
     cdef WorkerPool* worker_pools   # [worker * pools + pool]
+    cdef PoolNumbers* pool_numbers  # [worker * (pools + 1) + pool]; the last: requests that no function got
     cdef InstanceSlot* slots
     cdef int16_t* in_flight         # [instance]: requests at it, over all workers
     cdef int16_t* limits            # [instance]: packed copy of the slots' limits
@@ -35,6 +36,7 @@ cdef class BoardMap:
     # This process's own; NULL unless attached as a worker.
     cdef WorkerSlot* me
     cdef WorkerPool* my_pools       # [pool]
+    cdef PoolNumbers* my_numbers    # [pool]
     cdef int16_t* my_reserved       # [instance]
     cdef int16_t* my_idle           # [instance]
 

@@ -12,12 +12,12 @@ from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, mun
 from lambda_dispatch_core.bytes.atomics cimport fence, get16, get32, get64, getu32, getu64, putu64
 from lambda_dispatch_core.board.layout cimport (
     BOARD_VERSION, BUCKETS, CLOSE_REQUESTED, DECISION_INPUTS, DECISION_TEXT, DECISIONS, INSTANCE_FREE, MAX_INSTANCES,
-    MAX_POOLS, MAX_WORKERS, POOL_FREE, DecisionSlot, Header, InstanceSlot, PoolSlot, ScalerSlot, WorkerPool,
-    WorkerSlot,
+    MAX_POOLS, MAX_WORKERS, OUTCOMES, POOL_FREE, WORDS, DecisionSlot, Header, Histogram, InstanceSlot, PoolNumbers,
+    PoolSlot, ScalerSlot, WorkerPool, WorkerSlot,
 )
 
 from lambda_dispatch_core.board.layout import (
-    COUNTERS, GAUGES, NAME, BoardError, Decision, Instance, Pool, PoolCounts, PoolTotals, Scaler, Worker,
+    COUNTERS, GAUGES, NAME, BoardError, Decision, Instance, Numbers, Pool, PoolCounts, PoolTotals, Scaler, Times, Worker,
 )
 
 cdef uint64_t MAGIC = 0x4452414F42444C00         # "\0LDBOARD" on a little-endian machine
@@ -48,6 +48,10 @@ def memory_file(size):
         os.close(fd)
         raise
     return fd
+
+
+cdef object times_of(const Histogram* it):
+    return Times(tuple([it.bucket[n] for n in range(BUCKETS)]), it.sum_ns)
 
 
 cdef class BoardMap:
@@ -116,7 +120,8 @@ cdef class BoardMap:
         self.header = NULL
         # From `size` to `index_at` the header says the layout.
         if header.size != <uint64_t> size or memcmp(&header.size, &expected.size, 112) != 0\
-                or header.decisions_at != expected.decisions_at or header.decisions != expected.decisions:
+                or header.decisions_at != expected.decisions_at or header.decisions != expected.decisions\
+                or header.pool_numbers_at != expected.pool_numbers_at:
             raise BoardError("the board's layout is not this program's: router and tool must be of one release")
         if not -1 <= worker < <int> header.workers:
             raise BoardError(f"no worker slot {worker}: the board has {header.workers}")
@@ -168,7 +173,9 @@ cdef class BoardMap:
         at = up(at + h.index_cells * sizeof(uint32_t), 64)
         h.decisions_at = at
         h.decisions = DECISIONS
-        h.size = up(at + DECISIONS * sizeof(DecisionSlot), 4096)
+        at = up(at + DECISIONS * sizeof(DecisionSlot), 4096)
+        h.pool_numbers_at = at
+        h.size = up(at + workers * (pools + 1) * sizeof(PoolNumbers), 4096)
         return 0
 
     cdef int _map(self, int fd, bint readonly) except -1:
@@ -189,6 +196,7 @@ cdef class BoardMap:
         self.pool_slots = <PoolSlot*> (self.base + h.pools_at)
         self.worker_slots = <WorkerSlot*> (self.base + h.workers_at)
         self.worker_pools = <WorkerPool*> (self.base + h.worker_pools_at)
+        self.pool_numbers = <PoolNumbers*> (self.base + h.pool_numbers_at)
         self.slots = <InstanceSlot*> (self.base + h.instances_at)
         self.in_flight = <int16_t*> (self.base + h.in_flight_at)
         self.limits = <int16_t*> (self.base + h.limits_at)
@@ -199,6 +207,7 @@ cdef class BoardMap:
         if self.worker >= 0:
             self.me = &self.worker_slots[self.worker]
             self.my_pools = &self.worker_pools[self.worker * self.pools]
+            self.my_numbers = &self.pool_numbers[self.worker * (self.pools + 1)]
             self.my_reserved = &self.reserved[self.worker * self.instances]
             self.my_idle = &self.idle[self.worker * self.instances]
         return 0
@@ -236,11 +245,28 @@ cdef class BoardMap:
         numbers.update((name, gauge[at]) for at, name in enumerate(GAUGES))
         return numbers
 
-    def histograms(self, int worker):
-        """(queue wait, total time) of one worker slot: a count per latency bucket."""
-        cdef WorkerSlot* it = self._worker_slot(worker)
-        cdef int used = 226
-        return [it.wait[n] for n in range(used)], [it.total[n] for n in range(used)]
+    def numbers(self, int pool):
+        """What all workers counted of one pool for telemetry; of the pool after the last: requests no function got."""
+        cdef PoolNumbers sum
+        cdef uint64_t* to = <uint64_t*> &sum
+        cdef const uint64_t* at
+        cdef int worker
+        cdef size_t n
+        if not 0 <= pool <= self.pools:
+            raise IndexError(f"no pool slot {pool}")
+        memset(&sum, 0, sizeof(PoolNumbers))
+        for worker in range(self.workers):
+            # Reading what was never written would give it memory.
+            if self.worker_slots[worker].generation == 0:
+                continue
+            at = <const uint64_t*> &self.pool_numbers[worker * (self.pools + 1) + pool]
+            for n in range(sizeof(PoolNumbers) // 8):
+                to[n] += at[n]
+        return Numbers(
+            times_of(&sum.wait), times_of(&sum.service), times_of(&sum.total), times_of(&sum.cold_start),
+            tuple([sum.outcomes[n] for n in range(OUTCOMES)]), sum.request_bytes, sum.response_bytes, sum.resends,
+            tuple([sum.words[n] for n in range(WORDS)]),
+        )
 
     def scaler_view(self):
         cdef ScalerSlot* it = self.scaler

@@ -10,7 +10,7 @@ from lambda_dispatch_core.bytes.atomics cimport (
 )
 from lambda_dispatch_core.board.layout cimport (
     INSTANCE_CLOSED, INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, INSTANCE_STARTING, NOT_USABLE, POOL_ACTIVE,
-    POOL_FREE, POOL_RETIRED, SECRET_SIZE, InstanceSlot, PoolSlot,
+    POOL_FREE, POOL_RETIRED, SECRET_SIZE, InstanceSlot, PoolNumbers, PoolSlot,
 )
 from lambda_dispatch_core.board.shared cimport REMOVED, index_hash
 from lambda_dispatch_core.board.worker cimport WorkerSteps
@@ -163,6 +163,9 @@ cdef class ScalerSteps(WorkerSteps):
                     putu32(&it.state, POOL_FREE)
                     putu32(&it.generation, it.generation + 1)
                     memset(&it.name_length, 0, sizeof(PoolSlot) - 16)
+                    for worker in range(self.workers):
+                        if self.worker_slots[worker].generation:
+                            memset(&self.pool_numbers[worker * (self.pools + 1) + pool], 0, sizeof(PoolNumbers))
                     putu64(&it.key, 0)
                     freed += 1
         finally:

@@ -7,7 +7,7 @@ from lambda_dispatch_core.bytes.atomics cimport (
 )
 from lambda_dispatch_core.board.layout cimport (
     CLOSE_REQUESTED, INSTANCE_CLOSED, INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, INSTANCE_STARTING, MAX_WORKERS,
-    NOT_USABLE, SECRET_SHOWN, WORKER_DRAINING, WORKER_READY, WorkerSlot,
+    NOT_USABLE, SECRET_SHOWN, WORKER_DRAINING, WORKER_READY, WorkerSlot, observe,
 )
 from lambda_dispatch_core.board.shared cimport SharedSteps
 
@@ -201,7 +201,11 @@ cdef class WorkerSteps(SharedSteps):
         if getu64(&self.slots[slot].life) != base | INSTANCE_STARTING:
             return False
         swap64(&self.slots[slot].opened, 0, now)
-        return swapu64(&self.slots[slot].life, base | INSTANCE_STARTING, base | INSTANCE_OPEN)
+        if not swapu64(&self.slots[slot].life, base | INSTANCE_STARTING, base | INSTANCE_OPEN):
+            return False
+        if self.my_numbers != NULL and self.slots[slot].pool < <uint32_t> self.pools:
+            observe(&self.my_numbers[self.slots[slot].pool].cold_start, now - self.slots[slot].created)
+        return True
 
     cpdef bint request_close(self, int slot, uint32_t generation) noexcept:
         if self.state_of(slot, generation) in (INSTANCE_FREE, INSTANCE_CLOSED):

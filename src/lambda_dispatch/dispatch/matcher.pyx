@@ -349,6 +349,7 @@ cdef class Matcher:
         if exchange.may_resend(unseen):
             exchange.take_back()
             self.board.me.resends += 1
+            self.board.my_numbers[exchange.pool.index].resends += 1
             exchange.pool.queue.push_front(exchange)
             self.done(slot, now)
             self.serve(exchange.pool, now)

@@ -1,13 +1,24 @@
 """Answers to clients; what is shared by both protocols stands in response.pxd."""
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memchr
 
-from lambda_dispatch.dispatch.model cimport Exchange
+from lambda_dispatch.dispatch.model cimport Exchange, Pool
 from lambda_dispatch.front.door cimport ClientWire, Door
-from lambda_dispatch_core.board.board cimport WorkerSlot, latency_bucket
+from lambda_dispatch_core.board.board cimport REASONS, WORDS, PoolNumbers, WorkerSlot, observe
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.http1.head cimport reason_phrase
+
+from lambda_dispatch.error_words import ErrorWord
+
+# By PoolNumbers.outcomes: who made the answer what it is.
+cdef enum:
+    OUTCOME_OK = 0              # the application answered, below 500
+    OUTCOME_APPLICATION = 1     # the application answered 500 or more
+    OUTCOME_ROUTER = 2          # the router answered, or broke the answer off
+    OUTCOME_CLIENT = 3          # the client left before its answer was complete
+
+cdef dict WORD_NUMBERS = {str(word): number for number, word in enumerate(ErrorWord)}
 
 cdef dict TEXTS = {
     502: b"Bad gateway",
@@ -38,6 +49,8 @@ cdef FieldList own_fields(Door door, int status, bytes text, str word):
 cdef int count(Door door, Exchange exchange, ClientWire wire, int minor) except -1:
     cdef const uint8_t* line_end
     cdef WorkerSlot* me = door.board.me
+    cdef PoolNumbers* numbers
+    cdef int reason
     cdef int status = exchange.status
     cdef int64_t now = door.hub.now
     # When it asked for a slot: an upload does when its body allows.
@@ -66,9 +79,20 @@ cdef int count(Door door, Exchange exchange, ClientWire wire, int minor) except 
                 me.rejected += 1
             elif status == 504:
                 me.queue_timeouts += 1
-        me.total[latency_bucket(now - exchange.arrived)] += 1
+        numbers = &door.board.my_numbers[(<Pool> exchange.pool).index if exchange.pool is not None else door.board.pools]
+        reason = OUTCOME_OK if status < 500 else OUTCOME_APPLICATION
+        if exchange.fault is not None:
+            reason = OUTCOME_CLIENT if exchange.fault == "client_gone" else OUTCOME_ROUTER
+            numbers.words[min(<int> WORD_NUMBERS.get(exchange.fault, WORDS - 1), WORDS - 1)] += 1
+        elif exchange.sent == 0:
+            reason = OUTCOME_ROUTER     # a health check
+        numbers.outcomes[(status // 100 - 1 if 200 <= status < 600 else 0) * REASONS + reason] += 1
+        numbers.request_bytes += <uint64_t> exchange.request_bytes
+        numbers.response_bytes += <uint64_t> exchange.answer_bytes
+        observe(&numbers.total, now - exchange.arrived)
         if exchange.sent:
-            me.wait[latency_bucket(exchange.sent - asked)] += 1
+            observe(&numbers.wait, exchange.sent - asked)
+            observe(&numbers.service, now - exchange.sent)
     if exchange.debug is not None:
         exchange.tell("over: %d %s" % (status, exchange.fault or "served"), now)
     if door.access is not None:

@@ -1,5 +1,6 @@
 """Prometheus text exposition format 0.0.4, from a View."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lambda_dispatch.telemetry.view import BREAKER_STATES, View
@@ -119,18 +120,18 @@ def _breaker(state: str) -> int:
 
 
 def _histogram(name: str, text: str, counts: Sequence[int]) -> Iterator[str]:
-    """One bucket per power of two. The sum is estimated from the board's finer buckets, within a few per cent."""
+    """One bucket per power of two."""
     full = PREFIX + name
     yield f"# HELP {full} {text}"
     yield f"# TYPE {full} histogram"
-    seen, total, lower = 0, 0.0, 0
+    seen, total, lower = 0, 0.0, 0.0
     for count, bound in zip(counts, b.bucket_bounds(), strict=True):
         seen += count
         upper = bound if bound is not None else lower
-        total += count * (lower + upper) / 2e9
+        total += count * (lower + upper) / 2
         lower = upper
-        if bound is not None and bound & (bound - 1) == 0:
-            yield f'{full}_bucket{{le="{bound / 1e9:.9g}"}} {seen}'
+        if bound is not None and math.frexp(bound)[0] == 0.5:
+            yield f'{full}_bucket{{le="{bound:.9g}"}} {seen}'
     yield f'{full}_bucket{{le="+Inf"}} {seen}'
     yield f"{full}_sum {total:.6f}"
     yield f"{full}_count {seen}"

@@ -78,6 +78,7 @@ class PoolView:
     min_instances: int
     max_instances: int
     unused: float | None  # s since the last request asked for it
+    numbers: b.Numbers  # what telemetry counts: histograms, outcomes, bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,9 @@ class View:
     scaler: ScalerView
     workers: tuple[WorkerView, ...]  # slots that a process has
     totals: Mapping[str, int]  # COUNTERS and GAUGES over all slots: free ones still hold what their workers counted
-    wait: tuple[int, ...]  # requests per latency bucket: time in the queue
+    wait: tuple[int, ...]  # requests per histogram bucket: time in the queue
     time: tuple[int, ...]  # the same: whole time
+    nowhere: b.Numbers  # of requests that no function got: health checks, refused heads
     pools: tuple[PoolView, ...]
     instances: tuple[InstanceView, ...]
 
@@ -130,7 +132,7 @@ class View:
             "totals": dict(self.totals),
             "wait_ms": quantiles(self.wait),
             "time_ms": quantiles(self.time),
-            "pools": [_dict(pool) for pool in self.pools],
+            "pools": [_shown(pool) for pool in self.pools],
             "instances": [_dict(instance) for instance in self.instances],
         }
 
@@ -138,15 +140,13 @@ class View:
 def take(board: Board, now: int, wall: int) -> View:
     """`now` in monotonic ns, `wall` in ns since 1970."""
     totals: dict[str, int] = {}
-    wait = [0] * len(b.bucket_bounds())
-    time = list(wait)
     for slot in range(board.workers):
         for name, value in board.worker_numbers(slot).items():
             totals[name] = totals.get(name, 0) + value
-        waited, took = board.histograms(slot)
-        wait = [x + y for x, y in zip(wait, waited, strict=True)]
-        time = [x + y for x, y in zip(time, took, strict=True)]
     pools = board.list_pools()
+    nowhere = board.numbers(board.pools)
+    numbers = {pool.pool: board.numbers(pool.pool) for pool in pools}
+    everything = (nowhere, *numbers.values())
     names = {pool.pool: pool.name.decode(errors="replace") for pool in pools}
     found = board.list_instances()
     by_pool: dict[int, list[b.Instance]] = {}
@@ -159,11 +159,21 @@ def take(board: Board, now: int, wall: int) -> View:
         scaler=_scaler(board.scaler_view(), now),
         workers=tuple(_worker(board, it, now) for it in board.list_workers() if it.state != b.WORKER_FREE),
         totals=totals,
-        wait=tuple(wait),
-        time=tuple(time),
-        pools=tuple(_pool(board, pool, by_pool.get(pool.pool, []), now) for pool in pools),
+        wait=tuple(map(sum, zip(*(each.wait.counts for each in everything), strict=True))),
+        time=tuple(map(sum, zip(*(each.total.counts for each in everything), strict=True))),
+        nowhere=nowhere,
+        pools=tuple(_pool(board, pool, by_pool.get(pool.pool, []), numbers[pool.pool], now) for pool in pools),
         instances=tuple(_instance(it, names, now, board.created_wall - board.created) for it in found),
     )
+
+
+def _shown(pool: PoolView) -> dict[str, Any]:
+    fields = _dict(pool)
+    numbers: b.Numbers = fields.pop("numbers")
+    for name, times in (("wait", numbers.wait), ("service", numbers.service), ("time", numbers.total)):
+        fields[f"{name}_ms"] = quantiles(times.counts)
+    fields["cold_start_ms"] = quantiles(numbers.cold_start.counts)
+    return fields
 
 
 def _flat(worker: WorkerView) -> dict[str, Any]:
@@ -211,7 +221,7 @@ def _worker(board: Board, worker: b.Worker, now: int) -> WorkerView:
     )
 
 
-def _pool(board: Board, pool: b.Pool, instances: Sequence[b.Instance], now: int) -> PoolView:
+def _pool(board: Board, pool: b.Pool, instances: Sequence[b.Instance], numbers: b.Numbers, now: int) -> PoolView:
     totals = board.pool_totals(pool.pool)
 
     def count(state: int) -> int:
@@ -244,6 +254,7 @@ def _pool(board: Board, pool: b.Pool, instances: Sequence[b.Instance], now: int)
         min_instances=pool.min_instances,
         max_instances=pool.max_instances,
         unused=_ago(totals.last_used, now),
+        numbers=numbers,
     )
 
 
@@ -274,7 +285,7 @@ def quantile(counts: Sequence[int], share: float) -> float | None:
     for count, bound in zip(counts, b.bucket_bounds(), strict=True):
         seen += count
         if count and seen >= least:
-            return round((bound or 1 << 38) / 1e6, 6)
+            return round((bound or 2.0**11) * 1e3, 6)
     return None
 
 
