@@ -461,8 +461,10 @@ def test_an_instance_that_opens_is_a_cold_start_of_its_pool_and_counted_once() -
     board = Board.create(2, instances=64, pools=4)
     try:
         board.start_worker(1, 0, 1)
-        pool = board.claim_pool(b"web", 1)
-        slot, generation = board.allocate_instance(pool, uuid.uuid4().bytes, 10, 1_000, 10**12)
+        pool, _ = board.claim_pool(b"web", 1) or (-1, -1)
+        place = board.allocate_instance(pool, uuid.uuid4().bytes, 10, 1_000, 10**12)
+        assert place is not None
+        slot, generation = place
         worker = Board.attach(os.dup(board.fd), worker=1)
         assert worker.open_instance(slot, generation, 2_000_001_000)
         assert not worker.open_instance(slot, generation, 3_000_000_000)

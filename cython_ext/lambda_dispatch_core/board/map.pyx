@@ -17,7 +17,8 @@ from lambda_dispatch_core.board.layout cimport (
 )
 
 from lambda_dispatch_core.board.layout import (
-    COUNTERS, GAUGES, NAME, BoardError, Decision, Instance, Numbers, Pool, PoolCounts, PoolTotals, Scaler, Times, Worker,
+    COUNTERS, GAUGES, NAME, BoardError, Decision, Instance, Numbers, Pool, PoolCounts, PoolTotals, Scaler, Times,
+    Worker,
 )
 
 cdef uint64_t MAGIC = 0x4452414F42444C00         # "\0LDBOARD" on a little-endian machine

@@ -79,7 +79,8 @@ cdef int count(Door door, Exchange exchange, ClientWire wire, int minor) except 
                 me.rejected += 1
             elif status == 504:
                 me.queue_timeouts += 1
-        numbers = &door.board.my_numbers[(<Pool> exchange.pool).index if exchange.pool is not None else door.board.pools]
+        numbers = &door.board.my_numbers[
+            (<Pool> exchange.pool).index if exchange.pool is not None else door.board.pools]
         reason = OUTCOME_OK if status < 500 else OUTCOME_APPLICATION
         if exchange.fault is not None:
             reason = OUTCOME_CLIENT if exchange.fault == "client_gone" else OUTCOME_ROUTER
