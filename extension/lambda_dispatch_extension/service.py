@@ -86,6 +86,8 @@ class Service:
         loop = get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        # The launcher has blocked them, so that none is lost while Python loads.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
         try:
             self._spawn(self._live())
             return await self._ended

@@ -212,6 +212,21 @@ static int find_bundle(const char *self, char *bundle) {
     return 1;
 }
 
+static void leave(int number) {
+    (void)number;
+    _exit(0); /* the environment ends before anything has begun */
+}
+
+/* SIGTERM and SIGINT end the launcher with 0. From here to Python's own handlers, 15 ms later, they would end it as they
+ * end any program: blocked, they wait for them. service.py lets them through. */
+static void keep_signals_for_python(void) {
+    sigset_t ends;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    sigprocmask(SIG_BLOCK, &ends, NULL);
+}
+
 static int become_python(const char *self, int argc, char **argv) {
     char bundle[PATH_MAX_], loader[PATH_MAX_ + 64], libraries[PATH_MAX_ + 64], program[PATH_MAX_ + 64];
     char *args[ARGS_MAX + 8];
@@ -307,7 +322,10 @@ int main(int argc, char **argv) {
         const char folder[] = "/extensions/";
         size_t before = strlen(folder), at = name - self;
         if (at >= before && !strncmp(name - before, folder, before)) {
+            signal(SIGTERM, leave);
+            signal(SIGINT, leave);
             if ((code = register_extension(name))) return code;
+            keep_signals_for_python();
             char *args[] = {argv[0], "extension"};
             return become_python(self, 2, args);
         }
@@ -316,6 +334,7 @@ int main(int argc, char **argv) {
         return healthcheck(argc == 3 ? argv[2] : DEFAULT_HEALTH);
     } else if (!strcmp(argv[1], "extension") && argc > 3 && !strcmp(argv[2], "--")) {
         if ((code = start_application(argv + 3))) return code;
+        keep_signals_for_python();
     }
     return become_python(self, argc, argv);
 }

@@ -5,8 +5,10 @@ import json
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -235,3 +237,46 @@ def test_a_health_check_of_no_url_is_one_line(binary: Path, url: str) -> None:
     done = start(binary, "healthcheck", url)
     assert done.returncode == 64
     assert url in one_line(done)
+
+
+def test_sigterm_waits_for_python_once_the_extension_is_registered(opt: Path, tmp_path: Path) -> None:
+    """The stand-in for Python says what it inherited: the signal neither ends it nor is lost."""
+    script = opt / "lambda-dispatch" / "lib" / LOADER
+    # No shell: dash unblocks every signal.
+    probe = "import os, signal; os.kill(os.getpid(), signal.SIGTERM); print(open('/proc/self/status').read())"
+    script.write_text(f"#!{sys.executable} -S\n{probe}\n")
+
+    async def scene() -> str:
+        _, out = await launched(opt / "extensions" / "lambda-dispatch")
+        return out
+
+    found = dict(line.split(":", 1) for line in asyncio.run(scene()).splitlines() if ":" in line)
+    term = 1 << (signal.SIGTERM - 1)
+    assert int(found["SigBlk"], 16) & term
+    assert (int(found["SigPnd"], 16) | int(found["ShdPnd"], 16)) & term
+
+
+def test_sigterm_while_it_registers_is_an_orderly_end(opt: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        process = subprocess.Popen(
+            [opt / "extensions" / "lambda-dispatch"],
+            env={"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.getsockname()[1]}"},
+        )
+        connection, _ = server.accept()  # it has asked, and waits for the answer
+        with connection:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+
+
+def test_the_application_inherits_no_blocked_signal(opt: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    app = tmp_path / "app"
+    app.write_text(
+        f"#!{sys.executable} -S\nimport os, signal\nfound = signal.pthread_sigmask(signal.SIG_BLOCK, [])\n"
+        f"open('{out}.new', 'w').write(str(len(found)))\nos.rename('{out}.new', '{out}')\n"
+    )
+    app.chmod(0o755)
+    done = start(opt / "lambda-dispatch" / "lambda-dispatch", "extension", "--", app,
+                 AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", OUT=str(out))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert out.read_text() == "0"
