@@ -3,6 +3,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcmp
+from posix.strings cimport strncasecmp
 
 from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.bytes.fields cimport (
@@ -40,6 +41,20 @@ cdef bint bodiless(const uint8_t* p, Py_ssize_t n) noexcept nogil:
     return idempotent(p, n) and not (n == 3 and p[0] == 0x50)
 
 
+cdef enum:
+    LAMBDAS_SHORTEST = 15
+    LAMBDAS_LONGEST = 22
+
+
+# What an application believes to come from Lambda itself, because direct events bring it: no client may say it.
+cdef bint lambdas(const uint8_t* p, Py_ssize_t n) noexcept nogil:
+    if n == 15:
+        return strncasecmp(<const char*> p, "x-amz-tenant-id", 15) == 0
+    if n == 21:
+        return strncasecmp(<const char*> p, "x-amzn-lambda-context", 21) == 0
+    return n == 22 and strncasecmp(<const char*> p, "x-amzn-request-context", 22) == 0
+
+
 cdef int write_request_head(OutBuffer out, const RequestHead* head, FieldList fields, bytes ids, bint ended,
                             int64_t* length) except -1:
     cdef Field* f
@@ -61,6 +76,8 @@ cdef int write_request_head(OutBuffer out, const RequestHead* head, FieldList fi
             if f.token == T_CONTENT_LENGTH:
                 announced = f
                 continue
+        elif LAMBDAS_SHORTEST <= f.name_len <= LAMBDAS_LONGEST and lambdas(f.name, f.name_len):
+            continue
         if head.connection_options and named_by_connection(fields, f.name, f.name_len):
             continue
         write_field(out, f.name, f.name_len, f.value, f.value_len)

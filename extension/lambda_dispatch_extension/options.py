@@ -202,9 +202,19 @@ def lwa_statuses(text: str) -> Statuses:
     ranges = []
     for item in text.split(","):
         bounds = item.strip().split("-")
-        if len(bounds) <= 2 and all(bound.isascii() and bound.isdigit() and len(bound) <= 5 for bound in bounds):
+        if readable_statuses(bounds):
             ranges.append((int(bounds[0]), int(bounds[-1])))
     return tuple(ranges)
+
+
+def readable_statuses(bounds: list[str]) -> bool:
+    return len(bounds) <= 2 and all(bound.isascii() and bound.isdigit() and len(bound) <= 5 for bound in bounds)
+
+
+def skipped_statuses(text: str) -> str:
+    """The parts of a list that lwa_statuses() leaves out."""
+    items = [item.strip() for item in text.split(",")]
+    return ",".join(item for item in items if item and not readable_statuses(item.split("-")))
 
 
 class Option(NamedTuple):
@@ -274,6 +284,8 @@ def load(environ: Mapping[str, str], note: Callable[..., object]) -> Options:
         text = environ[name].strip()
         if option.older and name == option.lwa:
             note("option deprecated", variable=name, use=LWA + name)
+        if convert is lwa_statuses and (skipped := skipped_statuses(text)):
+            note("option ignored in part", variable=name, value=text, skipped=skipped)
         try:
             values[option.field] = convert(text)
         except ValueError as error:

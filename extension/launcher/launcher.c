@@ -41,6 +41,7 @@ enum {
 #define DEFAULT_BUNDLE "/opt/lambda-dispatch"
 #define DEFAULT_HEALTH "http://127.0.0.1:5001/health"
 #define DEFAULT_PORT "3001"
+#define ADAPTERS_PORT "8080"
 #ifdef __aarch64__
 #define LOADER "ld-linux-aarch64.so.1"
 #define MACHINE "arm64"
@@ -141,8 +142,18 @@ static int field(const char *answer, const char *name, char *value, size_t size)
     return 0;
 }
 
+/* Lambda's Runtime and Extensions API, or what stands in front of it. */
+static const char *runtime_api(void) {
+    static const char *names[] = {"LAMBDA_DISPATCH_LAMBDA_RUNTIME_API_PROXY", "AWS_LWA_LAMBDA_RUNTIME_API_PROXY"};
+    for (int i = 0; i < 2; i++) {
+        const char *proxy = getenv(names[i]);
+        if (proxy && *proxy) return proxy;
+    }
+    return getenv("AWS_LAMBDA_RUNTIME_API");
+}
+
 static int register_extension(const char *name) {
-    const char *api = getenv("AWS_LAMBDA_RUNTIME_API"), *port;
+    const char *api = runtime_api(), *port;
     char host[256], request[1024], answer[HEAD_MAX], identifier[128];
     static const char body[] = "{\"events\":[\"SHUTDOWN\"]}";
     if (!api)
@@ -255,16 +266,22 @@ static int become_python(const char *self, int argc, char **argv) {
     return fail(NOT_EXECUTABLE, "%s: %s: the bundle's files must keep their mode, and the mount must allow exec", loader, strerror(errno));
 }
 
-/* The application looks for its port in one of these two; the extension looks for the application there. */
+/* The application looks for its port in one of these two; the extension looks for the application there. An environment
+ * that is configured for AWS's Lambda Web Adapter has that one's default. */
 static const char *export_port(void) {
     static char number[16];
-    const char *port = getenv("LAMBDA_DISPATCH_PORT");
+    const char *port = getenv("LAMBDA_DISPATCH_PORT"), *other = DEFAULT_PORT;
+    if (!port || !*port) {
+        for (char **variable = environ; *variable; variable++)
+            if (!strncmp(*variable, "AWS_LWA_", 8)) other = ADAPTERS_PORT;
+        port = getenv("AWS_LWA_PORT");
+    }
     if (!port || !*port) port = getenv("PORT");
     long value = port && *port && strspn(port, "0123456789") == strlen(port) && strlen(port) <= 5 ? atol(port) : 0;
     if (value >= 1 && value <= 65535) {
         snprintf(number, sizeof number, "%ld", value);
     } else {
-        strcpy(number, DEFAULT_PORT);
+        strcpy(number, other);
     }
     setenv("PORT", number, 1);
     setenv("LAMBDA_DISPATCH_PORT", number, 1);
@@ -290,7 +307,7 @@ static int become_handler(void) {
 
 /* Starts the application with its port, in a session of its own; Python, which we become, is its parent. */
 static int start_application(char **command) {
-    const char *inside = getenv("AWS_LAMBDA_RUNTIME_API"), *port = inside ? NULL : export_port();
+    const char *inside = runtime_api(), *port = inside ? NULL : export_port();
     char number[16];
     pid_t pid = inside ? fork() : 0;
     if (pid < 0) return fail(EX_UNAVAILABLE, "fork: %s", strerror(errno));

@@ -119,6 +119,16 @@ def test_hop_by_hop_fields_go_no_further_in_either_direction() -> None:
     run(body)
 
 
+def test_what_only_lambda_may_say_is_not_taken_from_a_client() -> None:
+    async def body(r: Rig) -> None:
+        names = ("X-Amz-Tenant-Id", "x-amzn-lambda-context", "x-amzn-REQUEST-context")
+        near = [("x-amzn-request-contexts", "1"), ("x-amz-tenant-ids", "2"), ("x-amzn-lambda-contact", "3")]
+        head, _ = await seen(r, "GET", "/head", [*((name, "spoofed") for name in names), *near])
+        assert head[1:] == [f"{name}: {value}" for name, value in near]
+
+    run(body)
+
+
 @pytest.mark.parametrize(("count", "size"), [(4, 31 * 1024), (1, 64 * 1024)])
 def test_big_headers_pass_in_both_directions(count: int, size: int) -> None:
     async def body(r: Rig) -> None:
