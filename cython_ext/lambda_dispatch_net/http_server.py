@@ -1,9 +1,9 @@
 """A small HTTP/1.1 server on httptools: whole requests in, whole responses out, every size bounded.
 
 For short exchanges: what the embedded Lambda speaks (Invoke API, Runtime API, Extensions API, direct mode), status and
-metrics. A body is collected before the handler sees it. One request per connection is in a handler at a time;
-pipelined requests wait, and reading stops when they are many. A handler is cancelled when its client goes away: work
-that must outlive the client belongs in a task of its own.
+metrics. A body is collected before the handler sees it, unless `streams` takes it piece by piece. One request per
+connection is in a handler at a time; pipelined requests wait, and reading stops when they are many. A handler is
+cancelled when its client goes away: work that must outlive the client belongs in a task of its own.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ import httptools
 MAX_HEAD = 64 * 1024  # request line and headers together; boto3 and curl stay below 8 KiB
 MAX_DISCARD = 64 * 1024 * 1024  # of a body over its limit, what is still read so that the client gets to see the 413
 MAX_PIPELINED = 16  # complete requests waiting on one connection before reading from it stops
+MAX_WAITING = 256 * 1024  # bytes of a streamed body that nobody has taken; then the connection is not read
 MAX_UNSENT = 1024 * 1024  # bytes of a stream that its client has not taken; then the connection is aborted
 BACKLOG = 1024  # environments and callers connect in bursts
 
@@ -68,9 +69,72 @@ class Response:
     headers: Headers = field(default_factory=list)
     close: bool = False
     stream: AsyncIterator[bytes] | None = None  # instead of a body: sent piece by piece, ends with the connection
+    chunked: bool = False  # the stream is sent in chunks, as fast as its client takes it, and the connection stays
 
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+class BrokenStream(Exception):
+    """A response's stream ends before its time: so does the connection."""
+
+
+class BodyStream:
+    """A request's body while it arrives, to be iterated over once. `failed`: it did not come whole, or says so."""
+
+    def __init__(self) -> None:
+        self.failed = False
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pieces: deque[bytes] = deque()
+        self._waiting = 0  # bytes in there
+        self._dropped = False
+        self._came = asyncio.Event()
+        self._transport: asyncio.Transport | None = None
+
+    def begin(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def feed(self, data: bytes) -> None:
+        if self._dropped:
+            return
+        self._pieces.append(data)
+        self._waiting += len(data)
+        self._came.set()
+        if self._waiting > MAX_WAITING and self._transport is not None:
+            self._transport.pause_reading()
+
+    def end(self, *, failed: bool = False) -> None:
+        if not self.ended.done():
+            self.failed = failed
+            self.ended.set_result(None)
+            self._came.set()
+
+    def drop(self) -> None:
+        """What still comes is of no use."""
+        self._dropped = True
+        self._pieces.clear()
+        self._resume()
+
+    def _resume(self) -> None:
+        self._waiting = 0
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def __aiter__(self) -> "BodyStream":
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._pieces:
+            if self.ended.done() or self._dropped:
+                raise StopAsyncIteration
+            self._came.clear()
+            await self._came.wait()
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        if self._waiting > MAX_WAITING:
+            self._resume()
+        self._waiting = 0
+        return data
 
 
 def reason_phrase(status: int) -> str:
@@ -85,6 +149,8 @@ def encode(response: Response, *, keep_alive: bool, head_only: bool = False) -> 
     lines += [f"{name}: {value}" for name, value in response.headers]
     if response.status >= 200 and response.status not in (204, 304) and response.stream is None:
         lines.append(f"content-length: {len(response.body)}")
+    if response.chunked and response.stream is not None and response.status not in (204, 304):
+        lines.append("transfer-encoding: chunked")
     if not keep_alive:
         lines.append("connection: close")
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
@@ -135,6 +201,7 @@ class _Connection(asyncio.Protocol):
         self._closing = False
         self._heads = 0
         self._idle: asyncio.TimerHandle | None = None
+        self._stream: BodyStream | None = None
         self._start_message()
 
     # transport
@@ -155,6 +222,8 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.left(self)
         self._closing = True
+        if self._stream is not None:
+            self._stream.end(failed=True)
         if self._task is not None:
             self._task.cancel()
         if self._idle is not None:
@@ -242,10 +311,17 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._head_done = True
         self._heads += 1
+        if self._server.streams is not None:
+            self._stream = self._server.streams(self._request())
+            if self._stream is not None:
+                self._stream.begin(self._transport)
         if any(name == "expect" and value.lower() == "100-continue" for name, value in self._headers):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
+        if self._stream is not None:
+            self._stream.feed(body)
+            return
         self._body_size += len(body)
         if self._body_size <= self._server.max_body:
             self._body.append(body)
@@ -257,7 +333,18 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._closing:
             return
-        request = Request(
+        request = self._request()
+        self._stream = None
+        self._start_message()
+        self._progress()
+        self._waiting.append(request)
+        if len(self._waiting) >= MAX_PIPELINED:
+            self._transport.pause_reading()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._serve())
+
+    def _request(self) -> Request:
+        return Request(
             method=self._parser.get_method().decode("latin-1"),
             target=self._url.decode("latin-1"),
             headers=self._headers,
@@ -267,13 +354,6 @@ class _Connection(asyncio.Protocol):
             peer=self._peer,
             keep_alive=self._parser.should_keep_alive(),
         )
-        self._start_message()
-        self._progress()
-        self._waiting.append(request)
-        if len(self._waiting) >= MAX_PIPELINED:
-            self._transport.pause_reading()
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._serve())
 
     # serving
 
@@ -284,22 +364,46 @@ class _Connection(asyncio.Protocol):
                 if len(self._waiting) == MAX_PIPELINED - 1:
                     self._transport.resume_reading()
                 response = await self._server.answer(request)
-                keep = request.keep_alive and not response.close and not self._server.closing and not response.stream
+                ends = response.close or (response.stream is not None and not response.chunked)
+                keep = request.keep_alive and not ends and not self._server.closing
                 self._transport.write(encode(response, keep_alive=keep, head_only=request.method == "HEAD"))
-                if response.stream is not None:
+                if response.stream is not None and response.chunked:
+                    bodiless = request.method == "HEAD" or response.status in (204, 304)
+                    await self._send_chunks(response.stream, bodiless)
+                elif response.stream is not None:
                     await self._send_stream(response.stream)
                 if not keep:
                     self._closing = True
                     self._transport.close()
-                elif self._paused:
-                    self._await_progress()
-                    self._resumed = asyncio.get_running_loop().create_future()
-                    await self._resumed
-                    self._progress()
+                else:
+                    await self._wait_for_room()
         finally:
             self._task = None
             if not self._waiting:
                 self._await_progress()
+
+    async def _wait_for_room(self) -> None:
+        if self._paused:
+            self._await_progress()
+            self._resumed = asyncio.get_running_loop().create_future()
+            await self._resumed
+            self._progress()
+
+    async def _send_chunks(self, pieces: AsyncIterator[bytes], bodiless: bool) -> None:
+        try:
+            async for piece in pieces:
+                if self._closing:
+                    return
+                if piece and not bodiless:
+                    self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                    await self._wait_for_room()
+            if not bodiless:
+                self._transport.write(b"0\r\n\r\n")
+        except BrokenStream:
+            self._closing = True
+            self._transport.abort()
+        finally:
+            await pieces.aclose()  # type: ignore[attr-defined]
 
     async def _send_stream(self, pieces: AsyncIterator[bytes]) -> None:
         try:
@@ -336,8 +440,11 @@ class HttpServer:
         idle: float = 0.0,
         failed: Callable[[BaseException], None] | None = None,
         for_pages: bool = False,
+        streams: Callable[[Request], BodyStream | None] | None = None,
     ) -> None:
-        """More than `max_connections` are aborted at once; `idle` seconds without progress end one; 0: never."""
+        """`streams` gets each request when its head is there, and may return what takes its body.
+
+        More than `max_connections` are aborted at once; `idle` seconds without progress end one; 0: never."""
         self.max_body = max_body
         self.max_connections = max_connections
         self.idle = idle
@@ -345,6 +452,7 @@ class HttpServer:
         self.port = 0
         self._handler = handler
         self._for_pages = for_pages
+        self.streams = streams
         self._host = ""
         self._failed = failed
         self._connections: set[_Connection] = set()

@@ -121,12 +121,20 @@ class Running:
 
 
 @contextlib.contextmanager
-def running_lambda(*functions: Function, direct: str = "", **knobs: object) -> Iterator[Running]:
+def running_lambda(
+    *functions: Function, direct: str = "", event: str = "url", mode: str = "buffered", **knobs: object
+) -> Iterator[Running]:
     settings = Knobs()
     for name, value in knobs.items():
         settings.set(name, value)
     config = LocalLambdaConfig(
-        functions, port=0, knobs=settings, direct_port=0 if direct else None, direct_function=direct
+        functions,
+        port=0,
+        knobs=settings,
+        direct_port=0 if direct else None,
+        direct_function=direct,
+        direct_event=event,
+        direct_mode=mode,
     )
     lines: list[str] = []
     ready: list[Running | BaseException] = []

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from lambda_dispatch.local.service.direct import make_event, read_answer
+from lambda_dispatch.local.service.shapes import make_event, read_answer
 from lambda_dispatch_net.http_server import Request
 
 

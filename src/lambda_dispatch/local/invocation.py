@@ -6,8 +6,11 @@ import secrets
 import time
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
+
+from lambda_dispatch_net.http_server import BodyStream
 
 SHORT = 1024  # bytes of a payload that is shown with its environment
 LOG_TAIL = 4096  # bytes of log X-Amz-Log-Result carries
@@ -50,6 +53,7 @@ class Invocation:
         self.client_context = client_context
         self.cognito_identity = cognito_identity
         self.deadline_ms = 0
+        self.stream: asyncio.Future[BodyStream] | None = None  # for a caller that takes the response as it comes
         self.response: Answer | None = None  # the runtime's, from the moment it is there
         self.answer: asyncio.Future[Answer] = loop.create_future()
         self.finished: asyncio.Future[None] = loop.create_future()
@@ -60,6 +64,18 @@ class Invocation:
         self.memory_mb = 0
         self.environment_id = ""
         self._began = 0.0
+
+    def take_stream(self) -> None:
+        """The caller takes a streamed response while it comes: first() brings it."""
+        self.stream = asyncio.get_running_loop().create_future()
+
+    async def first(self) -> BodyStream | Answer:
+        """The response as a stream where there is one, else the answer. The invoke goes on without the caller."""
+        waits: list[asyncio.Future[Any]] = [self.answer] if self.stream is None else [self.answer, self.stream]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if self.stream is not None and self.stream.done():
+            return self.stream.result()
+        return self.answer.result()
 
     def short_payload(self) -> str | None:
         """What it was invoked with, unless that is long."""

@@ -26,6 +26,7 @@ from lambda_dispatch.local.commands.options import (
     USAGE_ERROR,
     Parser,
     UsageError,
+    add_direct_options,
     add_knob_options,
     log_line,
     pairs,
@@ -83,6 +84,7 @@ def _parser() -> Parser:
     parser.add_argument("--direct-port", type=int, metavar="PORT", help=(
         "also serve the same function here as a function URL does: Lambda's own dispatch, one request per environment"
     ))  # fmt: skip
+    add_direct_options(parser)
     parser.add_argument("--verbose", action="store_true", help="show the router's log, and START, END and REPORT lines")
     add_knob_options(parser)
     parser.rename(
@@ -135,7 +137,7 @@ def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
         command=tuple(command),
         runtime="provided" if given.extensions_dir else "dispatch",
         extensions_directory=given.extensions_dir,
-        environment=pairs(given.env, "--env"),
+        environment={"LAMBDA_DISPATCH_INVOKE_MODE": given.direct_mode, **pairs(given.env, "--env")},
         timeout=given.timeout,
         directory=str(directory) if given.directory else "",
         port=given.app_port or None,
@@ -145,6 +147,8 @@ def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
         port=given.lambda_port,
         direct_port=given.direct_port,
         direct_function=function.name,
+        direct_event=given.direct_event,
+        direct_mode=given.direct_mode,
         knobs=knobs,
     )
     return Settings(

@@ -20,6 +20,7 @@ from lambda_dispatch.local.commands.options import (
     USAGE_ERROR,
     Parser,
     UsageError,
+    add_direct_options,
     add_knob_options,
     log_line,
     pairs,
@@ -76,6 +77,7 @@ def _parser() -> Parser:
     direct.add_argument("--direct-function", metavar="NAME", help=(
         "the function it invokes; default is the one of --function-name"
     ))  # fmt: skip
+    add_direct_options(direct)
     add_knob_options(parser)
     parser.rename(
         {"--function": "--function-name", "--port": "--lambda-port", "--concurrency": "--reserved-concurrency"}
@@ -178,6 +180,8 @@ def _configure(given: argparse.Namespace, command: list[str]) -> LocalLambdaConf
         port=given.lambda_port,
         direct_port=given.direct_port,
         direct_function=direct_function,
+        direct_event=given.direct_event,
+        direct_mode=given.direct_mode,
         knobs=read_knobs(given),
     )
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from lambda_dispatch.local.environment.environment import Environment
 from lambda_dispatch.local.knobs import KNOBS, SEED, KnobError, Knobs
+from lambda_dispatch.local.service.direct import MODES
+from lambda_dispatch.local.service.shapes import SHAPES
 
 RESULT_ERROR = 1
 USAGE_ERROR = 2
@@ -59,6 +61,16 @@ def read_knobs(given: argparse.Namespace) -> Knobs:
     if given.no_freeze:
         knobs.freeze = False
     return knobs
+
+
+def add_direct_options(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--direct-event", choices=SHAPES, default="url", help=(
+        "whose events --direct-port makes of requests: url (a function URL, the default), v2 and v1 (API Gateway), alb "
+        "and alb-multi (load balancer, with multi-value headers)"
+    ))  # fmt: skip
+    parser.add_argument("--direct-mode", choices=MODES, default="buffered", help=(
+        "invoke mode of --direct-port, as of a function URL; default buffered"
+    ))  # fmt: skip
 
 
 def split_command(argv: list[str]) -> tuple[list[str], list[str]]:

@@ -34,6 +34,7 @@ from lambda_dispatch.local.environment.process import Guard, Process, family, fr
 from lambda_dispatch.local.function import LATEST, Function
 from lambda_dispatch.local.invocation import Answer, Invocation, failure
 from lambda_dispatch.local.knobs import Knobs
+from lambda_dispatch_net.http_server import BodyStream
 
 INTERNAL_SHUTDOWN = 0.5  # seconds Lambda gives when only the runtime process has extensions
 EXTERNAL_SHUTDOWN = 2.0  # and when there are external ones
@@ -444,6 +445,17 @@ class Environment:
         assert self.current is not None
         self._taken = True
         return self.current
+
+    def runtime_stream(self, request_id: str) -> BodyStream | None:
+        """What takes the runtime's streamed response, if its caller wants it so and the invoke is the current one."""
+        invocation = self.current
+        if invocation is None or invocation.request_id != request_id or not self._taken:
+            return None
+        if invocation.stream is None or invocation.stream.done() or invocation.response is not None:
+            return None
+        stream = BodyStream()
+        invocation.stream.set_result(stream)
+        return stream
 
     def runtime_respond(self, request_id: str, answer: Answer) -> None:
         invocation = self.current

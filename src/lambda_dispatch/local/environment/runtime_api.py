@@ -1,5 +1,6 @@
 """Runtime API (2018-06-01) and Extensions API (2020-01-01) of one environment, on an address of its own."""
 
+import base64
 import re
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from lambda_dispatch.local.environment.environment import ApiError, Extension
 from lambda_dispatch.local.function import ACCOUNT, LATEST
 from lambda_dispatch.local.invocation import Answer, failure
 from lambda_dispatch.local.service.service_error import INVOKE_PAYLOAD_LIMIT
-from lambda_dispatch_net.http_server import HttpServer, Request, Response
+from lambda_dispatch_net.http_server import BodyStream, HttpServer, Request, Response
 
 if TYPE_CHECKING:
     from lambda_dispatch.local.environment.environment import Environment
@@ -21,6 +22,8 @@ INVOCATION = re.compile(r"invocation/([^/]+)/(response|error)")
 RESPONSE_SLACK = 100  # bytes over 6 MB a response may have; the number in Lambda's own message says so
 RESPONSE_LIMIT = INVOKE_PAYLOAD_LIMIT + RESPONSE_SLACK
 ERROR_TYPE = "lambda-runtime-function-error-type"
+ERROR_BODY = "lambda-runtime-function-error-body"
+RESPONSE_MODE = "lambda-runtime-function-response-mode"
 ACCEPTED = b'{"status":"OK"}'
 
 JSON_HEADERS = [("content-type", "application/json")]
@@ -39,7 +42,8 @@ class RuntimeApi:
 
     def __init__(self, environment: "Environment") -> None:
         self._environment = environment
-        self._server = HttpServer(self._answer, max_body=RESPONSE_LIMIT)
+        self._server = HttpServer(self._answer, max_body=RESPONSE_LIMIT, streams=self._streams)
+        self._streamed: BodyStream | None = None
 
     async def start(self) -> str:
         port = await self._server.start("127.0.0.1", 0)
@@ -64,6 +68,16 @@ class RuntimeApi:
             return _refusal(error)
 
     # runtime
+
+    def _streams(self, request: Request) -> BodyStream | None:
+        """A streamed response goes to its caller as it comes."""
+        if request.method != "POST" or request.header(RESPONSE_MODE) != "streaming":
+            return None
+        match = INVOCATION.fullmatch(request.path[len(RUNTIME) :]) if request.path.startswith(RUNTIME) else None
+        if match is None or match.group(2) != "response":
+            return None
+        self._streamed = self._environment.runtime_stream(match.group(1))
+        return self._streamed
 
     async def _runtime(self, request: Request, path: str) -> Response:
         if path == "invocation/next" and request.method == "GET":
@@ -95,6 +109,12 @@ class RuntimeApi:
 
     def _response(self, request: Request, request_id: str) -> Response:
         failed = request.header(ERROR_TYPE)  # a streamed response says in a trailer that it broke off
+        stream, self._streamed = self._streamed, None
+        if stream is not None:
+            said = base64.b64decode(request.header(ERROR_BODY) or "") if failed else b""
+            self._environment.runtime_respond(request_id, Answer(said, failed))
+            stream.end(failed=bool(failed))
+            return _json(202, ACCEPTED)
         if request.too_large:
             message = f"Response payload size exceeded maximum allowed payload size ({RESPONSE_LIMIT} bytes)."
             self._environment.runtime_respond(request_id, failure("Function.ResponseSizeTooLarge", message, request_id))

@@ -5,7 +5,7 @@ import base64
 import binascii
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
@@ -13,13 +13,14 @@ import orjson
 from lambda_dispatch.local.function import LATEST, Function, function_arn, parse_function_name
 from lambda_dispatch.local.invocation import LOG_TAIL, Invocation
 from lambda_dispatch.local.knobs import KnobError
-from lambda_dispatch.local.service import service_error
+from lambda_dispatch.local.service import event_stream, service_error
 from lambda_dispatch.local.service.event_queue import EventQueue
 from lambda_dispatch.local.service.fleet import Fleet, Pool
 from lambda_dispatch.local.service.service_error import EVENT_PAYLOAD_LIMIT, INVOKE_PAYLOAD_LIMIT, ServiceError
-from lambda_dispatch_net.http_server import Request, Response, parse_query
+from lambda_dispatch_net.http_server import BodyStream, Request, Response, parse_query
 
 FUNCTIONS = "/2015-03-31/functions"
+STREAMED = re.compile(r"/2021-11-15/functions/([^/]+)/response-streaming-invocations")
 INVOKE = re.compile(rf"{FUNCTIONS}/([^/]+)/invocations")
 ONE = re.compile(rf"{FUNCTIONS}/([^/]+)(/configuration)?")
 MAX_CLIENT_CONTEXT = 3583  # bytes of base64, Lambda's own limit
@@ -49,6 +50,9 @@ class InvokeApi:
             if request.method != "POST":
                 raise ServiceError(405, "MethodNotAllowedException", f"{request.method} is not for invocations")
             return await self._invoke(request, request_id, match.group(1))
+        match = STREAMED.fullmatch(request.raw_path)
+        if match is not None and request.method == "POST":
+            return await self._invoke_with_stream(request, request_id, match.group(1))
         if request.method == "GET":
             if request.raw_path.rstrip("/") == FUNCTIONS:
                 functions = [pool.function for pool in self._fleet.pools.values()]
@@ -116,6 +120,51 @@ class InvokeApi:
             await asyncio.shield(invocation.finished)
             headers.append(("x-amz-log-result", base64.b64encode(invocation.log[-LOG_TAIL:]).decode()))
         return Response(200, answer.payload, headers)
+
+    async def _invoke_with_stream(self, request: Request, request_id: str, name: str) -> Response:
+        """InvokeWithResponseStream: the response as messages of an event stream, while it comes."""
+        pool, version, arn = self._find(name, parse_query(request.query).get("Qualifier"))
+        if request.too_large or len(request.body) > INVOKE_PAYLOAD_LIMIT:
+            raise service_error.request_too_large(INVOKE_PAYLOAD_LIMIT)
+        payload = request.body or b"{}"
+        try:
+            orjson.loads(payload)
+        except orjson.JSONDecodeError as error:
+            raise service_error.invalid_content(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+        invocation = Invocation(
+            payload,
+            arn,
+            request_id=request_id,
+            version=version,
+            trace_id=request.header("x-amzn-trace-id"),
+            client_context=self._client_context(request),
+        )
+        invocation.take_stream()
+        self._fleet.invoke(pool, invocation)
+        first = await invocation.first()
+        wants_log = request.header("x-amz-log-type") == "Tail"
+
+        async def messages() -> AsyncIterator[bytes]:
+            if isinstance(first, BodyStream):
+                try:
+                    async for piece in first:
+                        for one in event_stream.chunks(piece):
+                            yield one
+                finally:
+                    first.drop()
+            elif first.error is None:
+                for one in event_stream.chunks(first.payload):
+                    yield one
+            answer = await asyncio.shield(invocation.answer)
+            log = None
+            if wants_log:
+                await asyncio.shield(invocation.finished)
+                log = base64.b64encode(invocation.log[-LOG_TAIL:]).decode()
+            yield event_stream.complete(answer, log)
+
+        headers = [("x-amzn-requestid", request_id), ("x-amz-executed-version", version)]
+        headers.append(("content-type", event_stream.TYPE))
+        return Response(200, b"", headers, stream=messages(), chunked=True)
 
     def _client_context(self, request: Request) -> str | None:
         given = request.header("x-amz-client-context")

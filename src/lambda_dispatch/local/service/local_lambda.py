@@ -30,6 +30,8 @@ class LocalLambdaConfig:
     direct_host: str = "127.0.0.1"
     direct_port: int | None = None
     direct_function: str = ""  # which of them the direct front invokes
+    direct_event: str = "url"  # one of shapes.SHAPES
+    direct_mode: str = "buffered"  # one of direct.MODES
     knobs: Knobs = field(default_factory=Knobs)
 
 
@@ -63,7 +65,8 @@ class LocalLambda:
         try:
             self.port = await self._listen(api.answer, config.host, config.port, "Invoke API", "--lambda-port")
             if config.direct_port is not None:
-                front = DirectFront(self.fleet, self.fleet.pools[config.direct_function], self._say)
+                pool = self.fleet.pools[config.direct_function]
+                front = DirectFront(self.fleet, pool, self._say, config.direct_event, config.direct_mode)
                 self.direct_port = await self._listen(
                     front.answer,
                     config.direct_host,
