@@ -21,7 +21,7 @@ STAMPS = ROOT / "build" / "fingerprints"
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 FLAG_VARIABLES = ("LAMBDA_DISPATCH_CFLAGS", "LAMBDA_DISPATCH_SANITIZE")
 
-CIMPORT = re.compile(rb"^\s*(?:from\s+([\w.]+)\s+cimport\s+\(?([\w, ]+)|cimport\s+([\w.]+))", re.MULTILINE)
+CIMPORT = re.compile(rb"^\s*(?:from\s+([\w.]+)\s+cimport\s+(\([^)]*\)|[\w, ]+)|cimport\s+([\w.]+))", re.MULTILINE)
 
 
 def sources(*, in_place: bool) -> list[Path]:
@@ -50,7 +50,8 @@ def _cimports(path: Path) -> tuple[Path, ...]:
     for package, members, module in CIMPORT.findall(path.read_bytes()):
         name = (package or module).decode()
         names.add(name)
-        names.update(f"{name}.{member.split()[0]}" for member in members.decode().split(",") if member.split())
+        listed = members.decode().strip("()").split(",")
+        names.update(f"{name}.{member.split()[0]}" for member in listed if member.split())
     paths = [path.with_suffix(".pxd")]
     paths += [ROOT / root / (name.replace(".", "/") + ".pxd") for root in (*ROOTS, TEST_ROOT) for name in names]
     return tuple(pxd for pxd in paths if _exists(pxd))

@@ -28,6 +28,7 @@ REST = 20.0  # MiB above the start, SETTLED seconds after the last attack
 SETTLED = 60.0  # s
 SCALE = 0.05
 ATTACK, PAUSE = 8.0, 2.0  # s
+PROGRESS = 300.0  # s between two lines
 # Those that need no TLS, and no process with a limit of its own.
 ATTACKS = ("pipelining", "pipelining-health", "goaway", "log", "keep-alive", "control-pings", "slow-uploads", "heads")
 ATTACKS += ("queued",)
@@ -36,8 +37,10 @@ ATTACKS += ("queued",)
 class Memory:
     """Each worker's memory: what it began with, and the most it ever had."""
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: Rig, budget: float, rest: float) -> None:
         self.rig = rig
+        self.budget = budget
+        self.rest = rest
         self.first: dict[int, float] = {}
         self.most: dict[int, float] = {}
 
@@ -57,13 +60,13 @@ class Memory:
     def problems(self) -> list[str]:
         self.look()
         found = [
-            f"worker process {pid} had {most:.0f} MiB; the budget is {BUDGET:g}"
+            f"worker process {pid} had {most:.0f} MiB; the budget is {self.budget:g}"
             for pid, most in self.most.items()
-            if most > BUDGET
+            if most > self.budget
         ]
         for pid in self.rig.workers().values():
             now = resident_mib(pid)
-            if now > self.first[pid] + REST:
+            if now > self.first[pid] + self.rest:
                 found.append(
                     f"worker process {pid} has {now:.0f} MiB {SETTLED:g} s after the last attack; "
                     f"it began with {self.first[pid]:.0f}"
@@ -71,7 +74,7 @@ class Memory:
         return found
 
 
-async def attack(rig: Rig, told: dict[str, int]) -> None:
+async def attack(rig: Rig, told: dict[str, int], pause: float) -> None:
     number = 0
     while True:
         name = ATTACKS[number % len(ATTACKS)]
@@ -80,17 +83,31 @@ async def attack(rig: Rig, told: dict[str, int]) -> None:
         with suppress(OSError):
             await attackers.CASES[name].attack(aim)
         told[name] = told.get(name, 0) + 1
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(pause)
+
+
+async def progress(load: SteadyLoad, mayhem: chaos.Chaos, memory: Memory, rounds: dict[str, int]) -> None:
+    """A line every few minutes."""
+    began = time.monotonic()
+    while True:
+        await asyncio.sleep(PROGRESS)
+        print(
+            f"{(time.monotonic() - began) / 60:.0f} min: {len(load.outcomes)} requests, {len(load.failures())} lost in "
+            f"{len(mayhem.events)} events, {sum(rounds.values())} attacks, a worker had at most "
+            f"{max(memory.most.values()):.0f} MiB",
+            flush=True,
+        )
 
 
 async def run(rig: Rig, options: argparse.Namespace) -> chaos.Verdict:
-    memory = Memory(rig)
+    memory = Memory(rig, options.budget, options.rest)
     rounds: dict[str, int] = {}
     async with SteadyLoad(rig.port, options.clients, options.per_second, options.seed, fields=custody.DEBUG) as load:
         mayhem = chaos.Chaos(rig, load, options.seed)
         while load.answered < options.clients:  # noqa: ASYNC110 - the load warms up
             await asyncio.sleep(0.05)
-        beside = [asyncio.ensure_future(memory.watch()), asyncio.ensure_future(attack(rig, rounds))]
+        beside = [asyncio.ensure_future(memory.watch()), asyncio.ensure_future(attack(rig, rounds, options.pause))]
+        beside.append(asyncio.ensure_future(progress(load, mayhem, memory, rounds)))
         began = time.monotonic()
         await mayhem.run(options.hours * 3600, options.every)
         for task in beside:
@@ -119,6 +136,11 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=30.0, help="seconds between two events of chaos, on average")
     parser.add_argument("--clients", type=int, default=10)
     parser.add_argument("--per-second", type=float, default=2.0, help="requests of each client")
+    parser.add_argument("--pause", type=float, default=PAUSE, help="seconds between two attacks")
+    parser.add_argument(
+        "--budget", type=float, default=BUDGET, help="MiB a worker may have; a sanitizer build has more"
+    )
+    parser.add_argument("--rest", type=float, default=REST, help="MiB above the start that it may have at the end")
     parser.add_argument("--log", type=Path, help="keep the log of router and Lambda here")
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -154,6 +154,8 @@ ACROSS = ("dispatched_sibling", "served_siblings")
 ELSEWHERE = {
     "connections_reclaimed": "test_worker_room.py",
     "connections_refused": "test_worker_room.py",
+    "memory_narrowed": "test_worker_memory.py",
+    "memory_paused": "test_worker_memory.py",
     "memory_refused": "test_worker_memory.py",
     "handshakes": "test_worker_room.py",
     "memory_held": "test_worker_memory.py",

@@ -334,3 +334,48 @@ def test_a_smaller_initial_window_takes_a_stream_out_of_turn_and_a_larger_one_ba
     assert [(f.stream, len(f.payload)) for f in sent(session) if f.kind == Kind.DATA] == [(3, 10)]
     session.feed(settings((4, 5)))
     assert [(f.stream, len(f.payload)) for f in sent(session) if f.kind == Kind.DATA] == [(1, 5), (3, 5)]
+
+
+def test_a_smaller_window_holds_once_it_is_acknowledged_and_for_streams_that_are_open() -> None:
+    session = server_with(1, initial_window=100_000)
+    assert session.offer_window(20_000)
+    assert [f.payload for f in sent(session) if f.kind == Kind.SETTINGS] == [settings((4, 20_000))[9:]]
+    assert not session.offer_window(30_000), "one at a time"
+    session.feed(data(1, bytes(16_000), 0) * 6)
+    assert figure(session, 1, "recv_window") == 4_000, "the peer need not know yet"
+    session.feed(settings(flags=Flag.ACK) + headers(3, flags=Flag.END_HEADERS))
+    assert figure(session, 1, "recv_window") == 4_000 - 80_000
+    assert figure(session, 3, "recv_window") == 20_000
+    session.consumed(1, 96_000)
+    assert updates(session) == {1: 96_000}
+    session.feed(data(3, bytes(16_000), 0) + data(3, bytes(4_001), 0))
+    assert sent(session)[-1].kind == Kind.RST_STREAM
+
+
+def test_a_larger_window_comes_back_the_same_way() -> None:
+    session = server_with(1, initial_window=20_000)
+    assert session.offer_window(100_000)
+    session.feed(settings(flags=Flag.ACK) + data(1, bytes(16_000), 0) * 6)
+    assert figure(session, 1, "recv_window") == 4_000
+
+
+@pytest.mark.parametrize("cut", [0, 9, 10, 5_000])
+def test_credit_of_the_connection_that_was_kept_back_is_returned_when_it_is_shared_again(cut: int) -> None:
+    """Also where a DATA frame has come in part: it was taken off the window whole."""
+    session = server_with(1, connection_window=70_000, initial_window=1 << 20)
+    session.session.share_connection_credit = False
+    session.feed(data(1, bytes(16_000), 0) * 3)
+    more = frame(Kind.DATA, Flag.PADDED, 1, bytes([9]) + bytes(6_000) + bytes(9))
+    session.feed(more[:cut])
+    assert 0 not in updates(session)
+    session.share_credit()
+    assert free(session) == 70_000
+    session.feed(more[cut:] + data(1, bytes(16_000), 0) * 3)
+    session.consumed(1, 102_000)
+    assert free(session) == 70_000
+
+
+def free(session: PlainSession) -> int:
+    """What the peer may send on the whole connection once it is told everything."""
+    figures = session.figures()
+    return figures["recv_window"] + figures["unreturned"]

@@ -141,6 +141,8 @@ cdef struct WorkerSlot:         # one writer: the worker itself (pid, generation
     uint64_t slow_senders       # requests ended because their body came too slowly (408)
     uint64_t connections_refused    # closed at once: MaxConnections, or too few descriptors
     uint64_t connections_reclaimed  # idle ones closed to make room
+    uint64_t memory_narrowed    # HTTP/2 connections given smaller windows, MemoryBudget's first step
+    uint64_t memory_paused      # connections not read, or given no new requests: its second step
     uint64_t memory_refused     # requests and connections ended because MemoryBudget was used up
     # Gauges: the supervisor zeroes them when the process ends.
     int64_t connections         # client connections open now
@@ -149,7 +151,7 @@ cdef struct WorkerSlot:         # one writer: the worker itself (pid, generation
     int64_t uploads_held        # requests now that wait for their body before they may have a slot; not in queued
     int64_t handshakes          # TLS connections now whose handshake is not done
     int64_t memory_held         # bytes now that count towards MemoryBudget
-    uint64_t spare[21]
+    uint64_t spare[19]
 
 
 cdef struct WorkerPool:         # what one worker knows of one pool; one writer: that worker

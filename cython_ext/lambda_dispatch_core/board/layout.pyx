@@ -12,7 +12,7 @@ COUNTERS = (
     "bad_gateways", "rejected", "queue_timeouts", "clients_gone", "resends", "health_checks", "dispatched_local",
     "dispatched_sibling", "served_siblings", "accepted", "bytes_in", "bytes_out", "instance_bytes_in",
     "instance_bytes_out", "channels_parked", "instance_accepted", "slow_readers", "slow_senders", "connections_refused",
-    "connections_reclaimed", "memory_refused",
+    "connections_reclaimed", "memory_narrowed", "memory_paused", "memory_refused",
 )
 GAUGES = ("connections", "instance_connections", "idle_channels", "uploads_held", "handshakes", "memory_held")
 

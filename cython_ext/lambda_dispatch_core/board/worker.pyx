@@ -233,10 +233,12 @@ cdef class WorkerSteps(SharedSteps):
         self.me.connections_reclaimed += reclaimed
         self.me.connections_refused += refused
 
-    def show_memory(self, int handshakes, int64_t held, int refused):
-        """This worker's gauges, and how many more were refused for memory."""
+    def show_memory(self, int handshakes, int64_t held, int narrowed, int paused, int refused):
+        """This worker's gauges, and how many more MemoryBudget's steps met."""
         self.me.handshakes = handshakes
         self.me.memory_held = held
+        self.me.memory_narrowed += narrowed
+        self.me.memory_paused += paused
         self.me.memory_refused += refused
 
     def pick_from(self, bytes mask not None, int hint=-1):

@@ -38,6 +38,10 @@ cdef class H2Sender(H2Ledger):
     # `blocked`, so that nobody overtakes: call it again once the socket has taken this. Otherwise it returns 0.
     cdef void block(self) noexcept
     cdef int unblock(self, Py_ssize_t budget) except -1
+    # What the peer may send ahead of consumed() on each of its streams from now on; those that are open change by the
+    # difference (RFC 9113 6.9.2). Holds once the peer has acknowledged it. 0: nothing was done, SETTINGS of ours are
+    # not acknowledged yet.
+    cdef int offer_window(self, uint32_t size) except -1
 
     cdef int _write_settings(self) except -1
     cdef int _frame_block(self, uint32_t id, bint end) except -1

@@ -55,6 +55,18 @@ cdef class H2Sender(H2Ledger):
         self.out.length += at - p
         return 0
 
+    cdef int offer_window(self, uint32_t size) except -1:
+        cdef uint8_t* p
+        if self._dead or not self._settings_acked:
+            return 0
+        self.limits.initial_window = size
+        self._settings_acked = False
+        p = self.out.reserve(FRAME_HEAD + SETTING_BYTES)
+        write_frame_head(p, SETTING_BYTES, SETTINGS_FRAME, 0, 0)
+        write_setting(p + FRAME_HEAD, SETTING_INITIAL_WINDOW_SIZE, size)
+        self.out.length += FRAME_HEAD + SETTING_BYTES
+        return 1
+
     # Heads ------------------------------------------------------------------------------------------------------------
 
     cdef H2Stream open(self, FieldList head, bint end):

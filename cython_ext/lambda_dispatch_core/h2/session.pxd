@@ -39,7 +39,6 @@ cdef class H2Session(H2Sender):
     # private from here on
     cdef uint8_t _mode              # a Reading: what the next byte belongs to
     cdef bint _settings_seen        # the peer's first SETTINGS has come
-    cdef bint _settings_acked       # the peer has acknowledged ours
     cdef FrameHead _frame           # the frame being read
     cdef uint8_t _part[24]          # a frame head or preface cut off by the end of the input
     cdef int _part_len
@@ -55,6 +54,9 @@ cdef class H2Session(H2Sender):
     cdef uint32_t _skip_left        # bytes of padding or of an ignored frame still to come
     cdef H2Stream _data_stream      # whose DATA it is; None when it is to be swallowed
     cdef FieldList _fields          # the block decoded last
+
+    # Credit of the connection is returned on arrival again, at once for what was not consumed yet.
+    cdef int share_credit(self) except -1
 
     # Takes all n bytes. 0, or -2 once `failed` (the caller flushes `out` and closes); bytes after that are ignored.
     # What an event raises is raised here, after the session has failed.

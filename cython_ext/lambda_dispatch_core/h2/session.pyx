@@ -103,6 +103,18 @@ cdef class H2Session(H2Sender):
             self._write_window(0, self._recv_window - FIRST_WINDOW)
         return 0
 
+    cdef int share_credit(self) except -1:
+        cdef H2Stream stream
+        # What is still to come of a DATA frame that was taken off the window whole when it began.
+        cdef int64_t owed = self._frame.length if self._mode == READ_PAD_LENGTH else self._data_left
+        if self.share_connection_credit:
+            return 0
+        self.share_connection_credit = True
+        for item in self.streams():
+            stream = <H2Stream> item
+            owed += stream._owed
+        return self._credit_connection(owed)
+
     # Reading ----------------------------------------------------------------------------------------------------------
 
     cdef int receive(self, const uint8_t* p, Py_ssize_t n) except -1:

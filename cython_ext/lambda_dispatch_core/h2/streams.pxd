@@ -141,6 +141,7 @@ cdef class H2Ledger:
     cdef uint32_t _resets_at
     cdef uint32_t[32] _ends         # ring of ids that ended otherwise
     cdef uint32_t _ends_at
+    cdef bint _settings_acked       # the peer has acknowledged ours
     # flow control
     cdef int64_t _send_window       # the connection's
     cdef int64_t _recv_window

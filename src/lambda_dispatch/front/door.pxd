@@ -45,6 +45,8 @@ cdef class Door:
     cdef int64_t date_until         # hub time from which it is stale
     cdef FieldList fields           # scratch: the head being read
     cdef Uploads uploads            # requests whose body is on its way
+    cdef readonly bint narrow       # MemoryBudget's first step: connections begin with small windows
+    cdef Py_ssize_t pressure        # request bytes without a slot above which an HTTP/1.1 client is not read
     cdef readonly set wires         # client connections open now
     cdef uint64_t told_in           # bytes of clients the board was last told of: read
     cdef uint64_t told_out          # written
@@ -73,11 +75,19 @@ cdef class ClientWire(Wire):
     cdef Pace pace              # of what is waited for: the client's reading, or in HTTP/1.1 its body
     cdef Py_ssize_t discarded   # bytes thrown away since
     cdef bint lingering         # ended for writing: what still comes is thrown away
+    cdef bint halted            # MemoryBudget's second step: see halt()
+    cdef bint cut               # aborted while its client did not read: what it holds is as good as free
 
     # Once a second: time-outs and rates.
     cdef int sweep(self, int64_t now) except -1
     # Adds what is held for this client; the answer is how much that is.
     cdef Py_ssize_t measure(self, Held* held) except -1
+    # MemoryBudget's first step: smaller windows (True), or what they were. True when that changes something.
+    cdef bint narrow(self, bint on, Py_ssize_t least) except -1
+    # Its second step, for a client that holds at least so much without a slot: nothing more is read of it, on HTTP/2
+    # no new request taken. True when it was not so before.
+    cdef bint halt(self, Py_ssize_t least, Py_ssize_t least_h2) except -1
+    cdef int resume(self) except -1
     # MemoryBudget is used up, and this client holds much of it: its request is refused, or the connection ended.
     cdef int shed(self) except -1
     # Since when (ns) it has nothing in hand; 0 when it has.

@@ -10,6 +10,7 @@ from heapq import nsmallest
 from libc.stdint cimport int64_t, uint64_t
 
 from lambda_dispatch.dispatch.matcher cimport Matcher
+from lambda_dispatch.dispatch.model cimport PRESSURE
 from lambda_dispatch.front.uploads cimport Uploads
 from lambda_dispatch_net.wire cimport Entrance, Hub, Wire
 from lambda_dispatch_core.board.board cimport Board, WorkerSlot
@@ -23,6 +24,8 @@ cdef enum:
     LINGER_BYTES = 4 * 1024 * 1024
     # How long a client may take to read our last words before its connection is closed under it.
     LINGER = 2 * SECOND
+    # While memory is short: request bytes that an HTTP/1.1 client without a slot is read ahead, instead of PRESSURE.
+    NARROW_PRESSURE = 16 * 1024
     TCP_CLOSE = 7               # linux/tcp_states.h
     TCP_CLOSE_WAIT = 8
 
@@ -53,6 +56,7 @@ cdef class Door:
             self.common += b"%s: %s\r\n" % (name, value)
         self.fields = FieldList()
         self.wires = set()
+        self.pressure = PRESSURE
         if board.me != NULL:
             # The slot still holds what its last process counted.
             self.told_in = hub.bytes_in - board.me.instance_bytes_in
@@ -98,10 +102,39 @@ cdef class Door:
             wire.measure(&held)
         return held.heads, held.bodies, held.answers
 
+    def narrow_credit(self, bint on, long long least):
+        """Smaller windows for request bodies, or what they were; how many connections that changed.
+
+        New connections have them, and of those that are open the ones that hold at least so much.
+        """
+        cdef ClientWire wire
+        cdef int changed = 0
+        self.narrow = on
+        self.pressure = NARROW_PRESSURE if on else PRESSURE
+        for wire in self.wires:
+            changed += wire.narrow(on, least)
+        return changed
+
+    def halt(self, long long least, long long least_h2):
+        """Reads nothing more of connections that hold at least so much and have no slot; how many more they are."""
+        cdef ClientWire wire
+        cdef int halted = 0
+        for wire in self.wires:
+            halted += wire.halt(least, least_h2)
+        return halted
+
+    def resume(self):
+        """Reads again what was halted."""
+        cdef ClientWire wire
+        for wire in list(self.wires):
+            if wire.halted:
+                wire.resume()
+
     def shed(self, long long wanted, long long least):
         """Ends what holds most, of those that hold at least so much, until `wanted` bytes are free.
 
-        (how many were ended, bytes). Of clients that hold as much the one that came first goes first.
+        (how many were ended, bytes). Of clients that hold as much the one that came first goes first. What connections
+        hold that are closing already is as good as free, unless their clients do not read: those are aborted first.
         """
         cdef ClientWire wire
         cdef Held held
@@ -109,16 +142,27 @@ cdef class Door:
         cdef long long freed = 0
         cdef int ended = 0
         found = []
+        stuck = []
         for wire in self.wires:
             n = wire.measure(&held)
-            if n >= least:
+            if n == 0:
+                continue
+            if wire.closing:
+                if wire.paused and not wire.cut:
+                    stuck.append(wire)
+                freed += n
+            elif n >= least:
                 found.append((-n, wire.came, id(wire), wire))
+        for wire in stuck:
+            wire.cut = True
+            wire.abort()
         found.sort()
         for size, _, _, wire in found:
             if freed >= wanted:
                 break
             freed -= size
             ended += 1
+            wire.cut = wire.paused
             wire.shed()
         return ended, freed
 
@@ -212,6 +256,16 @@ cdef class ClientWire(Wire):
             n += self.transport.get_write_buffer_size()
         held.answers += n
         return n
+
+    cdef bint narrow(self, bint on, Py_ssize_t least) except -1:
+        return False
+
+    cdef bint halt(self, Py_ssize_t least, Py_ssize_t least_h2) except -1:
+        return False
+
+    cdef int resume(self) except -1:
+        self.halted = False
+        return 0
 
     cdef int shed(self) except -1:
         return self.abort()

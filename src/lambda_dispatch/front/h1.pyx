@@ -373,7 +373,8 @@ cdef class H1Wire(ClientWire):
                 self.over()
             return 0
         exchange.came(p, n, end)
-        if not end and exchange is self.exchange and exchange.backlog() >= PRESSURE:
+        if not end and exchange is self.exchange and exchange.backlog() >= (
+                PRESSURE if exchange.slot is not None else self.door.pressure):
             self.stop_reading()
         return 0
 
@@ -510,6 +511,25 @@ cdef class H1Wire(ClientWire):
         held.heads += self.kept_room
         held.bodies += body
         return ClientWire.measure(self, held) + self.kept_room + body
+
+    cdef bint halt(self, Py_ssize_t least, Py_ssize_t least_h2) except -1:
+        cdef H1Exchange exchange = self.exchange
+        if not self.reading or self.closing or self.lingering:
+            return False
+        if self.kept_room < least and (exchange is None or exchange.slot is not None or exchange.held() < least):
+            return False
+        self.halted = True
+        self.stop_reading()
+        return True
+
+    cdef int resume(self) except -1:
+        cdef H1Exchange exchange = self.exchange
+        self.halted = False
+        if exchange is None:
+            return 0 if self.paused else self.start_reading()
+        if self.body_open and exchange.backlog() < self.door.pressure:
+            return self.start_reading()
+        return 0
 
     cdef int shed(self) except -1:
         if self.exchange is not None and self.exchange.stage == WAITING:

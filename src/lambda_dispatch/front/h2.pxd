@@ -31,6 +31,7 @@ cdef class H2Exchange(ClientExchange):
 cdef class H2ClientWire(ClientWire):
     cdef H2Session session
     cdef H2Exchange fresh       # requests of this pass whose body has not come whole
+    cdef bint narrowed          # its windows are smaller than usual
     cdef bint ending            # the last GOAWAY went out: closes when the last stream has
 
     # The connection began as an HTTP/1.1 one: this wire goes on with its transport.

@@ -19,11 +19,14 @@ from lambda_dispatch_core.bytes.fields cimport (
 from lambda_dispatch_core.h2.session cimport (
     ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
 )
-from lambda_dispatch_core.bytes.limits cimport CLIENT_TABLE
+from lambda_dispatch_core.bytes.limits cimport CLIENT_TABLE, STREAM_WINDOW
 from lambda_dispatch_core.bytes.literal cimport is_lit
 from lambda_dispatch_core.http1.head cimport ResponseHead, check_host, check_target
 
 cdef enum:
+    # While memory is short: what a stream may send ahead, and all of a connection that begins then.
+    NARROW_WINDOW = 16 * 1024
+    NARROW_CONNECTION = 1024 * 1024
     MAX_STREAMS = 128           # requests at once on one client connection; what nginx and browsers are used to
 
 
@@ -253,7 +256,12 @@ cdef class H2ClientWire(ClientWire):
         limits.max_header_list = self.door.limits.head
         limits.max_header_block = self.door.limits.head
         limits.max_fields = self.door.limits.fields
+        if self.door.narrow:
+            limits.initial_window = NARROW_WINDOW
+            limits.connection_window = NARROW_CONNECTION
+            self.narrowed = True
         self.session = new_session(False, &limits)
+        self.session.share_connection_credit = not self.narrowed
         self.session.encoder.keep_within(CLIENT_TABLE)
         events.wire = self
         self.session.events = events
@@ -307,6 +315,8 @@ cdef class H2ClientWire(ClientWire):
         cdef Field* length = head.find(T_CONTENT_LENGTH)
         cdef Field* expect = head.find(T_EXPECT)
         exchange = self.begin_exchange(stream, end)
+        if self.halted:
+            return exchange.fail(503, "over_memory_budget")
         if method == NULL or path == NULL:
             return exchange.fail(501, "connect_not_supported")
         exchange.is_head = is_lit(method.value, method.value_len, b"HEAD")
@@ -405,6 +415,8 @@ cdef class H2ClientWire(ClientWire):
             return 0
         if self.stuck(now):
             return self.cut_reader()
+        if self.narrowed and not self.door.narrow:
+            self.narrow(False, 0)       # the client had yet to acknowledge SETTINGS when memory was free again
         if not self.paused:
             self.pace.since = 0
             for item in self.session.streams():
@@ -442,6 +454,35 @@ cdef class H2ClientWire(ClientWire):
         held.bodies += bodies
         held.answers += answers
         return ClientWire.measure(self, held) + self.session._block_room + bodies + answers
+
+    cdef bint narrow(self, bint on, Py_ssize_t least) except -1:
+        cdef H2Stream stream
+        cdef Py_ssize_t bodies = 0
+        if on == self.narrowed or self.closing or self.lingering:
+            return False
+        if on:
+            for item in self.session.streams():
+                stream = <H2Stream> item
+                if stream.owner is not None:
+                    bodies += (<H2Exchange> stream.owner).held()
+            if bodies < least:
+                return False
+        if not self.session.offer_window(NARROW_WINDOW if on else STREAM_WINDOW):
+            return False
+        self.narrowed = on
+        if not on:
+            self.session.share_credit()
+        self.touch()
+        return True
+
+    # Reading goes on: WINDOW_UPDATEs must come, or what is held here could not leave.
+    cdef bint halt(self, Py_ssize_t least, Py_ssize_t least_h2) except -1:
+        cdef Held held
+        if self.halted or self.closing or self.lingering:
+            return False
+        held.heads = held.bodies = held.answers = 0
+        self.halted = self.measure(&held) >= least_h2
+        return self.halted
 
     cdef int shed(self) except -1:
         self.session.fail(ENHANCE_YOUR_CALM, "over_memory_budget")

@@ -34,6 +34,8 @@ COUNTERS = {
     "slow_senders": "Requests answered with 408: the body arrived slower than MinBodyRate.",
     "connections_refused": "Connections closed at once: MaxConnections was reached, or descriptors were short.",
     "connections_reclaimed": "Idle connections closed to make room for new ones.",
+    "memory_narrowed": "HTTP/2 connections given smaller windows because MemoryBudget was near: its first step.",
+    "memory_paused": "Connections not read, or refused new requests, because MemoryBudget was near: its second step.",
     "memory_refused": "Requests and connections ended because MemoryBudget was used up.",
 }
 GAUGES = {

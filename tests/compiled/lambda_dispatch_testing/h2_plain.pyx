@@ -144,6 +144,12 @@ cdef class PlainSession:
         if stream is not None:
             self.session.reset(stream, code)
 
+    def offer_window(self, uint32_t size):
+        return bool(self.session.offer_window(size))
+
+    def share_credit(self):
+        self.session.share_credit()
+
     def consumed(self, uint32_t id, Py_ssize_t n):
         cdef H2Stream stream = self.session.find(id)
         if stream is not None:
