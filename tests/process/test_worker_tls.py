@@ -103,6 +103,23 @@ async def test_plain_text_and_old_versions_are_turned_away_at_the_tls_port(pair:
             assert (await good.get("/health")).status == 200
 
 
+@pytest.mark.parametrize("port", ["https", "control_https"])
+@scenario
+async def test_a_client_that_offers_only_unknown_protocols_is_refused_with_the_alert_for_it(
+    pair: certs.Pair, port: str
+) -> None:
+    async with WorkerProcess.running(certs=pair) as worker:
+        with pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
+            await RawClient.dial(worker.ports[port], tls=pair.client_context("acme-tls/1", "spdy/3"))
+        known = pair.client_context("acme-tls/1", "h2")
+        client = await RawClient.dial(worker.ports[port], tls=known)
+        assert client.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "h2"
+        await client.close()
+        async with await worker.client(tls=pair.client_context()) as silent:
+            assert (await silent.get("/health")).status == 200, "who offers nothing speaks HTTP/1.1"
+        assert "handshake refused" in worker.text()
+
+
 @scenario
 async def test_secrets_of_tls_are_written_where_sslkeylogfile_says(pair: certs.Pair, tmp_path: Path) -> None:
     keys = tmp_path / "keys.log"

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from lambda_dispatch.telemetry import log
+from lambda_dispatch.worker.client_hello import REFUSAL, offered
 from lambda_dispatch_net.wire import Hub
 
 SECOND = 1_000_000_000
@@ -89,11 +90,27 @@ class Handshakes:
                 arrival.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, more)
                 continue
             self._forget(fd)
-            if more == 0:
+            if more == 0 and self._refuses(arrival):
+                self._end(arrival)
+            elif more == 0:
                 self._ready.append(arrival)
             else:
                 self._end(arrival)
         self._proceed(now)
+
+    def _refuses(self, arrival: "Arrival") -> bool:
+        """Tells a client that offers only protocols we do not speak, as RFC 7301 3.2 wants it."""
+        try:
+            names = offered(arrival.sock.recv(RECORD_HEAD + LARGEST, socket.MSG_PEEK))
+            if names is None or not arrival.protocols or not arrival.protocols.isdisjoint(names):
+                return False
+            # Read, so that the alert is not lost to a reset.
+            arrival.sock.recv(RECORD_HEAD + LARGEST)
+            arrival.sock.send(REFUSAL)
+        except OSError:
+            return True
+        log.limited(log.WARNING, "handshake refused", reason="the client offers no protocol spoken here (ALPN)")
+        return True
 
     def _forget(self, fd: int) -> None:
         self._epoll.unregister(fd)
@@ -148,7 +165,7 @@ class Counts(Protocol):
 
 
 class Arrival:
-    __slots__ = ("context", "listener", "make", "since", "sock")
+    __slots__ = ("context", "listener", "make", "protocols", "since", "sock")
 
     def __init__(
         self,
@@ -157,7 +174,9 @@ class Arrival:
         make: Callable[[], asyncio.BaseProtocol],
         context: ssl.SSLContext,
         since: int,
+        protocols: frozenset[bytes] = frozenset(),
     ) -> None:
+        self.protocols = protocols  # that are spoken; empty: not compared
         self.sock = sock
         self.listener = listener
         self.make = make

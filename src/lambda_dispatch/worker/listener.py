@@ -61,7 +61,9 @@ class Listener:
         entrance: Entrance,
         context: ssl.SSLContext | None = None,
         handshakes: Handshakes | None = None,
+        protocols: frozenset[bytes] = frozenset(),  # ALPN
     ) -> None:
+        self._protocols = protocols
         self.sock = sock
         self.entrance = entrance
         self.arriving = 0  # TLS connections whose handshake is not done
@@ -155,7 +157,8 @@ class Listener:
                 sock.close()
             else:
                 assert self._handshakes is not None
-                self._handshakes.begin(Arrival(sock, self, self._factory, self._context, self._hub.now))
+                arrival = Arrival(sock, self, self._factory, self._context, self._hub.now, self._protocols)
+                self._handshakes.begin(arrival)
 
     def _full(self) -> bool:
         entrance = self.entrance

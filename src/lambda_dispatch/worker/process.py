@@ -41,6 +41,9 @@ from lambda_dispatch.worker.vacant import VacantSets
 from lambda_dispatch_core.board.board import WORKER_DRAINING, WORKER_READY, Board, ring, silence
 from lambda_dispatch_net.wire import Hub
 
+# By ALPN.
+FRONT_PROTOCOLS = ("h2", "http/1.1")
+CONTROL_PROTOCOLS = ("h2",)
 # How often time-outs of waiting requests, go-aways that are due and the board's gauges are looked at. A request may
 # wait this much longer than its time-out.
 TICK = 0.1
@@ -128,8 +131,8 @@ class Worker:
         front_tls = control_tls = None
         if boot.front_tls_fds or boot.control_tls_fds:
             files = self._certificate()
-            front_tls = server_context(*files, ["h2", "http/1.1"])
-            control_tls = server_context(*files, ["h2"], self.config.control_client_ca)
+            front_tls = server_context(*files, FRONT_PROTOCOLS)
+            control_tls = server_context(*files, CONTROL_PROTOCOLS, self.config.control_client_ca)
         control = partial(ControlWire, self.hub, self.matcher, self.control)
         room = Room(
             self.hub, door, self.board, self.handshakes, self.config.max_connections, 2 * len(boot.peer_addresses)
@@ -144,7 +147,9 @@ class Worker:
                 sock = socket.socket(fileno=fd)
                 if kind.startswith("control"):
                     self._keep_alive(sock)
-                listener = Listener(self.hub, sock, make, room.entrance(kind), context, self.handshakes)
+                protocols = CONTROL_PROTOCOLS if kind.startswith("control") else (*FRONT_PROTOCOLS, "http/1.0")
+                spoken = frozenset(name.encode() for name in protocols)
+                listener = Listener(self.hub, sock, make, room.entrance(kind), context, self.handshakes, spoken)
                 await listener.serve()
                 self.listeners[kind] = listener
         self.vacant = VacantSets(self.board, boot.index, self.loop, self._other_sets(), self.hub.clock())
