@@ -11,9 +11,10 @@ eyes, until one of these holds:
     ... or nothing came for as long                                 the same
     ... or it came at `MinUploadRate`                               the same
 
-Uploads under way hold at most `UploadShare` of the slots of their pool. Workers do not ask each other: each has its part
-of the share, rounded down, and at least one, so that no upload waits for ever at a worker that has none. The bound is
-therefore the share, or as many uploads as there are workers where the share is smaller than that. Beyond that they wait here, the oldest first, for `IncomingRequestTimeout`. While one holds a slot and the application
+Uploads under way hold at most `UploadShare` of the slots of their pool. Workers do not ask each other: each has its
+part of the share, rounded down, and at least one, so that no upload waits for ever at a worker that has none. The bound
+is therefore the share, or as many uploads as there are workers where the share is smaller than that. Beyond it they
+wait here, the oldest first, for `IncomingRequestTimeout`. While one holds a slot and the application
 has not begun its answer it must come at `MinUploadRate`; while it is waited for here, at `MinBodyRate`.
 """
 
