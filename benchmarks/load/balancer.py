@@ -2,9 +2,10 @@
 
     python -m benchmarks.load.balancer [--requests 20000] [--clients 60] [--seed 1] [--skip-drain | --skip-replace]
 
-Drain: one of two routers gets SIGTERM, and the load balancer, whose checks come every 2 s and must fail five times,
-sends to it for another 10 s. Replace: each of three routers is stopped by SIGTERM and started again on its ports, one
-after the other, while two serve. HAProxy retries nothing. No request may fail, and every router must exit with 0.
+Drain: one of two routers gets SIGTERM, and the load balancer, whose checks come every 2 s and must fail six times,
+sends to it for another 10 to 12 s. Replace: each of three routers is stopped by SIGTERM and started again on its
+ports, one after the other, while two serve. HAProxy retries nothing. No request may fail, and every router must exit
+with 0.
 """
 
 import argparse
@@ -188,7 +189,7 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="keep the log of routers and Lambda here")
     options = parser.parse_args()
     wrong = 0
-    for skipped, routers, fall in ((options.skip_drain, 2, 5), (options.skip_replace, 3, 2)):
+    for skipped, routers, fall in ((options.skip_drain, 2, 6), (options.skip_replace, 3, 2)):
         if skipped:
             continue
         with scene(routers, fall, options.log) as fleet:
