@@ -5,14 +5,17 @@ The model, per second of the load (all of it is in `estimate`; nothing is fitted
     busy          requests a second x seconds a request: requests that are under way at once (Little's law)
     instances     busy / (requests an instance serves at once x fill); fill is how full the scaler keeps them, one half
                   with InstanceCountMultiplier 2. CPU bounds it too: requests x CPU seconds / CPUs of an instance
-    lambda-dispatch   GB-seconds of the instances, one invoke for each life, the router's tasks, a load balancer
+    lambda-dispatch   GB-seconds of the instances, one invoke for each life, the router's tasks, a load balancer. Where
+                      less than one instance is busy, it is open from a request to the end of its idle time: a share
+                      1 - exp(-rate x (time of a request + idle time)) of all time, for arrivals by chance
     one at a time     Lambda by function URL with the Web Adapter: each request an environment of its own for as long
                       as it lasts, one invoke a request
-    Fargate           the same instances as tasks of the same memory and CPUs, at least as many as are asked for
+    Fargate           the same instances as tasks of the same memory and CPUs, enough for the peak: new tasks come in
+                      minutes, so that they are there before it; at least as many as are asked for
     Cloud Run         vCPU- and GiB-seconds while requests are under way, shared by those of an instance, requests
 
-Left out of all: data transfer, logs, free tiers, discounts, and the nights: a load that is not steady is run through
-this once for each hour that differs.
+Left out of all: data transfer, logs, free tiers, discounts. The figures are those of a load whose mean is given; a load
+that differs from hour to hour is run through this once for each.
 """
 
 import argparse
@@ -46,6 +49,8 @@ class Load:
     router_gb: float = 2.0
     routers: int = 1
     least_tasks: int = 2  # of Fargate alone
+    peak: float = 1.0  # requests per second at most over those on average
+    idle: float = 0.25  # seconds an instance stays open without a request
 
     @property
     def busy(self) -> float:
@@ -57,11 +62,17 @@ class Load:
         return max(self.memory_mb / VCPU_MB, 1e-6)
 
     @property
+    def by_cpu(self) -> float:
+        """Instances that the computing needs: busier than two thirds, a queue grows in front of the CPU."""
+        return self.requests_per_second * self.cpu_milliseconds / 1000 / (self.vcpus * 2 / 3)
+
+    @property
     def instances(self) -> float:
-        by_slots = self.busy / (self.at_once * self.fill)
-        # Computing for more than two thirds of the time, a queue grows in front of the CPU.
-        by_cpu = self.requests_per_second * self.cpu_milliseconds / 1000 / (self.vcpus * 2 / 3)
-        return max(by_slots, by_cpu)
+        """Open at once on average; whole ones where it is more than one."""
+        wanted = max(self.busy / (self.at_once * self.fill), self.by_cpu)
+        if wanted > 1:
+            return math.ceil(wanted)
+        return 1 - math.exp(-self.requests_per_second * (self.milliseconds / 1000 + self.idle))
 
 
 def estimate(load: Load, price: Mapping[str, Price]) -> dict[str, dict[str, float]]:
@@ -76,10 +87,11 @@ def estimate(load: Load, price: Mapping[str, Price]) -> dict[str, dict[str, floa
     # A load balancer's units: bytes an hour, or new connections; connections are kept, so bytes decide here.
     units = max(load.requests_per_second * load.kilobytes * HOUR / 1e6, 0.0)
     balancer = (per["alb_hour"] + units * per["alb_lcu_hour"]) * MONTH / HOUR
-    # An instance is whole, and idle load has none.
-    instances = math.ceil(load.instances) if load.instances > 0 else 0
-    tasks = max(instances, load.least_tasks)
+    instances = load.instances
+    tasks = max(math.ceil(instances * load.peak), load.least_tasks)
     shared = max(min(load.at_once * load.fill, load.busy), 1.0)
+    containers = max(load.busy / shared, load.by_cpu)
+    second = load.vcpus * per["cloud_run_vcpu_second"] + gb * per["cloud_run_gib_second"]
     return {
         "lambda-dispatch": {
             "compute": instances * gb * gb_second * MONTH,
@@ -96,10 +108,7 @@ def estimate(load: Load, price: Mapping[str, Price]) -> dict[str, dict[str, floa
             "load balancer": balancer,
         },
         "Cloud Run": {
-            "compute": load.busy
-            / shared
-            * (load.vcpus * per["cloud_run_vcpu_second"] + gb * per["cloud_run_gib_second"])
-            * MONTH,
+            "compute": containers * second * MONTH,
             "requests": requests * per["cloud_run_request"],
         },
     }
@@ -126,6 +135,13 @@ def _share(text: str) -> float:
     value = _above(text)
     if value > 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 1")
+    return value
+
+
+def _peak(text: str) -> float:
+    value = _above(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is less than 1: the peak is no less than the average")
     return value
 
 
@@ -158,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--kilobytes", type=_positive, default=10.0, metavar="N", help="of a request and its answer, 10")
     add("--routers", type=_count, default=1, metavar="N", help="router tasks of 1 vCPU and 2 GB, 1")
     add("--tasks", type=_count, default=2, metavar="N", help="tasks of Fargate alone at least, 2")
+    add("--peak", type=_peak, default=1.0, metavar="N", help="requests a second at most over the average, 1")
     add("--prices", metavar="FILE", help="prices of your own, as lambda_dispatch/prices.toml has them")
     add("--json", action="store_true")
     return parser
@@ -181,7 +198,7 @@ def main(argv: Sequence[str]) -> int:
         return 64
     load = Load(
         given.requests_per_second, given.milliseconds, computing, given.memory, given.architecture, given.at_once,
-        given.fill, kilobytes=given.kilobytes, routers=given.routers, least_tasks=given.tasks,
+        given.fill, kilobytes=given.kilobytes, routers=given.routers, least_tasks=given.tasks, peak=given.peak,
     )  # fmt: skip
     found = estimate(load, price)
     if given.json:
@@ -195,7 +212,7 @@ def main(argv: Sequence[str]) -> int:
 def describe(load: Load, found: Mapping[str, Mapping[str, float]], price: Mapping[str, Price]) -> str:
     lines = [
         f"{load.requests_per_second:g} requests/s of {load.milliseconds:g} ms ({load.cpu_milliseconds:g} ms of CPU): "
-        f"{load.busy:.1f} under way at once, {math.ceil(load.instances)} instances of {load.memory_mb} MB, "
+        f"{load.busy:.1f} under way at once, {load.instances:.2g} instances of {load.memory_mb} MB, "
         f"{load.architecture}",
         "",
         "US dollars a month",

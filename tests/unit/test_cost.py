@@ -55,6 +55,22 @@ def test_waiting_requests_share_an_instance_and_computing_ones_do_not() -> None:
     assert total("lambda-dispatch", computing) > total("one request at a time", computing)
 
 
+def test_less_than_one_instance_is_open_for_a_share_of_the_time() -> None:
+    trickle = replace(LOAD, requests_per_second=0.1)
+    assert trickle.instances == pytest.approx(1 - math.exp(-0.1 * 0.45))
+
+
+def test_computing_bounds_cloud_run_as_it_bounds_an_instance() -> None:
+    computing = estimate(replace(LOAD, cpu_milliseconds=200, memory_mb=1769), PRICES)["Cloud Run"]["compute"]
+    assert computing == pytest.approx(30 * (0.000024 + 1769 / 1024 * 0.0000025) * MONTH)
+
+
+def test_tasks_are_there_for_the_peak_and_instances_follow_the_mean() -> None:
+    steady, peaky = estimate(LOAD, PRICES), estimate(replace(LOAD, peak=10), PRICES)
+    assert peaky["Fargate"]["compute"] == pytest.approx(10 * steady["Fargate"]["compute"])
+    assert peaky["lambda-dispatch"] == steady["lambda-dispatch"]
+
+
 def test_a_trickle_is_cheapest_one_at_a_time() -> None:
     trickle = replace(LOAD, requests_per_second=0.1)
     assert total("one request at a time", trickle) < total("lambda-dispatch", trickle)
@@ -85,6 +101,7 @@ def test_json_has_the_same_figures(capsys: pytest.CaptureFixture[str]) -> None:
         (["--requests-per-second", "nan", "--milliseconds", "5"], "nan"),
         (["--requests-per-second", "1", "--milliseconds", "5", "--memory", "64"], "64"),
         (["--requests-per-second", "1", "--milliseconds", "5", "--fill", "0"], "0"),
+        (["--requests-per-second", "1", "--milliseconds", "5", "--peak", "0.5"], "0.5"),
         (["--requests-per-second", "1", "--milliseconds", "5", "--cpu-milliseconds", "6"], "--cpu-milliseconds is 6"),
         (["--requests-per-second", "1", "--milliseconds", "5", "--prices", "/no/such"], "/no/such"),
     ],
