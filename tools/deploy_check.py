@@ -52,6 +52,18 @@ def tool(name: str, how: str) -> str:
     return found
 
 
+def python_with(*modules: str) -> str:
+    """A Python that has these modules: this one, or the one beside a validator."""
+    beside = [
+        Path(found).resolve().parent / "python" for name in ("cfn-lint", "checkov") if (found := shutil.which(name))
+    ]
+    for candidate in [Path(sys.executable), *beside]:
+        words = [str(candidate), "-W", "ignore", "-c", f"import {', '.join(modules)}"]
+        if candidate.exists() and subprocess.run(words, capture_output=True).returncode == 0:
+            return str(candidate)
+    raise Missing(f"no Python has {' and '.join(modules)}: {PIP}")
+
+
 PIP = "pip install 'lambda-dispatch[deploy]'"
 
 
@@ -92,8 +104,7 @@ def sam_translator() -> None:
         "kinds = sorted(resource['Type'] for resource in made['Resources'].values())\n"
         "assert 'AWS::Lambda::Function' in kinds, kinds\n"
     )
-    python = Path(tool("cfn-lint", PIP)).resolve().parent / "python"
-    run(python if python.exists() else sys.executable, "-W", "ignore", "-c", program,
+    run(python_with("samtranslator", "cfnlint"), "-W", "ignore", "-c", program,
         "deploy/cloudformation/application-zip.yaml", env={"AWS_DEFAULT_REGION": "eu-west-1"})  # fmt: skip
 
 
@@ -113,8 +124,7 @@ def hcl() -> None:
     """Every file parses."""
     program = "import hcl2, sys\nfor name in sys.argv[1:]: hcl2.load(open(name))\n"
     files = sorted(str(path) for path in (DEPLOY / "terraform").rglob("*.tf") if ".terraform" not in path.parts)
-    python = Path(tool("cfn-lint", PIP)).resolve().parent / "python"
-    run(python if python.exists() else sys.executable, "-c", program, *files)
+    run(python_with("hcl2"), "-c", program, *files)
 
 
 def rendered(folder: Path) -> list[Path]:
@@ -164,7 +174,7 @@ def close(schema: object) -> None:
 
 def schemas() -> Path:
     """The JSON schemas of kubernetes-validate, of the newest version that it has."""
-    python = Path(tool("kubernetes-validate", PIP)).resolve().parent / "python"
+    python = python_with("kubernetes_validate")
     place = run(python, "-c", "import kubernetes_validate as k, os; print(os.path.dirname(k.__file__))").strip()
     every = Path(place, "kubernetes-json-schema").glob("v*-local-strict")
     return max(every, key=lambda path: [int(part) for part in path.name.split("-")[0][1:].split(".")])

@@ -83,7 +83,8 @@ def dev_run(*arguments: str, command: Sequence[str] = (), cwd: Path | None = Non
     """`command` is how it is started where that matters; it brings its own ports then."""
     marker = f"{MARKER}={os.getpid()}-{time.monotonic_ns()}"
     name, _, value = marker.partition("=")
-    ports = NO_PORTS
+    # What lies in dist/ must not decide what is tested.
+    ports = NO_PORTS if "--extensions-dir" in arguments else [*NO_PORTS, "--extensions-dir=none"]
     process = subprocess.Popen(
         [*(command or (sys.executable, "-m", "lambda_dispatch.cli", "dev", *ports)), *arguments],
         stdout=subprocess.PIPE,

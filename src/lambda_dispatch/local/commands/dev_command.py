@@ -21,6 +21,7 @@ from typing import Any
 
 import uvloop
 
+from lambda_dispatch.local.commands import built_bundle
 from lambda_dispatch.local.commands.options import (
     RESULT_ERROR,
     USAGE_ERROR,
@@ -40,6 +41,7 @@ from lambda_dispatch.local.function import Function, FunctionConfigError
 from lambda_dispatch.local.invocation import Invocation
 from lambda_dispatch.local.service.local_lambda import LocalLambda, LocalLambdaConfig, PortError
 
+CHECKOUT = Path(__file__).parents[4]
 DEMOS = (Path(__file__).parents[4] / "examples" / "demo" / "app.py", Path(__file__).parents[1] / "demo" / "app.py")
 MAX_ENVIRONMENTS = 20  # two processes each; what a laptop bears
 READY_WITHIN = 20.0  # seconds the router has to listen
@@ -66,7 +68,8 @@ def _parser() -> Parser:
     ))  # fmt: skip
     parser.add_argument("--directory", metavar="DIR", help="the application's working directory, default this one")
     parser.add_argument("--extensions-dir", default="", metavar="DIR", help=(
-        "start environments as an image with lambda-dispatch in /opt/extensions does: DIR's files, then COMMAND"
+        "start environments as an image with lambda-dispatch in /opt/extensions does: DIR's files, then COMMAND; "
+        "default is the bundle that ./run bundle has written in this checkout, if any; none: without"
     ))  # fmt: skip
     parser.add_argument("--function-name", default="app", metavar="NAME", help="name of the function, default app")
     parser.add_argument("--workers", type=int, metavar="N", help="the router's worker processes, default one per CPU")
@@ -110,6 +113,7 @@ class Settings:
     max_environments: int
     verbose: bool
     demo: bool
+    note: str = ""  # about the bundle
 
 
 def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
@@ -132,11 +136,16 @@ def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
         port = getattr(given, option)
         if port is not None and not 0 <= port <= 65535:
             raise UsageError(f"--{option.replace('_', '-')} {port}: 0 to 65535")
+    extensions, note = given.extensions_dir, ""
+    if not extensions:
+        extensions, note = built_bundle.find(CHECKOUT)
+    elif extensions == built_bundle.NONE:
+        extensions = ""
     function = Function(
         name=given.function_name,
         command=tuple(command),
-        runtime="provided" if given.extensions_dir else "dispatch",
-        extensions_directory=given.extensions_dir,
+        runtime="provided" if extensions else "dispatch",
+        extensions_directory=extensions,
         environment={"LAMBDA_DISPATCH_INVOKE_MODE": given.direct_mode, **pairs(given.env, "--env")},
         timeout=given.timeout,
         directory=str(directory) if given.directory else "",
@@ -160,6 +169,7 @@ def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
         max_environments=1 if given.app_port else knobs.concurrency,
         verbose=given.verbose,
         demo=demo,
+        note=note,
     )
 
 
@@ -374,6 +384,8 @@ class Dev:
             f"embedded Lambda    {local.url}   ({own_command()} lambda ctl --url {local.url} list)",
             f"application        {what}   ({at_most})",
         ]
+        if settings.note:
+            lines.append(f"extension          {settings.note}")
         if settings.config.direct_port is not None:
             lines.append(f"direct mode        http://127.0.0.1:{local.direct_port}   (one request per environment)")
         lines += ["", "try:"]
