@@ -135,7 +135,7 @@ class RouterConfig:
 
     # Scaling
     scaling_algorithm: str = option(
-        "ScalingAlgorithm", choice("simple", "ewma"), "simple", "algorithm that estimates demand"
+        "ScalingAlgorithm", choice("simple", "ewma", "adaptive"), "simple", "algorithm that estimates demand"
     )
     instance_count_multiplier: int = option(
         "InstanceCountMultiplier", whole(1, 10), 2, "headroom: the target per instance is 1/n of MaxConcurrentCount"

@@ -88,7 +88,7 @@ export interface RouterSettings {
    */
   readonly envVarForCallbackIp?: string;
   /**
-   * Algorithm that estimates demand. Simple or ewma.
+   * Algorithm that estimates demand. Simple, ewma or adaptive.
    *
    * @default - simple
    */

@@ -9,6 +9,7 @@ from lambda_dispatch.scaler.guard import Breaker, Outcome, Start, StartGuard
 from lambda_dispatch.scaler.model import START_TIMEOUT, Limits
 from lambda_dispatch.scaler.observe import NS, Rates
 from lambda_dispatch.scaler.policies import Policy
+from lambda_dispatch.scaler.start_times import StartTimes
 from lambda_dispatch.scaler.verdict import Exit, outcome_of
 from lambda_dispatch_core.board import board as b
 
@@ -34,6 +35,8 @@ class Run:
     stays: bool = False  # it was asked to stay when idle; False, too, when it is not known
     silent_since: float | None = None
     slow: bool = False  # it was logged that it takes long to open
+    thaws: bool = False  # a frozen environment was counted on
+    timed: bool = False  # how long it took to open has been learnt
 
     def overlooked(self, seen: b.Instance, now: float) -> bool:
         """Nobody will tell us of its end; is it over?"""
@@ -89,6 +92,7 @@ class Fleet:
         self.memory: Any = policy.first()
         self.desired = 0
         self.rates = Rates()
+        self.times = StartTimes()
         self.runs: dict[int, Run] = {}
         self.starts = 0
         self.starts_failed = 0
@@ -100,7 +104,8 @@ class Fleet:
 
     def began(self, slot: int, generation: int, id: bytes, now: float, stays: bool) -> Run:
         """A start is about to be sent."""
-        run = self.runs[slot] = Run(slot, generation, id, self.guard.began(now), stays=stays)
+        start, thaws = self.guard.began(now), self.times.began(now)
+        run = self.runs[slot] = Run(slot, generation, id, start, stays=stays, thaws=thaws)
         self.starts += 1
         return run
 
@@ -108,12 +113,18 @@ class Fleet:
         """An instance of a scaler before us: it counts, and its end shows only in its silence."""
         self.runs[seen.slot] = Run(seen.slot, seen.generation, seen.id, None, held=False)
 
+    def _time(self, run: Run, seen: b.Instance) -> None:
+        if not run.timed and seen.opened:
+            run.timed = True
+            self.times.opened((seen.opened - seen.created) / NS, run.thaws)
+
     def watch(self, seen: b.Instance, now: float) -> News | None:
         """Tells the guard what became of a start."""
         run = self.runs.get(seen.slot)
         if run is None or run.start is None:
             return None
         if seen.state in (b.INSTANCE_OPEN, b.INSTANCE_DRAINING) and seen.opened:
+            self._time(run, seen)
             self.guard.opened(run.start, seen.opened / NS)
             self.guard.alive(run.start, now)
         elif seen.state == b.INSTANCE_STARTING and not run.start.judged and now - run.start.sent_at > START_TIMEOUT:
@@ -136,6 +147,10 @@ class Fleet:
         self.last_exit = ended.number
         heedless = opened and self._heed(run, ended.name == "SelfLastActive")
         outcome = self._judge(run, seen, ended, opened, lived, now)
+        if run.start is not None:
+            self._time(run, seen)
+        if opened and not outcome.failed:
+            self.times.returned(now)
         short = outcome is Outcome.SHORT_LIFE and self.guard.short_life(now)
         return End(opened, lived, outcome, heedless, short)
 

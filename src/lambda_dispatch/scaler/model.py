@@ -37,6 +37,10 @@ class Observation:
     mean_ms: float | None  # from dispatch to the last byte; None while not known
     instances: tuple[Instance, ...] = ()
     heedless: bool = False  # the last instance that was to stay when idle did not
+    arriving: float = 0.0  # requests per second that the last second shows in both of its halves
+    cold: float = 2.0  # s until an instance opens in a new environment, as learnt
+    thaw: float = 0.1  # ... in a frozen one
+    frozen: int = 0  # environments that should be frozen now, and serve the next starts
 
     def count(self, state: State) -> int:
         return sum(instance.state is state for instance in self.instances)

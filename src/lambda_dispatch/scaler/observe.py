@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Container, Iterable
 
 from lambda_dispatch.scaler.model import Instance, Observation, State
+from lambda_dispatch.scaler.start_times import StartTimes
 from lambda_dispatch_core.board import board as b
 
 NS = 1_000_000_000
@@ -31,6 +32,7 @@ class Rates:
         self.per_second: float | None = None
         self.mean_ms: float | None = None
         self.recent = 0  # requests at work over the last second on average, rounded up: 0 means none at all
+        self.arriving = 0.0  # requests per second, sustained for a second
         self.active_at: float | None = None  # when a request last waited, ran or arrived
         self._looks: deque[tuple[float, int, int]] = deque()  # time, arrivals, duration_ns, for `recent`
         self._at: float | None = None
@@ -72,6 +74,12 @@ class Rates:
         since, arrivals, duration_ns = looks[0]
         at_work = (totals.duration_ns - duration_ns) / NS / max(now - since, RECENT)
         self.recent = max(math.ceil(at_work), totals.arrivals > arrivals)
+        # A volley is over when it has come; a rate shows in both halves of the second.
+        half = next((look for look in reversed(looks) if now - look[0] >= RECENT / 2), looks[0])
+        early, late = half[1] - arrivals, totals.arrivals - half[1]
+        self.arriving = 0.0
+        if half[0] > since and now > half[0]:
+            self.arriving = max(0.0, min(early / max(half[0] - since, RECENT / 2), late / (now - half[0])))
 
 
 def instance_of(seen: b.Instance, stays: bool = False) -> Instance:
@@ -93,8 +101,10 @@ def observe(
     instances: Iterable[b.Instance],
     staying: Container[int] = (),
     heedless: bool = False,
+    times: StartTimes | None = None,
 ) -> Observation:
     """Instances that are closed already are not among what there is. staying: slots of those asked to stay."""
+    times = times or StartTimes()
     return Observation(
         now=now,
         pending=max(0, totals.queued),
@@ -105,4 +115,8 @@ def observe(
         mean_ms=rates.mean_ms,
         instances=tuple(instance_of(seen, seen.slot in staying) for seen in instances if seen.state in _STATES),
         heedless=heedless,
+        arriving=rates.arriving,
+        cold=times.cold,
+        thaw=times.thaw,
+        frozen=times.frozen(now),
     )

@@ -8,7 +8,7 @@ decision can be taken again:
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lambda_dispatch.scaler.model import START_TIMEOUT, Decision, Instance, Limits, Observation, State
@@ -41,6 +41,11 @@ SEEN = (
     "open_stay",
     "draining",
     "waiting",
+    "open_busy",
+    "arriving",
+    "cold",
+    "thaw",
+    "frozen",
 )
 _PLACES = {name: place for place, name in enumerate(SEEN)}
 
@@ -67,11 +72,12 @@ class Record:
 
 
 def inputs_of(seen: Observation, limits: Limits, memory: tuple[float, ...]) -> tuple[float, ...]:
-    starting = starting_stay = overdue = open = open_stay = draining = waiting = 0
+    starting = starting_stay = overdue = open = open_stay = open_busy = draining = waiting = 0
     for it in seen.instances:
         if it.state is State.OPEN:
             open += 1
             open_stay += it.stays
+            open_busy += it.in_flight > 0
         elif it.state is State.DRAINING:
             draining += 1
             waiting += it.goaway_at is not None and it.goaway_at > seen.now
@@ -100,6 +106,11 @@ def inputs_of(seen: Observation, limits: Limits, memory: tuple[float, ...]) -> t
         float(open_stay),
         float(draining),
         float(waiting),
+        float(open_busy),
+        seen.arriving,
+        seen.cold,
+        seen.thaw,
+        float(seen.frozen),
         *memory,
     )
 
@@ -124,6 +135,11 @@ def observation_of(inputs: tuple[float, ...]) -> tuple[Observation, Limits]:
     add(given["overdue"], State.STARTING, now - START_TIMEOUT)
     add(given["open_stay"], State.OPEN, now, stays=True)
     add(given["open"] - given["open_stay"], State.OPEN, now)
+    busy = int(given["open_busy"])
+    for place, it in enumerate(instances):
+        if busy and it.state is State.OPEN:
+            instances[place] = replace(it, in_flight=1)
+            busy -= 1
     add(given["waiting"], State.DRAINING, now, goaway_at=now + 1)
     add(given["draining"] - given["waiting"], State.DRAINING, now)
     seen = Observation(
@@ -136,6 +152,10 @@ def observation_of(inputs: tuple[float, ...]) -> tuple[Observation, Limits]:
         mean_ms=_known(given["mean_ms"]),
         instances=tuple(instances),
         heedless=bool(given["heedless"]),
+        arriving=given["arriving"],
+        cold=given["cold"],
+        thaw=given["thaw"],
+        frozen=int(given["frozen"]),
     )
     limits = Limits(
         max_concurrent=int(given["max_concurrent"]),

@@ -3,6 +3,7 @@
 from typing import Any, Protocol
 
 from lambda_dispatch.scaler.model import Decision, Limits, Observation
+from lambda_dispatch.scaler.policies.adaptive import Adaptive
 from lambda_dispatch.scaler.policies.ewma import Ewma
 from lambda_dispatch.scaler.policies.simple import Simple
 
@@ -29,7 +30,7 @@ class Policy(Protocol):
     def restore(self, flat: tuple[float, ...]) -> Any: ...
 
 
-POLICIES: tuple[Policy, ...] = (Simple(), Ewma())
+POLICIES: tuple[Policy, ...] = (Simple(), Ewma(), Adaptive())
 
 
 def policy_named(name: str) -> Policy:

@@ -122,7 +122,7 @@ class Steps:
             start,
             min(start, max(0, limits.min_instances - staying)),
             tuple(instance.slot for instance in close),
-            _released(seen, len(opened), wanted),
+            released(seen, len(opened), wanted),
             reason,
         )
         return decision, memory
@@ -139,7 +139,7 @@ def least_busy(instances: list[Instance]) -> list[Instance]:
     return sorted(instances, key=lambda i: (i.stays, i.in_flight, i.since))
 
 
-def _released(seen: Observation, opened: int, wanted: int) -> tuple[int, ...]:
+def released(seen: Observation, opened: int, wanted: int) -> tuple[int, ...]:
     """Of the draining instances that wait for a replacement: those whose place is taken, or not wanted any more."""
     held = [(i.goaway_at, i.slot) for i in seen.instances if i.goaway_at is not None and i.goaway_at > seen.now]
     keep = max(0, wanted - opened)

@@ -1,0 +1,201 @@
+"""`ScalingAlgorithm=adaptive`: head room by queueing theory, starts that pay, scale-in by what a wrong one costs.
+
+The formulas stand in docs/scaling.md. `InstanceCountMultiplier` plays no part.
+"""
+
+import math
+from dataclasses import dataclass
+
+from lambda_dispatch.scaler.model import START_TIMEOUT, Decision, Instance, Limits, Observation, State
+from lambda_dispatch.scaler.policies.steps import FLOOR_PAUSE, GAP, WARM_PAUSE, least_busy, released
+
+SHORT = 1.0  # s, time constants of the two averages of demand
+LONG = 8.0
+HORIZON = 2.0  # s, for how long a decision should hold once its instances are open
+BETA_OUT = 0.5  # standard deviations of head room below which one more is started
+BETA_COLD = 1.0  # the same where no environment is frozen: help takes seconds
+BETA_IN = 1.5  # ... that must remain with one fewer
+SHORT_QUEUE = 0.04  # s: a queue that is over sooner starts nothing
+LEAST_CLEAR = 0.1  # s: a queue that shrinks and is gone by then is left to what is open
+SERVED_WITHIN = 0.5  # s after the opening of what is started, in which everybody who waits is served
+IN_PAUSE = 1.5  # s between a start and a scale-in, and at first between two directions
+LONGEST_PAUSE = 6.0  # s, what the pause grows to where closing proves wrong
+WRONG_WITHIN = 10.0  # s: what is started anew so soon should not have been closed
+INVOKE_PRICE = 0.007  # s of an environment (1,769 MB) that cost as much as one invoke
+UNKNOWN_TURNS = 1.5  # requests that a slot is expected to serve soon, while no time is known
+UNKNOWN = 0.1  # s, a request's time while none has been seen
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    desired: int = 0
+    at: float | None = None  # the last decision
+    short: float = 0.0  # requests at work, or as many as arrive in the time of one (a second at most); averaged
+    long: float = 0.0
+    started_at: float | None = None
+    closed_at: float | None = None
+    pause: float = IN_PAUSE  # since the last start, before anything is closed
+    floor_at: float | None = None
+
+
+class Adaptive:
+    name = "adaptive"
+    number = 2
+    memory_size = 8
+
+    def first(self, desired: int = 0) -> Memory:
+        return Memory(desired)
+
+    def flat(self, memory: Memory) -> tuple[float, ...]:
+        def known(value: float | None) -> float:
+            return math.nan if value is None else value
+
+        return (
+            float(memory.desired),
+            known(memory.at),
+            memory.short,
+            memory.long,
+            known(memory.started_at),
+            known(memory.closed_at),
+            memory.pause,
+            known(memory.floor_at),
+        )
+
+    def restore(self, flat: tuple[float, ...]) -> Memory:
+        desired, at, short, long, started_at, closed_at, pause, floor_at = flat
+
+        def known(value: float) -> float | None:
+            return None if math.isnan(value) else value
+
+        return Memory(int(desired), known(at), short, long, known(started_at), known(closed_at), pause, known(floor_at))
+
+    def decide(self, seen: Observation, memory: Memory, limits: Limits) -> tuple[Decision, Memory]:
+        now, slots, floor = seen.now, limits.max_concurrent, limits.min_instances
+        waiting = [i for i in seen.instances if i.state is State.STARTING and now - i.since < START_TIMEOUT]
+        opened = [i for i in seen.instances if i.state is State.OPEN]
+        have = len(waiting) + len(opened)
+        short, long = averages(seen, memory)
+        seconds = (seen.mean_ms or UNKNOWN * 1000) / 1000
+        delay = seen.thaw if seen.frozen else seen.cold
+
+        need, why = self._need(seen, short, long, seconds, delay, len(opened), len(waiting), slots)
+        proposed = min(max(need, floor), limits.max_instances)
+        idle = seen.pending == 0 and seen.running == 0 and seen.idle_for >= GAP
+        start = max(0, min(proposed - have, limits.max_instances - len(seen.instances)))
+        floor_at, pause = memory.floor_at, memory.pause
+        if start and idle:
+            # Only the floor asks: nobody waits, so it takes its time.
+            between = WARM_PAUSE if seen.heedless else FLOOR_PAUSE
+            if floor_at is not None and now - floor_at < between:
+                start = 0
+            else:
+                floor_at = now
+
+        staying = sum(instance.stays for instance in (*waiting, *opened))
+        kept = max(self._keep(seen, short, seconds, delay, slots, opened), proposed if seen.pending else 0)
+        # The floor is never closed for what only starts.
+        least = max(kept, min(floor, sum(instance.stays for instance in opened)))
+        close: list[Instance] = []
+        rested = memory.started_at is None or now - memory.started_at >= pause
+        if seen.pending == 0 and not start and len(opened) > least and (rested or not seen.arriving):
+            close = least_busy(opened)[: len(opened) - least]
+        if start and memory.closed_at is not None and not idle:
+            # Closing was wrong if what was closed is wanted again soon; each time the next one takes longer.
+            soon = now - memory.closed_at < WRONG_WITHIN
+            if memory.started_at is None or memory.closed_at > memory.started_at:
+                pause = min(LONGEST_PAUSE, pause * 2) if soon else max(IN_PAUSE, pause / 2)
+        desired = max(have + start - len(close), 0)
+        reason = ""
+        if start:
+            reason = f"out, {why}: {have} to {desired}"
+        elif close:
+            reason = f"in: {have} to {desired}"
+        kept_memory = Memory(
+            desired,
+            now,
+            short,
+            long,
+            now if start else memory.started_at,
+            now if close else memory.closed_at,
+            pause,
+            floor_at,
+        )
+        decision = Decision(
+            desired,
+            proposed,
+            start,
+            min(start, max(0, floor - staying)),
+            tuple(instance.slot for instance in close),
+            released(seen, len(opened), 0 if idle else max(proposed, have)),
+            reason,
+        )
+        return decision, kept_memory
+
+    def _need(
+        self,
+        seen: Observation,
+        short: float,
+        long: float,
+        seconds: float,
+        delay: float,
+        opened: int,
+        waiting: int,
+        slots: int,
+    ) -> tuple[int, str]:
+        """Instances for what waits and for what is to be expected when they open; why."""
+        if seen.pending == 0 and seen.running == 0:
+            return 0, ""
+        growth = max(0.0, short - long) / (LONG - SHORT)
+        ahead = min(short + growth * (SHORT + delay), 2 * short)
+        # Where requests run, the load is what runs; a queue is the other rule's.
+        load = staffed(ahead, seconds, delay + HORIZON, BETA_OUT if seen.frozen else BETA_COLD, slots)
+        if seen.pending == 0:
+            # Where nothing arrives, the average is only late.
+            return (load if seen.arriving else min(load, opened + waiting)), "load"
+        freed = min(seen.running, opened * slots) / seconds if seen.mean_ms else 0.0
+        if freed and seen.pending / freed <= SHORT_QUEUE:
+            return min(load, opened + waiting), ""
+        surplus = freed - seen.arriving
+        if surplus > 0 and seen.pending / surplus < min(max(delay, LEAST_CLEAR), SERVED_WITHIN):
+            return min(load, opened + waiting), ""
+        if not seen.mean_ms:
+            # Nothing is known of what these requests take: what waits, not what may come.
+            return max(opened + math.ceil(seen.pending / (slots * UNKNOWN_TURNS)), load), "queue"
+        # Of those who will wait when the new ones open, the open ones serve some in the same time.
+        left = seen.pending + seen.arriving * delay - freed * (delay + SERVED_WITHIN)
+        turns = 1 + SERVED_WITHIN / seconds
+        queue = math.ceil(max(left, 1.0) / (slots * turns))
+        return max(opened + queue, load), "queue"
+
+    def _keep(
+        self, seen: Observation, short: float, seconds: float, delay: float, slots: int, opened: list[Instance]
+    ) -> int:
+        """How many open instances must stay. One that idles costs; one closed in error costs a thaw and an invoke."""
+        if seen.pending == 0 and seen.running == 0:
+            return len(opened) if seen.arriving else 0  # those of the former end by themselves
+        busy = sum(i.in_flight > 0 for i in opened)
+        if not seen.arriving:
+            return busy
+        load = max(short, float(seen.running)) if seconds > HORIZON else short
+        # One that is closed takes up its place until its last request is over.
+        return max(1, staffed(load, seconds, delay + HORIZON + seconds, BETA_IN, slots))
+
+
+def averages(seen: Observation, memory: Memory) -> tuple[float, float]:
+    """Demand over a second and over eight, each sample with the weight of its time."""
+    load = max(float(seen.running), seen.arriving * min((seen.mean_ms or 0.0) / 1000, SHORT))
+    if memory.at is None:
+        return load, load
+    span = max(0.0, seen.now - memory.at)
+    short = memory.short + (load - memory.short) * (1 - math.exp(-span / SHORT))
+    long = memory.long + (load - memory.long) * (1 - math.exp(-span / LONG))
+    return short, long
+
+
+def staffed(load: float, seconds: float, horizon: float, beta: float, slots: int) -> int:
+    """Square-root staffing. Of requests at work now, those that take long are still there at the horizon: only what
+    comes and goes until then is uncertain."""
+    if load <= 0:
+        return 0
+    spread = math.sqrt(load * -math.expm1(-2 * horizon / seconds))
+    return max(1, math.ceil((load + beta * spread) / slots))

@@ -1,0 +1,132 @@
+"""`adaptive`: what it starts, what it leaves to warm slots, what it lets go; and what it costs in the simulator."""
+
+import math
+
+import pytest
+
+from lambda_dispatch.scaler.model import Instance, Limits, Observation, State
+from lambda_dispatch.scaler.policies.adaptive import Adaptive, staffed
+from lambda_dispatch.scaler.start_times import COLD, KEPT, THAW, StartTimes
+from lambda_dispatch.simulator.distributions import Distribution
+from lambda_dispatch.simulator.generators import LOADS, Load, generate
+from lambda_dispatch.simulator.outcome import Outcome
+from lambda_dispatch.simulator.policies import parse
+from lambda_dispatch.simulator.run import run
+from lambda_dispatch.simulator.setting import Setting
+
+POLICY = Adaptive()
+LIMITS = Limits(max_concurrent=10, multiplier=2)
+
+
+def opened(count: int, in_flight: int = 0) -> tuple[Instance, ...]:
+    return tuple(Instance(slot, State.OPEN, 0.0, in_flight) for slot in range(count))
+
+
+def seen(**values: object) -> Observation:
+    given = {"pending": 0, "running": 0, "recent": 0, "idle_for": 0.0, "per_second": None, "mean_ms": None}
+    return Observation(**{"now": 100.0, **given, **values})  # type: ignore[arg-type]
+
+
+def decide(**values: object):  # type: ignore[no-untyped-def]
+    return POLICY.decide(seen(**values), POLICY.first(), LIMITS)[0]
+
+
+def test_nothing_is_done_for_nobody() -> None:
+    decision = decide(idle_for=math.inf)
+    assert (decision.start, decision.close, decision.desired) == (0, (), 0)
+
+
+def test_the_first_request_starts_one_instance() -> None:
+    assert decide(pending=1).start == 1
+
+
+def test_everybody_in_a_volley_is_served_soon_after_the_opening() -> None:
+    assert decide(pending=100, mean_ms=1000.0, frozen=20).start == 7  # 10 slots x 1.5 requests each
+
+
+def test_a_queue_that_warm_slots_serve_in_time_starts_nothing() -> None:
+    busy = {"running": 30, "mean_ms": 100.0, "instances": opened(3, 10), "frozen": 5, "arriving": 200.0}
+    assert decide(pending=8, **busy).start == 0  # 300 slots a second: 27 ms
+    assert decide(pending=60, **busy).start >= 1
+
+
+def test_what_starts_already_is_not_started_again() -> None:
+    starting = tuple(Instance(slot, State.STARTING, 99.9) for slot in range(7))
+    assert decide(pending=100, mean_ms=1000.0, instances=starting, frozen=20).start == 0
+
+
+def test_more_head_room_is_kept_where_a_start_would_be_cold() -> None:
+    steady = {"running": 27, "mean_ms": 100.0, "arriving": 270.0, "instances": opened(3, 9)}
+    assert decide(frozen=5, **steady).start == 0
+    assert decide(frozen=0, **steady).start == 1
+
+
+def test_head_room_is_for_what_comes_and_goes_not_for_what_stays() -> None:
+    assert staffed(45, 0.1, 2.0, 1.5, 10) == 6
+    assert staffed(45, 900.0, 2.0, 1.5, 10) == 5
+
+
+def test_an_idle_instance_ends_when_nothing_arrives_and_the_busy_one_stays() -> None:
+    instances = (Instance(0, State.OPEN, 0.0, 2), Instance(1, State.OPEN, 0.0, 0))
+    assert decide(running=2, mean_ms=1000.0, instances=instances).close == (1,)
+
+
+def test_the_floor_and_what_waits_are_not_closed() -> None:
+    staying = tuple(Instance(slot, State.OPEN, 0.0, 0, stays=True) for slot in range(3))
+    floor = Limits(10, 2, min_instances=3)
+    assert POLICY.decide(seen(idle_for=60.0, instances=staying), POLICY.first(), floor)[0].close == ()
+    assert decide(pending=1, running=50, mean_ms=100.0, instances=opened(8, 6)).close == ()
+
+
+def test_the_cap_counts_everything() -> None:
+    draining = tuple(Instance(slot, State.DRAINING, 0.0, 1) for slot in range(3))
+    capped = Limits(10, 2, max_instances=4)
+    assert POLICY.decide(seen(pending=500, instances=draining), POLICY.first(), capped)[0].start == 1
+
+
+def test_cold_and_frozen_starts_are_learnt_apart() -> None:
+    times = StartTimes()
+    for _ in range(20):
+        times.opened(20.0, expected_frozen=False)
+        times.opened(0.05, expected_frozen=True)
+    assert times.cold > 15 and times.thaw == pytest.approx(0.05, rel=0.1)
+
+
+def test_frozen_environments_are_counted_until_lambda_forgets_them() -> None:
+    times = StartTimes()
+    for at in range(4):
+        times.returned(float(at))
+    assert times.frozen(10.0) == 4 and times.began(10.0) and times.frozen(10.0) == 3
+    times.opened(COLD, expected_frozen=True)  # it was not there
+    assert times.frozen(10.0) == 1
+    assert times.frozen(10.0 + KEPT) == 0 and not times.began(10.0 + KEPT)
+    assert times.thaw == THAW
+
+
+def outcome(name: str, policy: str, seconds: float, **setting: object) -> Outcome:
+    load: Load = LOADS[name]
+    world = Setting(share=load.share, cpus=load.cpus, **setting)  # type: ignore[arg-type]
+    return run(parse(policy, world), generate(load, load.rate, seconds, load.service, 7), world)
+
+
+@pytest.mark.parametrize("name", ["steady", "on-off", "trickle", "long-streams"])
+def test_it_costs_less_than_simple_and_starts_less_often(name: str) -> None:
+    seconds = {"steady": 120.0, "on-off": 180.0, "trickle": 900.0, "long-streams": 600.0}[name]
+    ours, theirs = outcome(name, "adaptive", seconds), outcome(name, "simple-1", seconds)
+    assert ours.served == ours.requests
+    assert ours.environment_seconds <= 1.1 * theirs.environment_seconds
+    assert ours.invokes <= 1.5 * theirs.invokes
+
+
+def test_constant_load_does_not_make_instances_come_and_go() -> None:
+    """Poisson noise around 200 requests per second."""
+    ours = outcome("steady", "adaptive", 300.0)
+    assert ours.invokes - ours.cold_starts <= 60
+
+
+def test_cold_starts_of_twenty_seconds_and_failing_environments_lose_no_request() -> None:
+    slow = outcome("step", "adaptive", 60.0, cold=Distribution("constant", (20.0,)))
+    failing = outcome("step", "adaptive", 60.0, failing=0.5)
+    throttled = outcome("step", "adaptive", 60.0, concurrency=8)
+    for ours in (slow, failing, throttled):
+        assert ours.served == ours.requests and not ours.expired and not ours.cut
