@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from lambda_dispatch.telemetry import emf, prometheus
+from lambda_dispatch.telemetry import emf, prometheus, protobuf
 from lambda_dispatch.telemetry.emf import EmfWriter
+from lambda_dispatch.telemetry.metrics import FAMILIES
 from lambda_dispatch.telemetry.view import View, quantile, take
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board
@@ -153,40 +154,75 @@ def test_quantiles_are_the_upper_bounds_of_buckets() -> None:
     assert quantile(counts, 1.0) == 1000
 
 
-SAMPLE = re.compile(r'[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? -?[0-9.e+]+')
+SAMPLE = re.compile(r'[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? -?[0-9.e+-]+')
 
 
-def test_prometheus_text_is_well_formed_and_complete(board: Board) -> None:
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_text_is_well_formed_and_complete(board: Board, openmetrics: bool) -> None:
     put(board, REQUESTS, 12)
-    text = prometheus.render(view(board))
-    assert text.endswith("\n")
+    text = prometheus.render(view(board), openmetrics)
+    assert text.endswith("# EOF\n" if openmetrics else "\n")
     typed: dict[str, str] = {}
     for line in text.splitlines():
         if line.startswith("# TYPE "):
             _, _, name, kind = line.split()
             assert name not in typed
             typed[name] = kind
-        elif not line.startswith("# HELP "):
-            assert SAMPLE.fullmatch(line.replace("+Inf", "Inf")), line
-            name = re.sub(r"_(bucket|sum|count)$", "", re.split(r"[{ ]", line)[0])
+        elif not line.startswith("#"):
+            assert SAMPLE.fullmatch(line), line
+            full = re.split(r"[{ ]", line)[0]
+            name = re.sub(r"_(bucket|sum|count)$", "", full)
+            if openmetrics:
+                name = name.removesuffix("_total")
             assert name in typed, line
-            assert (typed[name] == "counter") == name.endswith("_total")
-    assert "lambda_dispatch_requests_total 12" in text
+            assert (typed[name] == "counter") == full.endswith("_total")
+    assert [family.full for family in FAMILIES if family.full.removesuffix("_total") not in text] == []
     assert 'lambda_dispatch_instances{function="web",state="open"} 0' in text
 
 
-def test_a_prometheus_histogram_only_grows_and_ends_with_its_count(board: Board) -> None:
+def test_a_histogram_only_grows_and_ends_with_its_count_and_exact_sum(board: Board) -> None:
     for ns, count in ((500, 2), (3_000_000, 5), (1 << 42, 1)):
         put_total(board, ns, count)
     text = prometheus.render(view(board))
-    found = re.findall(r'lambda_dispatch_request_seconds_bucket\{le="([^"]+)"\} (\d+)', text)
+    found = re.findall(r'lambda_dispatch_request_duration_seconds_bucket\{function="web",le="([^"]+)"\} (\d+)', text)
     counts = [int(count) for _, count in found]
     assert counts == sorted(counts)
-    assert found[0] == ("1.52587891e-05", "2")
-    assert found[-1] == ("+Inf", "8")
+    assert found[0] == ("1.52587890625e-05", "2")
+    assert found[-1] == ("+Inf", "8") and found[-2] == ("1024.0", "7")
     assert [float(le) for le, _ in found] == sorted(float(le) for le, _ in found)
-    assert "lambda_dispatch_request_seconds_count 8" in text
+    assert 'lambda_dispatch_request_duration_seconds_count{function="web"} 8' in text
+    assert 'lambda_dispatch_request_duration_seconds_sum{function="web"} 4398.061512104' in text
+    assert 2 * 500 + 5 * 3_000_000 + (1 << 42) == 4398061512104
 
 
 def test_labels_are_escaped() -> None:
     assert prometheus._labels({"function": 'a"b\\c\n'}) == '{function="a\\"b\\\\c\\n"}'
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("", prometheus.TEXT),
+        ("*/*", prometheus.TEXT),
+        ("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", prometheus.OPENMETRICS),
+        ("text/plain, application/openmetrics-text;q=0.4", prometheus.TEXT),
+        (
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,"
+            "application/openmetrics-text;version=1.0.0;q=0.8",
+            prometheus.PROTOBUF,
+        ),
+        ("application/vnd.google.protobuf;proto=other;encoding=delimited", prometheus.TEXT),
+        ("application/openmetrics-text;q=x", prometheus.TEXT),
+        ("application/openmetrics-text;q=0", prometheus.TEXT),
+    ],
+)
+def test_the_form_is_what_the_accept_field_likes_best(accept: str, form: str) -> None:
+    assert prometheus.negotiate(accept) == form
+
+
+def test_numbers_of_protobuf_are_as_its_page_shows_them() -> None:
+    assert protobuf.varint(150) == b"\x96\x01" and protobuf.varint(0) == b"\0"
+    assert [protobuf.zigzag(n) for n in (0, -1, 1, -2, 2147483647, -2147483648)] == [0, 1, 2, 3, 4294967294, 4294967295]
+    assert protobuf.text(2, "testing") == b"\x12\x07testing"
+    assert protobuf.message(3, protobuf.number(1, 150)) == b"\x1a\x03\x08\x96\x01"
+    assert protobuf.packed(6, [3, 270, 86942]) == bytes.fromhex("3206038e029ea705")

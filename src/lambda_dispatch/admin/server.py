@@ -57,7 +57,7 @@ class Admin:
         )
         self.page = load_page()
         self.routes: dict[str, Callable[[Request], Response]] = {
-            "/metrics": lambda _: text(prometheus.render(self.view), prometheus.CONTENT_TYPE),
+            "/metrics": self._metrics,
             "/api/v1/state": lambda _: document(self.state()),
             "/api/v1/stream": self._stream,
             "/api/v1/instances": self._instances,
@@ -135,6 +135,10 @@ class Admin:
             return self.page["/index.html"](request)
         verdicts = [f"{pool.function}: {verdict(pool).text}" for pool in self.view.pools]
         return text("\n".join([*verdicts, "", status.table(self.view), ""]))
+
+    def _metrics(self, request: Request) -> Response:
+        form = prometheus.negotiate(request.header("accept") or "")
+        return Response(200, prometheus.encode(self.look(), form), [("content-type", form), ("vary", "accept")])
 
     def _stream(self, request: Request) -> Response:
         if request.method == "HEAD":

@@ -1,149 +1,140 @@
-"""Prometheus text exposition format 0.0.4, from a View."""
+"""The metrics of metrics.py as Prometheus takes them: text 0.0.4, OpenMetrics 1.0, and protobuf with native histograms.
+
+A histogram is written as the board counts it. Classic buckets are its powers of two; a native histogram has schema 2,
+which are the board's own buckets, so no form is converted from another and all of them are exact.
+"""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-from lambda_dispatch.telemetry.view import BREAKER_STATES, View
+from lambda_dispatch.telemetry import protobuf as pb
+from lambda_dispatch.telemetry.metrics import FAMILIES, PREFIX
+from lambda_dispatch.telemetry.view import View
 from lambda_dispatch_core.board import board as b
 
-PREFIX = "lambda_dispatch_"
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+PROTOBUF = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+CONTENT_TYPE = TEXT
 
-# HELP of each counter of a worker slot but the status classes, which are one family.
-COUNTERS = {
-    "requests": "Client requests that ended, refused ones included.",
-    "bad_requests": "Requests refused with 400: malformed.",
-    "heads_too_large": "Requests refused with 431: head over MaxHeadBytes, MaxRequestLine or MaxHeadFields.",
-    "bad_gateways": "Requests answered with 502: the instance failed or its answer was invalid.",
-    "rejected": "Requests answered with 503: draining, queue full or no such function.",
-    "queue_timeouts": "Requests answered with 504: no slot became free within IncomingRequestTimeout.",
-    "clients_gone": "Requests abandoned by the client before the answer was complete.",
-    "resends": "Requests sent again to another instance because the first cannot have seen them.",
-    "health_checks": "Requests for /health.",
-    "dispatched_local": "Requests sent to an instance over a channel of the worker that received them.",
-    "dispatched_sibling": "Requests handed to a sibling worker that held a free channel.",
-    "served_siblings": "Requests sent to an instance on behalf of a sibling worker.",
-    "accepted": "Client connections accepted.",
-    "bytes_in": "Bytes received from clients, below TLS.",
-    "bytes_out": "Bytes sent to clients, below TLS.",
-    "instance_bytes_in": "Bytes received from instances, below TLS.",
-    "instance_bytes_out": "Bytes sent to instances, below TLS.",
-    "channels_parked": "Times that a channel became free for a request.",
-    "instance_accepted": "Control connections accepted from instances.",
-    "slow_readers": "Requests or connections ended because the client read its answer slower than MinReadRate.",
-    "slow_senders": "Requests answered with 408: the body arrived slower than MinBodyRate.",
-    "connections_refused": "Connections closed at once: MaxConnections was reached, or descriptors were short.",
-    "connections_reclaimed": "Idle connections closed to make room for new ones.",
-    "memory_narrowed": "HTTP/2 connections given smaller windows because MemoryBudget was near: its first step.",
-    "memory_paused": "Connections not read, or refused new requests, because MemoryBudget was near: its second step.",
-    "memory_refused": "Requests and connections ended because MemoryBudget was used up.",
-}
-GAUGES = {
-    "connections": "Client connections open.",
-    "instance_connections": "Control connections open.",
-    "idle_channels": "Channels parked and free.",
-    "uploads_held": "Requests whose body must arrive before they may take a slot.",
-    "handshakes": "TLS connections whose handshake is not finished.",
-    "memory_held": "Bytes that count towards MemoryBudget.",
-}
-CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+SCHEMA = 2  # bounds are powers of 2^(1/4)
+ZERO = 64  # board bucket n is native bucket n - 64; bucket 0 is the zero bucket
+_BOUNDS = b.bucket_bounds()
+_CLASSIC = [(n, bound) for n, bound in enumerate(_BOUNDS) if bound is not None and math.frexp(bound)[0] == 0.5]
+_TYPES = {"counter": 0, "gauge": 1, "histogram": 4}
+_MAX_FORMS = 32  # of an Accept field that are looked at
 
 
-def render(view: View) -> str:
+def negotiate(accept: str) -> str:
+    """The content type to answer with: what `accept` likes best of those we have; text where it has no wish."""
+    best, found = 0.0, TEXT
+    for part in accept.split(",")[:_MAX_FORMS]:
+        form, *rest = (piece.strip().lower() for piece in part.split(";"))
+        fields = dict(piece.split("=", 1) for piece in rest if "=" in piece)
+        try:
+            liking = float(fields.get("q", "1"))
+        except ValueError:
+            continue
+        ours = {"application/openmetrics-text": OPENMETRICS, "text/plain": TEXT, "*/*": TEXT, "text/*": TEXT}.get(form)
+        if form == "application/vnd.google.protobuf" and fields.get("proto") == "io.prometheus.client.metricfamily":
+            ours = PROTOBUF if fields.get("encoding") == "delimited" else None
+        if ours is not None and liking > best:
+            best, found = liking, ours
+    return found
+
+
+def encode(view: View, form: str) -> bytes:
+    if form == PROTOBUF:
+        return protobuf(view)
+    return render(view, openmetrics=form == OPENMETRICS).encode()
+
+
+def render(view: View, openmetrics: bool = False) -> str:
     lines: list[str] = []
-
-    def family(name: str, kind: str, text: str, samples: Iterable[tuple[Mapping[str, object], float]]) -> None:
-        full = PREFIX + name
-        lines.extend((f"# HELP {full} {text}", f"# TYPE {full} {kind}"))
-        lines.extend(f"{full}{_labels(labels)} {value}" for labels, value in samples)
-
-    totals, scaler = view.totals, view.scaler
-    by_class = [({"class": name}, totals[f"status_{name}"]) for name in CLASSES]
-    family("responses_total", "counter", "Responses sent to clients, by status class.", by_class)
-    for name, text in COUNTERS.items():
-        family(f"{name}_total", "counter", text, [({}, totals[name])])
-    for name, text in GAUGES.items():
-        family(name, "gauge", text, [({}, totals[name])])
-    states = [({"state": state}, view.workers_in(state)) for state in b.WORKER_STATES if state != "free"]
-    family("workers", "gauge", "Worker processes, by state.", states)
-
-    family("invokes_open", "gauge", "Invokes sent and not yet answered by Lambda.", [({}, scaler.open_invokes)])
-    for name, value, text in (
-        ("invokes", scaler.invokes, "Invokes sent to Lambda."),
-        ("invokes_ended", scaler.invokes_ended, "Invokes that ended."),
-        ("invokes_failed", scaler.invokes_failed, "Invokes that ended with an API error or a FunctionError."),
-        ("invokes_throttled", scaler.throttled, "Invokes that Lambda throttled (429)."),
-    ):
-        family(f"{name}_total", "counter", text, [({}, value)])
-
-    pools = [(pool, {"function": pool.function}) for pool in view.active_pools]
-    family(
-        "instances",
-        "gauge",
-        "Instances, by function and state.",
-        (
-            ({**labels, "state": state}, value)
-            for pool, labels in pools
-            for state, value in (("starting", pool.starting), ("open", pool.open), ("draining", pool.draining))
-        ),
-    )
-    breakers = ", ".join(f"{number} {word}" for number, word in enumerate(BREAKER_STATES))
-    for name, text, values in (
-        ("instances_desired", "Instances that the scaler wants.", [(labels, p.desired) for p, labels in pools]),
-        ("in_flight", "Requests that instances are serving.", [(labels, p.in_flight) for p, labels in pools]),
-        ("queued", "Requests waiting for a slot.", [(labels, p.queued) for p, labels in pools]),
-        ("oldest_queued_seconds", "Age of the oldest waiting request.", [(x, p.oldest_queued or 0) for p, x in pools]),
-        (
-            "breaker",
-            f"State of the circuit breaker for instance starts: {breakers}.",
-            [(labels, _breaker(p.breaker)) for p, labels in pools],
-        ),
-    ):
-        family(name, "gauge", text, values)
-    for name, text, values in (
-        ("starts", "Instances started.", [(labels, p.starts) for p, labels in pools]),
-        ("starts_failed", "Instance starts that failed.", [(labels, p.starts_failed) for p, labels in pools]),
-        ("ended", "Instances that ended.", [(labels, p.ended) for p, labels in pools]),
-        ("arrivals", "Requests for the function.", [(labels, p.arrivals) for p, labels in pools]),
-        ("completions", "Requests that an instance finished.", [(labels, p.completions) for p, labels in pools]),
-        ("failures", "Requests that an instance failed (502).", [(labels, p.failures) for p, labels in pools]),
-    ):
-        family(f"{name}_total", "counter", text, values)
-
-    lines.extend(_histogram("queue_wait_seconds", "Time a request waited for a slot.", view.wait))
-    lines.extend(
-        _histogram("request_seconds", "Time from the last request-header byte to the last response byte.", view.time)
-    )
+    for family in FAMILIES:
+        name = PREFIX + family.name if openmetrics else family.full
+        lines.append(f"# HELP {name} {_line(family.help, openmetrics)}")
+        lines.append(f"# TYPE {name} {family.kind}")
+        if openmetrics and family.unit:
+            lines.append(f"# UNIT {name} {family.unit}")
+        for labels, value in family.samples(view):
+            if isinstance(value, b.Times):
+                lines.extend(_histogram(family.full, labels, value))
+            else:
+                lines.append(f"{family.full}{_labels(labels)} {value}")
+    if openmetrics:
+        lines.append("# EOF")
     return "\n".join([*lines, ""])
 
 
-def _breaker(state: str) -> int:
-    return BREAKER_STATES.index(state) if state in BREAKER_STATES else len(BREAKER_STATES)
+def _histogram(full: str, labels: Mapping[str, str], times: b.Times) -> Iterator[str]:
+    seen, at = 0, 0
+    for n, bound in _CLASSIC:
+        seen += sum(times.counts[at : n + 1])
+        at = n + 1
+        yield f"{full}_bucket{_labels({**labels, 'le': repr(bound)})} {seen}"
+    seen += sum(times.counts[at:])
+    yield f"{full}_bucket{_labels({**labels, 'le': '+Inf'})} {seen}"
+    yield f"{full}_sum{_labels(labels)} {seconds(times.sum_ns)}"
+    yield f"{full}_count{_labels(labels)} {seen}"
 
 
-def _histogram(name: str, text: str, counts: Sequence[int]) -> Iterator[str]:
-    """One bucket per power of two."""
-    full = PREFIX + name
-    yield f"# HELP {full} {text}"
-    yield f"# TYPE {full} histogram"
-    seen, total, lower = 0, 0.0, 0.0
-    for count, bound in zip(counts, b.bucket_bounds(), strict=True):
-        seen += count
-        upper = bound if bound is not None else lower
-        total += count * (lower + upper) / 2
-        lower = upper
-        if bound is not None and math.frexp(bound)[0] == 0.5:
-            yield f'{full}_bucket{{le="{bound:.9g}"}} {seen}'
-    yield f'{full}_bucket{{le="+Inf"}} {seen}'
-    yield f"{full}_sum {total:.6f}"
-    yield f"{full}_count {seen}"
+def seconds(ns: int) -> str:
+    """Exact."""
+    return f"{ns // 1_000_000_000}.{ns % 1_000_000_000:09d}"
 
 
-def _labels(labels: Mapping[str, object]) -> str:
+def _line(text: str, quotes: bool = False) -> str:
+    text = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return text.replace('"', '\\"') if quotes else text
+
+
+def _labels(labels: Mapping[str, str]) -> str:
     if not labels:
         return ""
-    return "{" + ",".join(f'{name}="{_escaped(str(value))}"' for name, value in labels.items()) + "}"
+    return "{" + ",".join(f'{name}="{_line(value, quotes=True)}"' for name, value in labels.items()) + "}"
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def protobuf(view: View) -> bytes:
+    """io.prometheus.client.MetricFamily, each after its length."""
+    out = []
+    for family in FAMILIES:
+        parts = [pb.text(1, family.full), pb.text(2, family.help), pb.number(3, _TYPES[family.kind])]
+        for labels, value in family.samples(view):
+            pairs = b"".join(pb.message(1, pb.text(1, name), pb.text(2, text)) for name, text in labels.items())
+            if isinstance(value, b.Times):
+                parts.append(pb.message(4, pairs, pb.message(7, *_native(value))))
+            else:
+                place = 3 if family.kind == "counter" else 2
+                parts.append(pb.message(4, pairs, pb.message(place, pb.double(1, value))))
+        if family.unit:
+            parts.append(pb.text(5, family.unit))
+        body = b"".join(parts)
+        out.append(pb.varint(len(body)) + body)
+    return b"".join(out)
+
+
+def _native(times: b.Times) -> Iterator[bytes]:
+    yield pb.number(1, sum(times.counts))
+    yield pb.double(2, times.sum_ns / 1e9)
+    seen, at = 0, 0
+    for n, bound in _CLASSIC:
+        seen += sum(times.counts[at : n + 1])
+        at = n + 1
+        yield pb.message(3, pb.number(1, seen), pb.double(2, bound))
+    yield pb.signed(5, SCHEMA)
+    yield pb.double(6, _BOUNDS[0] or 0.0)
+    yield pb.number(7, times.counts[0])
+    first, counts = filled(times)
+    # A histogram without a span would be taken for a classic one.
+    yield pb.message(12, pb.signed(1, first - ZERO), pb.number(2, len(counts)))
+    before = 0
+    for count in counts:
+        yield pb.signed(13, count - before)
+        before = count
+
+
+def filled(times: b.Times) -> tuple[int, tuple[int, ...]]:
+    """The buckets from the first to the last that counted something, the zero bucket left out, and where they begin."""
+    places = [n for n, count in enumerate(times.counts) if n and count]
+    return (places[0], times.counts[places[0] : places[-1] + 1]) if places else (ZERO, ())

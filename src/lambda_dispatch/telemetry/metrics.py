@@ -1,0 +1,269 @@
+"""Every metric the router publishes, described once: name, kind, help, unit, labels, and where its value comes from.
+
+Prometheus text, OpenMetrics, Prometheus protobuf and OTLP are written from FAMILIES; docs/metrics.md, the dashboard and
+the alerts are generated from it (tools/gen_metrics.py). No label takes values that a client can invent without bound:
+functions are bounded by the pools of the board.
+"""
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from lambda_dispatch.error_words import ErrorWord
+from lambda_dispatch.telemetry.view import BREAKER_STATES, PoolView, View
+from lambda_dispatch_core import __version__
+from lambda_dispatch_core.board import board as b
+
+PREFIX = "lambda_dispatch_"
+CODES = ("none", "2xx", "3xx", "4xx", "5xx")
+REASONS = ("ok", "app", "router", "client")
+CLOCK_TICK = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+Labels = Mapping[str, str]
+Samples = Iterator[tuple[Labels, float | b.Times]]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    name: str  # without the prefix, and without _total
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    samples: Callable[[View], Samples]
+    labels: tuple[str, ...] = ()
+    unit: str = ""  # the end of its name, where it has one
+
+    @property
+    def full(self) -> str:
+        """As it is called in queries."""
+        return PREFIX + self.name + ("_total" if self.kind == "counter" else "")
+
+
+def _total(name: str, help: str, key: str, unit: str = "") -> Family:
+    return Family(name, "counter", help, lambda view: iter([({}, view.totals[key])]), unit=unit)
+
+
+def _now(name: str, help: str, key: str, unit: str = "") -> Family:
+    return Family(name, "gauge", help, lambda view: iter([({}, view.totals[key])]), unit=unit)
+
+
+def _split(name: str, kind: Literal["counter", "gauge"], help: str, label: str, keys: Labels, unit: str = "") -> Family:
+    def samples(view: View) -> Samples:
+        return (({label: value}, view.totals[key]) for value, key in keys.items())
+
+    return Family(name, kind, help, samples, (label,), unit)
+
+
+def _scaler(name: str, kind: Literal["counter", "gauge"], help: str, attribute: str) -> Family:
+    return Family(name, kind, help, lambda view: iter([({}, getattr(view.scaler, attribute))]))
+
+
+def _pool(
+    name: str,
+    kind: Literal["counter", "gauge"],
+    help: str,
+    value: Callable[[PoolView], float],
+    unit: str = "",
+) -> Family:
+    def samples(view: View) -> Samples:
+        return (({"function": pool.function}, value(pool)) for pool in view.active_pools)
+
+    return Family(name, kind, help, samples, ("function",), unit)
+
+
+def _times(name: str, help: str, attribute: str) -> Family:
+    def samples(view: View) -> Samples:
+        for pool in view.active_pools:
+            yield {"function": pool.function}, getattr(pool.numbers, attribute)
+
+    return Family(name, "histogram", help, samples, ("function",), "seconds")
+
+
+def _by_function(view: View) -> Iterator[tuple[str, b.Numbers]]:
+    """The numbers of each function, and under "" those of requests that no function got."""
+    yield from ((pool.function, pool.numbers) for pool in view.active_pools)
+    yield "", view.nowhere
+
+
+def _requests(view: View) -> Samples:
+    for function, numbers in _by_function(view):
+        for place, count in enumerate(numbers.outcomes):
+            code, reason = CODES[place // b.REASONS], REASONS[place % b.REASONS]
+            # What every function has from its first moment on, so that a rate begins at zero; the rest as it comes.
+            if count or (function and (code, reason) in (("2xx", "ok"), ("5xx", "app"), ("5xx", "router"))):
+                yield {"function": function, "code": code, "reason": reason}, count
+
+
+def _rejected(view: View) -> Samples:
+    for function, numbers in _by_function(view):
+        for word, count in zip(ErrorWord, numbers.words, strict=False):
+            if word.status and (count or (function and word in (ErrorWord.QUEUE_FULL, ErrorWord.QUEUE_TIMEOUT))):
+                yield {"function": function, "reason": str(word)}, count
+
+
+def _instances(view: View) -> Samples:
+    for pool in view.active_pools:
+        for state, count in (("starting", pool.starting), ("open", pool.open), ("draining", pool.draining)):
+            yield {"function": pool.function, "state": state}, count
+
+
+def _breakers(view: View) -> Samples:
+    for pool in view.active_pools:
+        for state in BREAKER_STATES:
+            yield {"function": pool.function, "state": state}, int(pool.breaker == state)
+
+
+def _workers(view: View) -> Samples:
+    return (({"state": state}, view.workers_in(state)) for state in b.WORKER_STATES if state != "free")
+
+
+def _silent(view: View) -> Samples:
+    return (({"worker": str(it.slot)}, it.silent or 0.0) for it in view.workers if it.state in ("ready", "draining"))
+
+
+def _processes(view: View) -> Iterator[tuple[str, list[bytes]]]:
+    """The fields of /proc/PID/stat from the state on, of each process that can be read."""
+    pids = {"supervisor": view.pid, "scaler": view.scaler.pid}
+    pids.update((f"worker {it.slot}", it.pid) for it in view.workers)
+    for name, pid in pids.items():
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                yield name, file.read().rpartition(b")")[2].split()
+        except OSError:
+            continue  # not Linux, or it has just ended
+
+
+def _cpu(view: View) -> Samples:
+    for name, stat in _processes(view):
+        yield {"process": name}, (int(stat[11]) + int(stat[12])) / CLOCK_TICK
+
+
+def _memory(view: View) -> Samples:
+    for name, stat in _processes(view):
+        yield {"process": name}, int(stat[21]) * PAGE
+
+
+def _build(view: View) -> Samples:
+    yield {"version": __version__, "python": platform.python_version()}, 1
+
+
+FAMILIES = (
+    Family("build_info", "gauge", "The release that runs; always 1.", _build, ("version", "python")),
+    Family(
+        "requests",
+        "counter",
+        "Requests that ended, by function (empty: no function got it), class of the status (none: the client left "
+        "first) and who made the answer: ok and app the application (below 500, 500 and more), router, client.",
+        _requests,
+        ("function", "code", "reason"),
+    ),
+    Family(
+        "requests_rejected",
+        "counter",
+        "Requests that the router answered or broke off itself, by the word of x-lambda-dispatch-error.",
+        _rejected,
+        ("function", "reason"),
+    ),
+    _times("request_duration_seconds", "Time from a request's head to its answer's last byte.", "total"),
+    _times("queue_wait_seconds", "Time from asking for an instance until one was given.", "wait"),
+    _times("service_duration_seconds", "Time from giving the request to an instance to its last byte.", "service"),
+    _times("cold_start_seconds", "Time from an invoke until the instance's first channel.", "cold_start"),
+    _pool("request_body_bytes", "counter", "Body bytes of requests.", lambda p: p.numbers.request_bytes, "bytes"),
+    _pool("response_body_bytes", "counter", "Body bytes of answers.", lambda p: p.numbers.response_bytes, "bytes"),
+    _pool("requests_retried", "counter", "Requests sent again to another instance.", lambda p: p.numbers.resends),
+    _pool("queue_length", "gauge", "Requests that wait for an instance.", lambda p: p.queued),
+    _pool(
+        "queue_oldest_seconds", "gauge", "How long the oldest has waited.", lambda p: p.oldest_queued or 0.0, "seconds"
+    ),
+    _pool("in_flight", "gauge", "Requests at instances.", lambda p: p.in_flight),
+    _pool("idle_channels", "gauge", "Channels parked and free.", lambda p: p.idle_channels),
+    Family("instances", "gauge", "Instances, by state.", _instances, ("function", "state")),
+    _pool("instances_desired", "gauge", "Instances that the scaler wants.", lambda p: p.desired),
+    _pool("instances_min", "gauge", "Least number of instances.", lambda p: p.min_instances),
+    _pool("instances_max", "gauge", "Greatest number of instances.", lambda p: p.max_instances),
+    _pool("instance_limit", "gauge", "Requests at once that an instance takes.", lambda p: p.limit),
+    _pool("instance_starts", "counter", "Instances started.", lambda p: p.starts),
+    _pool("instance_starts_failed", "counter", "Instance starts that failed.", lambda p: p.starts_failed),
+    _pool("instances_ended", "counter", "Instances that ended.", lambda p: p.ended),
+    Family("breaker_state", "gauge", "1 for the breaker's state.", _breakers, ("function", "state")),
+    _scaler("invokes", "counter", "Invokes sent to Lambda.", "invokes"),
+    _scaler("invokes_ended", "counter", "Invokes that ended.", "invokes_ended"),
+    _scaler("invokes_failed", "counter", "Invokes that ended with an error.", "invokes_failed"),
+    _scaler("invokes_throttled", "counter", "Invokes that Lambda throttled (429).", "throttled"),
+    _scaler("invokes_open", "gauge", "Invokes sent and not yet answered by Lambda.", "open_invokes"),
+    _scaler("start_budget", "gauge", "Starts that the rate limit allows at this moment.", "start_budget"),
+    _split(
+        "connections",
+        "gauge",
+        "Connections open.",
+        "side",
+        {"client": "connections", "control": "instance_connections"},
+    ),
+    _split(
+        "connections_accepted",
+        "counter",
+        "Connections accepted.",
+        "side",
+        {"client": "accepted", "control": "instance_accepted"},
+    ),
+    _total("connections_refused", "Client connections closed at once: no room.", "connections_refused"),
+    _total("connections_reclaimed", "Idle client connections closed to make room.", "connections_reclaimed"),
+    _split(
+        "received_bytes",
+        "counter",
+        "Bytes read, below TLS.",
+        "side",
+        {"client": "bytes_in", "control": "instance_bytes_in"},
+        "bytes",
+    ),
+    _split(
+        "sent_bytes",
+        "counter",
+        "Bytes written, below TLS.",
+        "side",
+        {"client": "bytes_out", "control": "instance_bytes_out"},
+        "bytes",
+    ),
+    _split(
+        "dispatched",
+        "counter",
+        "Requests given to an instance: over a channel of the worker itself, or of a sibling.",
+        "by",
+        {"self": "dispatched_local", "sibling": "dispatched_sibling"},
+    ),
+    _split(
+        "slow_clients",
+        "counter",
+        "Requests or connections ended because the client read or sent too slowly.",
+        "direction",
+        {"reading": "slow_readers", "sending": "slow_senders"},
+    ),
+    _total("served_siblings", "Requests sent to an instance on behalf of a sibling worker.", "served_siblings"),
+    _total("health_checks", "Requests for /health.", "health_checks"),
+    _total("interim_responses", "Interim responses (1xx) passed on.", "status_1xx"),
+    _total("channels_parked", "Times that a channel became free for a request.", "channels_parked"),
+    _split(
+        "memory_pressure",
+        "counter",
+        "Steps for MemoryBudget: connections given smaller windows (narrowed), not read or refused new requests (paused), "
+        "requests and connections ended (refused).",
+        "step",
+        {"narrowed": "memory_narrowed", "paused": "memory_paused", "refused": "memory_refused"},
+    ),
+    _now("uploads_held", "Requests that wait for their body before they may have an instance.", "uploads_held"),
+    _now("handshakes", "TLS connections whose handshake is not finished.", "handshakes"),
+    _now("memory_held_bytes", "Bytes that count towards MemoryBudget.", "memory_held", "bytes"),
+    Family("workers", "gauge", "Worker processes, by state.", _workers, ("state",)),
+    Family(
+        "worker_silent_seconds",
+        "gauge",
+        "Time since the worker's event loop last came round (every 0.1 s when it is well).",
+        _silent,
+        ("worker",),
+        "seconds",
+    ),
+    Family("process_cpu_seconds", "counter", "CPU time of a process.", _cpu, ("process",), "seconds"),
+    Family("process_resident_memory_bytes", "gauge", "Resident memory.", _memory, ("process",), "bytes"),
+)

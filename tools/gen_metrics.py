@@ -1,0 +1,487 @@
+"""Writes what is made from the metrics' description (src/lambda_dispatch/telemetry/metrics.py):
+
+docs/metrics.md                         the reference
+contrib/prometheus/rules.yaml           recording rules
+contrib/prometheus/alerts.yaml          alerts
+contrib/prometheus/alerts_test.yaml     `promtool test rules`: each alert fires, and stays silent
+contrib/grafana/lambda-dispatch.json    dashboard
+
+python tools/gen_metrics.py             writes them; a house test compares
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lambda_dispatch.telemetry.metrics import FAMILIES, PREFIX
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Alert(NamedTuple):
+    name: str
+    expression: str
+    wait: str  # how long it must hold
+    severity: str
+    summary: str
+    fires: dict[str, str]  # series and values of promtool, one a minute, with which it fires at minute 30
+    silent: dict[str, str]  # and with which it does not
+
+
+def m(name: str, labels: str = "") -> str:
+    return f"{PREFIX}{name}{{{labels}}}" if labels else PREFIX + name
+
+
+F = 'function="web"'
+_OPEN = m("instances", F + ',state="open"')
+ALERTS = (
+    Alert(
+        "LambdaDispatchQueueOld",
+        f"max by (job, function) ({m('queue_oldest_seconds')}) > 2",
+        "1m",
+        "critical",
+        "Requests of {{ $labels.function }} wait for more than 2 s",
+        {m("queue_oldest_seconds", F): "3x40"},
+        {m("queue_oldest_seconds", F): "1x40"},
+    ),
+    Alert(
+        "LambdaDispatchRejects",
+        f"sum by (job, function) (rate({m('requests_rejected_total')}[5m]))"
+        f" / sum by (job, function) (rate({m('requests_total')}[5m])) > 0.01",
+        "2m",
+        "critical",
+        "The router refuses more than 1 % of the requests of {{ $labels.function }}",
+        {
+            m("requests_rejected_total", F + ',reason="queue_full"'): "0+3x40",
+            m("requests_total", F + ',code="5xx",reason="router"'): "0+3x40",
+            m("requests_total", F + ',code="2xx",reason="ok"'): "0+97x40",
+        },
+        {
+            m("requests_rejected_total", F + ',reason="queue_full"'): "0+1x40",
+            m("requests_total", F + ',code="5xx",reason="router"'): "0+1x40",
+            m("requests_total", F + ',code="2xx",reason="ok"'): "0+999x40",
+        },
+    ),
+    Alert(
+        "LambdaDispatchAtMax",
+        f"({m('instances_desired')} >= {m('instances_max')}) and ({m('queue_length')} > 0)",
+        "5m",
+        "warning",
+        "{{ $labels.function }} needs more instances than MaxInstances allows",
+        {m("instances_desired", F): "10x40", m("instances_max", F): "10x40", m("queue_length", F): "4x40"},
+        {m("instances_desired", F): "10x40", m("instances_max", F): "10x40", m("queue_length", F): "0x40"},
+    ),
+    Alert(
+        "LambdaDispatchNotReachingDesired",
+        f"sum by (job, function) ({m('instances', 'state=~`open`')}) < 0.8 * sum by (job, function) "
+        f"({m('instances_desired')})".replace("`", '"'),
+        "5m",
+        "warning",
+        "{{ $labels.function }} has fewer open instances than it wants",
+        {_OPEN: "7x40", m("instances_desired", F): "10x40"},
+        {_OPEN: "9x40", m("instances_desired", F): "10x40"},
+    ),
+    Alert(
+        "LambdaDispatchThrottled",
+        f"rate({m('invokes_throttled_total')}[5m]) > 0",
+        "5m",
+        "warning",
+        "Lambda throttles invokes: raise the account's or the function's concurrency",
+        {m("invokes_throttled_total"): "0+1x40"},
+        {m("invokes_throttled_total"): "5x40"},
+    ),
+    Alert(
+        "LambdaDispatchBreakerOpen",
+        m("breaker_state", 'state="open"') + " == 1",
+        "1m",
+        "critical",
+        "Starts of {{ $labels.function }} failed repeatedly: no instance is started",
+        {m("breaker_state", F + ',state="open"'): "1x40"},
+        {m("breaker_state", F + ',state="open"'): "0x40"},
+    ),
+    Alert(
+        "LambdaDispatchStartsFail",
+        f"rate({m('instance_starts_failed_total')}[10m]) / rate({m('instance_starts_total')}[10m]) > 0.2",
+        "5m",
+        "warning",
+        "More than 20 % of the starts of {{ $labels.function }} fail",
+        {m("instance_starts_failed_total", F): "0+3x40", m("instance_starts_total", F): "0+10x40"},
+        {m("instance_starts_failed_total", F): "0+1x40", m("instance_starts_total", F): "0+10x40"},
+    ),
+    Alert(
+        "LambdaDispatchColdStartSlow",
+        f"histogram_quantile(0.9, sum by (job, function, le) (rate({m('cold_start_seconds_bucket')}[15m]))) > 7",
+        "10m",
+        "warning",
+        "One cold start of {{ $labels.function }} in ten takes more than 7 s; at 10 s Lambda gives up",
+        {
+            m("cold_start_seconds_bucket", F + ',le="4.0"'): "0x40",
+            m("cold_start_seconds_bucket", F + ',le="8.0"'): "0+1x40",
+            m("cold_start_seconds_bucket", F + ',le="16.0"'): "0+10x40",
+            m("cold_start_seconds_bucket", F + ',le="+Inf"'): "0+10x40",
+        },
+        {
+            m("cold_start_seconds_bucket", F + ',le="4.0"'): "0+10x40",
+            m("cold_start_seconds_bucket", F + ',le="8.0"'): "0+10x40",
+            m("cold_start_seconds_bucket", F + ',le="16.0"'): "0+10x40",
+            m("cold_start_seconds_bucket", F + ',le="+Inf"'): "0+10x40",
+        },
+    ),
+    Alert(
+        "LambdaDispatchWorkerSilent",
+        f"max by (job, worker) ({m('worker_silent_seconds')}) > 1",
+        "1m",
+        "warning",
+        "The event loop of worker {{ $labels.worker }} stands still for more than 1 s",
+        {m("worker_silent_seconds", 'worker="0"'): "2x40"},
+        {m("worker_silent_seconds", 'worker="0"'): "0.1x40"},
+    ),
+    Alert(
+        "LambdaDispatchErrorBudgetBurn",
+        "lambda_dispatch:errors:ratio_rate5m > 14.4 * 0.001 and lambda_dispatch:errors:ratio_rate1h > 14.4 * 0.001",
+        "2m",
+        "critical",
+        "{{ $labels.function }} spends a month's budget of 0.1 % errors in two days",
+        {
+            m("requests_total", F + ',code="5xx",reason="app"'): "0+2x80",
+            m("requests_total", F + ',code="2xx",reason="ok"'): "0+98x80",
+        },
+        {
+            m("requests_total", F + ',code="5xx",reason="app"'): "0+1x80",
+            m("requests_total", F + ',code="2xx",reason="ok"'): "0+999x80",
+        },
+    ),
+    Alert(
+        "LambdaDispatchRouterDown",
+        'up{job=~".*lambda-dispatch.*"} == 0',
+        "2m",
+        "critical",
+        "{{ $labels.instance }} cannot be scraped",
+        {'up{job="lambda-dispatch"}': "0x40"},
+        {'up{job="lambda-dispatch"}': "1x40"},
+    ),
+)
+_ERRORS = m("requests_total", 'reason=~"app|router"')
+_FAST = f"sum by (job, function) (rate({m('queue_wait_seconds_bucket', 'le=~`0.0625`')}[5m]))".replace("`", '"')
+RULES = {
+    **{
+        f"lambda_dispatch:errors:ratio_rate{window}": f"sum by (job, function) (rate({_ERRORS}[{window}]))"
+        f" / sum by (job, function) (rate({m('requests_total')}[{window}]))"
+        for window in ("5m", "1h", "6h")
+    },
+    "lambda_dispatch:served_without_wait:ratio_rate5m": f"{_FAST} / sum by (job, function) "
+    f"(rate({m('queue_wait_seconds_count')}[5m]))",
+}
+
+NOTE = "# Written by tools/gen_metrics.py. Change it there.\n"
+
+
+def q(text: str) -> str:
+    """A YAML string."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def rules() -> str:
+    lines = [NOTE + "groups:", "  - name: lambda-dispatch", "    rules:"]
+    for name, expression in RULES.items():
+        lines += [f"      - record: {name}", f"        expr: {q(expression)}"]
+    return "\n".join([*lines, ""])
+
+
+def alerts() -> str:
+    lines = [NOTE + "groups:", "  - name: lambda-dispatch-alerts", "    rules:"]
+    for alert in ALERTS:
+        lines += [
+            f"      - alert: {alert.name}",
+            f"        expr: {q(alert.expression)}",
+            f"        for: {alert.wait}",
+            f"        labels: {{severity: {alert.severity}}}",
+            f"        annotations: {{summary: {q(alert.summary)}}}",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def alert_tests() -> str:
+    lines = [NOTE + "rule_files: [rules.yaml, alerts.yaml]", "evaluation_interval: 1m", "tests:"]
+    for alert in ALERTS:
+        for series, fires in ((alert.fires, True), (alert.silent, False)):
+            lines += ["  - interval: 1m", "    input_series:"]
+            lines += [f"      - {{series: {q(_job(name))}, values: {q(values)}}}" for name, values in series.items()]
+            # ALERTS has a series for each alert that fires, whatever its labels.
+            count = [f"          - {{labels: {q('{}')}, value: 1}}"] if fires else []
+            expression = f'count(ALERTS{{alertname="{alert.name}",alertstate="firing"}})'
+            lines += ["    promql_expr_test:", f"      - expr: {q(expression)}", "        eval_time: 30m"]
+            lines += ["        exp_samples:", *count] if fires else ["        exp_samples: []"]
+    return "\n".join([*lines, ""])
+
+
+def _job(series: str) -> str:
+    if "job=" in series:
+        return series
+    return series[:-1] + ',job="r"}' if series.endswith("}") else series + '{job="r"}'
+
+
+def reference() -> str:
+    lines = [
+        "# Metrics",
+        "",
+        "`/metrics` of the admin port answers in Prometheus' text format, in OpenMetrics, or in protobuf with native",
+        "histograms, as the Accept field asks. Histograms are exact: the router counts in buckets of a quarter octave,",
+        "which are those of a native histogram with schema 2 and of an OTLP exponential histogram with scale 2; text",
+        "shows their powers of two. Recording rules and alerts are in `contrib/prometheus`, a dashboard to import in",
+        "`contrib/grafana`. This page and those files are written by `tools/gen_metrics.py` from",
+        "`src/lambda_dispatch/telemetry/metrics.py`.",
+        "",
+        "| metric | type | labels | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    for family in FAMILIES:
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        lines.append(f"| `{family.full}` | {family.kind} | {labels} | {family.help} |")
+    lines += ["", "## Alerts", "", "| alert | for | severity | meaning |", "| --- | --- | --- | --- |"]
+    for alert in ALERTS:
+        summary = re.sub(r"\{\{ \$labels\.(\w+) \}\}", r"(\1)", alert.summary)
+        lines.append(f"| `{alert.name}` | {alert.wait} | {alert.severity} | {summary} |")
+    lines += ["", "## Recording rules", "", "| rule | expression |", "| --- | --- |"]
+    lines += [f"| `{name}` | `{expression.replace('|', chr(92) + '|')}` |" for name, expression in RULES.items()]
+    return "\n".join([*lines, ""])
+
+
+# The dashboard: rows of panels, two or three beside each other. (title, unit, {legend: expression})
+SELECT = 'job=~"$job",function=~"$function"'
+JOB = 'job=~"$job"'
+
+
+def rate(name: str, by: str, labels: str = SELECT) -> str:
+    return f"sum by ({by}) (rate({m(name, labels)}[$__rate_interval]))"
+
+
+def quantiles(name: str) -> dict[str, str]:
+    buckets = rate(f"{name}_bucket", "le")
+    return {f"p{round(share * 100)}": f"histogram_quantile({share}, {buckets})" for share in (0.5, 0.9, 0.99)}
+
+
+def last(name: str, by: str, labels: str = SELECT) -> str:
+    return f"sum by ({by}) ({m(name, labels)})"
+
+
+ROWS: dict[str, list[tuple[str, str, dict[str, str]]]] = {
+    "Traffic": [
+        ("Requests by status", "reqps", {"{{code}} {{reason}}": rate("requests_total", "code, reason")}),
+        ("Rejected", "reqps", {"{{reason}}": rate("requests_rejected_total", "reason")}),
+        ("Request duration", "s", quantiles("request_duration_seconds")),
+        ("Service duration", "s", quantiles("service_duration_seconds")),
+        (
+            "Bodies",
+            "Bps",
+            {
+                "requests": rate("request_body_bytes_total", "job"),
+                "answers": rate("response_body_bytes_total", "job"),
+            },
+        ),
+        (
+            "Retried, interim, health checks",
+            "reqps",
+            {
+                "retried": rate("requests_retried_total", "job"),
+                "interim": rate("interim_responses_total", "job", JOB),
+                "health checks": rate("health_checks_total", "job", JOB),
+            },
+        ),
+    ],
+    "Queue": [
+        ("Wait for an instance", "s", quantiles("queue_wait_seconds")),
+        ("Waiting", "short", {"{{function}}": last("queue_length", "function")}),
+        ("Oldest", "s", {"{{function}}": f"max by (function) ({m('queue_oldest_seconds', SELECT)})"}),
+    ],
+    "Instances": [
+        (
+            "Instances",
+            "short",
+            {
+                "{{state}}": last("instances", "state"),
+                "desired": last("instances_desired", "job"),
+                "min": last("instances_min", "job"),
+                "max": last("instances_max", "job"),
+            },
+        ),
+        (
+            "Requests at instances",
+            "short",
+            {
+                "in flight": last("in_flight", "job"),
+                "idle channels": last("idle_channels", "job"),
+                "limit of one": f"max by (function) ({m('instance_limit', SELECT)})",
+            },
+        ),
+        ("Cold start", "s", quantiles("cold_start_seconds")),
+        (
+            "Lives",
+            "ops",
+            {
+                "starts": rate("instance_starts_total", "job"),
+                "failed": rate("instance_starts_failed_total", "job"),
+                "ended": rate("instances_ended_total", "job"),
+            },
+        ),
+        (
+            "Invokes",
+            "ops",
+            {
+                word: rate(f"{name}_total", "job", JOB)
+                for word, name in (
+                    ("sent", "invokes"),
+                    ("ended", "invokes_ended"),
+                    ("failed", "invokes_failed"),
+                    ("throttled", "invokes_throttled"),
+                )
+            },
+        ),
+        (
+            "Starts",
+            "short",
+            {
+                "invokes open": last("invokes_open", "job", JOB),
+                "start budget": last("start_budget", "job", JOB),
+                "breaker {{state}}": last("breaker_state", "state"),
+            },
+        ),
+    ],
+    "Router": [
+        ("CPU", "short", {"{{process}}": rate("process_cpu_seconds_total", "instance, process", JOB)}),
+        ("Memory", "bytes", {"{{process}}": last("process_resident_memory_bytes", "instance, process", JOB)}),
+        (
+            "Workers",
+            "short",
+            {
+                "{{state}}": last("workers", "state", JOB),
+                "silent s {{worker}}": f"max by (worker) ({m('worker_silent_seconds', JOB)})",
+                "{{version}} Python {{python}}": last("build_info", "version, python", JOB),
+            },
+        ),
+        (
+            "Connections",
+            "short",
+            {
+                "{{side}}": last("connections", "side", JOB),
+                "handshakes": last("handshakes", "job", JOB),
+                "uploads held": last("uploads_held", "job", JOB),
+            },
+        ),
+        (
+            "Connections accepted and refused",
+            "ops",
+            {
+                "accepted {{side}}": rate("connections_accepted_total", "side", JOB),
+                "refused": rate("connections_refused_total", "job", JOB),
+                "reclaimed": rate("connections_reclaimed_total", "job", JOB),
+                "memory {{step}}": rate("memory_pressure_total", "step", JOB),
+                "slow {{direction}}": rate("slow_clients_total", "direction", JOB),
+            },
+        ),
+        (
+            "Bytes",
+            "Bps",
+            {
+                "read {{side}}": rate("received_bytes_total", "side", JOB),
+                "written {{side}}": rate("sent_bytes_total", "side", JOB),
+            },
+        ),
+        ("MemoryBudget", "bytes", {"held": last("memory_held_bytes", "job", JOB)}),
+        (
+            "Dispatch",
+            "ops",
+            {
+                "by {{by}}": rate("dispatched_total", "by", JOB),
+                "for siblings": rate("served_siblings_total", "job", JOB),
+                "channels parked": rate("channels_parked_total", "job", JOB),
+            },
+        ),
+    ],
+}
+
+
+def dashboard() -> str:
+    panels: list[dict[str, Any]] = []
+    source = {"type": "prometheus", "uid": "${datasource}"}
+    y = 0
+    for row, members in ROWS.items():
+        panels.append({"type": "row", "title": row, "id": len(panels) + 1, "gridPos": _place(0, y, 24, 1)})
+        y += 1
+        for n, (title, unit, expressions) in enumerate(members):
+            panels.append(
+                {
+                    "type": "timeseries",
+                    "title": title,
+                    "id": len(panels) + 1,
+                    "datasource": source,
+                    "gridPos": _place(8 * (n % 3), y + 8 * (n // 3), 8, 8),
+                    "fieldConfig": {"defaults": {"unit": unit, "min": 0}, "overrides": []},
+                    "targets": [
+                        {"refId": chr(65 + i), "expr": expression, "legendFormat": legend, "datasource": source}
+                        for i, (legend, expression) in enumerate(expressions.items())
+                    ],
+                }
+            )
+        y += 8 * -(-len(members) // 3)
+    variables = [
+        {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source"},
+        _variable("job", f"label_values({m('build_info')}, job)", source),
+        _variable("function", f"label_values({m('instances_desired', JOB)}, function)", source),
+    ]
+    return (
+        json.dumps(
+            {
+                "title": "lambda-dispatch",
+                "uid": "lambda-dispatch",
+                "description": "Written by tools/gen_metrics.py.",
+                "tags": ["lambda-dispatch"],
+                "schemaVersion": 38,
+                "version": 1,
+                "refresh": "30s",
+                "time": {"from": "now-3h", "to": "now"},
+                "templating": {"list": variables},
+                "panels": panels,
+            },
+            indent=1,
+        )
+        + "\n"
+    )
+
+
+def _place(x: int, y: int, w: int, h: int) -> dict[str, int]:
+    return {"x": x, "y": y, "w": w, "h": h}
+
+
+def _variable(name: str, query: str, source: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": "query",
+        "datasource": source,
+        "query": query,
+        "refresh": 2,
+        "includeAll": True,
+        "multi": True,
+        "allValue": ".*",
+        "current": {"text": "All", "value": "$__all"},
+    }
+
+
+FILES = {
+    "docs/metrics.md": reference,
+    "contrib/prometheus/rules.yaml": rules,
+    "contrib/prometheus/alerts.yaml": alerts,
+    "contrib/prometheus/alerts_test.yaml": alert_tests,
+    "contrib/grafana/lambda-dispatch.json": dashboard,
+}
+
+
+def main() -> None:
+    for name, text in FILES.items():
+        (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / name).write_text(text())
+
+
+if __name__ == "__main__":
+    main()
