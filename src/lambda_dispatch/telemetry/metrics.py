@@ -247,8 +247,8 @@ FAMILIES = (
     _split(
         "memory_pressure",
         "counter",
-        "Steps for MemoryBudget: connections given smaller windows (narrowed), not read or refused new requests (paused), "
-        "requests and connections ended (refused).",
+        "Steps for MemoryBudget: connections given smaller windows (narrowed), not read or refused new requests "
+        "(paused), requests and connections ended (refused).",
         "step",
         {"narrowed": "memory_narrowed", "paused": "memory_paused", "refused": "memory_refused"},
     ),
