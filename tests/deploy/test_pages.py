@@ -9,7 +9,7 @@ from lambda_dispatch.config import FOREIGN, OPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = ["aws.md", "kubernetes.md", "which-one.md", "upgrade-from-the-original.md"]
+PAGES = ["applications.md", "aws.md", "kubernetes.md", "which-one.md", "upgrade-from-the-original.md"]
 # The original router's, as its documentation lists them.
 ORIGINAL = ["FunctionName", "MaxConcurrentCount", "ChannelCount", "InstanceCountMultiplier", "ScalingAlgorithm"]
 ORIGINAL += ["IncomingRequestHTTPPort", "IncomingRequestHTTPSPort", "IncomingRequestTimeout"]
@@ -22,7 +22,7 @@ ORIGINAL += ["MaxWorkerThreads", "MinWorkerThreads", "MinCompletionPortThreads",
 def test_links_and_paths_lead_somewhere(page: str) -> None:
     text = (DOCS / page).read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    paths = re.findall(r"`((?:deploy|src|tools|docs)/[\w./-]+)`", text)
+    paths = re.findall(r"`((?:deploy|src/lambda_dispatch|tools|docs)/[\w./-]+)`", text)
     assert [link for link in links if not (DOCS / link).exists()] == []
     assert [path for path in paths if not (ROOT / path).exists()] == []
 

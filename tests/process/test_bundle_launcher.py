@@ -280,3 +280,24 @@ def test_the_application_inherits_no_blocked_signal(opt: Path, tmp_path: Path) -
                  AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", OUT=str(out))  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert out.read_text() == "0"
+
+
+def test_it_is_the_same_program_on_the_other_architecture(tmp_path: Path) -> None:
+    """Compiled for arm64 and run under emulation: the health check, and the loader that it looks for."""
+    if platform.machine() == "aarch64":
+        pytest.skip("this is arm64")
+    compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64-static")
+    if compiler is None or emulator is None:
+        pytest.skip("no arm64 here: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static")
+    target = tmp_path / "lambda-dispatch"
+    # glibc warns that a static getaddrinfo needs its libraries at run time; what is shipped is linked with musl.
+    subprocess.run(
+        [compiler, "-static", "-Os", "-Wall", "-Wextra", "-o", target, SOURCE], check=True, capture_output=True
+    )
+    with answering(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n") as (address, heard):
+        done = start(emulator, target, "healthcheck", f"http://{address}/health")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert heard[0].startswith(b"GET /health HTTP/1.1\r\n")
+    done = start(emulator, target, "extension", "--help")
+    assert done.returncode == 127
+    assert "arm64" in one_line(done) or "/python is missing" in one_line(done)
