@@ -12,6 +12,7 @@ from typing import Any
 from lambda_dispatch.admin import decisions
 from lambda_dispatch.admin.access import Gate, Refusal
 from lambda_dispatch.admin.history import SERIES, SPANS, History
+from lambda_dispatch.admin.readiness import Readiness
 from lambda_dispatch.admin.stream import MAX_STREAMS, Stream
 from lambda_dispatch.admin.verdict import verdict
 from lambda_dispatch.config import OPTIONS, RouterConfig
@@ -56,6 +57,7 @@ class Admin:
             self.answer, max_body=MAX_BODY, max_connections=MAX_CLIENTS, idle=IDLE, failed=self._failed, for_pages=True
         )
         self.page = load_page()
+        self.readiness = Readiness(config.function_name, config.min_instances)
         self.routes: dict[str, Callable[[Request], Response]] = {
             "/metrics": self._metrics,
             "/api/v1/state": lambda _: document(self.state()),
@@ -119,8 +121,8 @@ class Admin:
         if request.path == "/livez":
             return text("OK\n")
         if request.path == "/readyz":
-            ready = self.view.workers_in("ready") > 0
-            return text("OK\n" if ready else "no worker is ready\n", status=200 if ready else 503)
+            lacks = self.readiness.lacks(self.view)
+            return text(f"{lacks or 'OK'}\n", status=503 if lacks else 200)
         self.gate.check(request)
         found = self.routes.get(request.path) or self.page.get(request.path)
         if found is None:
