@@ -46,7 +46,9 @@ class DevRun:
         return str(wait_for(look, seconds))
 
     def port(self, name: str) -> int:
-        line = self.wait_for_line(f"{name} ")
+        """Of the address that the banner says; the router's log lines begin with its name too."""
+        self.wait_for_line("Ctrl-C stops everything")
+        line = next(line for line in self.lines if line.startswith(f"{name} ") and " http://127.0.0.1:" in line)
         return int(line.split("http://127.0.0.1:")[1].split()[0])
 
     def ask(
