@@ -12,7 +12,7 @@ from setproctitle import setproctitle
 from lambda_dispatch.admin.server import Admin
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.exits import EXIT_BOOT
-from lambda_dispatch.telemetry import log
+from lambda_dispatch.telemetry import log, otlp
 from lambda_dispatch_core.board.board import Board, BoardError
 
 NICENESS = 5  # workers and the scaler come first
@@ -52,10 +52,11 @@ async def run(board: Board, config: RouterConfig, listener: socket.socket, life_
     await admin.server.start_on(listener)
     log.info("admin port opened", host=config.admin_host, port=admin.server.port)
     ticking = loop.create_task(admin.run())
+    exporting = loop.create_task(otlp.export(os.environ, admin.look, board.created_wall))
     ended = loop.create_task(over.wait())
     await asyncio.wait((ticking, ended), return_when=asyncio.FIRST_COMPLETED)
     loop.remove_reader(life_fd)
-    for task in (ticking, ended):
+    for task in (ticking, ended, exporting):
         task.cancel()
     await admin.server.close()
     log.flush()

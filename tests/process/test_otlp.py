@@ -1,0 +1,208 @@
+"""Metrics by OTLP: what a collector decodes, and that no collector can do harm."""
+
+import gzip
+import http.server
+import json
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from lambda_dispatch.telemetry import otlp
+from lambda_dispatch.telemetry.metrics import FAMILIES
+from lambda_dispatch.telemetry.view import take
+from lambda_dispatch_core.board import board as b
+from lambda_dispatch_core.board.board import Board
+from tests.support.supervised import Router, until
+
+TIMES = {3_000_000: 5, 1_000_000_000: 2, 500: 3}
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    """A function with known times in its histogram of whole requests."""
+    board = Board.create(2, instances=64, pools=4)
+    board.claim_pool(b"web", 1)
+    board.start_worker(0, 0, 1)
+    start = struct.unpack("=Q", os.pread(board.fd, 8, 184))[0] + 2 * 864
+    os.pwrite(board.fd, struct.pack("=Q", sum(ns * count for ns, count in TIMES.items())), start)
+    for ns, count in TIMES.items():
+        os.pwrite(board.fd, struct.pack("=Q", count), start + 8 + 8 * b.bucket_of(ns))
+    yield board
+    board.close()
+
+
+def decode(body: bytes) -> dict[str, Any]:
+    request = ExportMetricsServiceRequest()
+    request.ParseFromString(body)
+    (resource,) = request.resource_metrics
+    (scope,) = resource.scope_metrics
+    return {metric.name: metric for metric in scope.metrics}
+
+
+def test_the_official_package_decodes_every_metric_exactly(board: Board) -> None:
+    view = take(board, time.monotonic_ns(), time.time_ns())
+    found = decode(otlp.encode(view, {"service.name": "x"}, board.created_wall))
+    assert len(found) == len(FAMILIES)
+    (point,) = found["lambda_dispatch.request_duration"].exponential_histogram.data_points
+    assert found["lambda_dispatch.request_duration"].unit == "s"
+    assert (point.count, point.sum) == (10, (3_000_000 * 5 + 2_000_000_000 + 1500) / 1e9)
+    assert (point.scale, point.zero_count, point.zero_threshold) == (2, 3, 2**-16)
+    assert {each.key: each.value.string_value for each in point.attributes} == {"function": "web"}
+    assert point.start_time_unix_nano == board.created_wall
+    for ns in (3_000_000, 1_000_000_000):
+        (index,) = [
+            point.positive.offset + n
+            for n, count in enumerate(point.positive.bucket_counts)
+            if count and 2 ** ((point.positive.offset + n) / 4) < ns / 1e9 <= 2 ** ((point.positive.offset + n + 1) / 4)
+        ]
+        assert point.positive.bucket_counts[index - point.positive.offset] == TIMES[ns]
+    assert sum(point.positive.bucket_counts) == 7
+    accepted = found["lambda_dispatch.connections_accepted"].sum
+    assert accepted.is_monotonic and accepted.aggregation_temporality == 2 and len(accepted.data_points) == 2
+    assert found["lambda_dispatch.instances_desired"].gauge.data_points[0].as_int == 0
+
+
+class Collector:
+    """Answers as it is told, and keeps what it got."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, dict[str, str], bytes]] = []
+        self.answer: tuple[int, dict[str, str], bytes] = (200, {}, b"")
+        self.held = threading.Event()
+        self.held.set()
+        collector = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version: ClassVar[str] = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                collector.held.wait()
+                status, fields, text = collector.answer
+                collector.got.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+                if status == 0:
+                    self.wfile.write(b"\x00garbage\xff\r\n\r\n")
+                    self.close_connection = True
+                    return
+                self.send_response(status)
+                for name, value in {**fields, "content-length": str(len(text))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def close(self) -> None:
+        self.held.set()
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    one = Collector()
+    yield one
+    one.close()
+
+
+def exporter(url: str) -> otlp.Exporter:
+    wanted = otlp.settings({"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_HEADERS": "x-key=a%20b"})
+    assert wanted is not None
+    return otlp.Exporter(wanted)
+
+
+@pytest.mark.parametrize("answer", [(503, {}, b""), (429, {}, b"x"), (0, {}, b""), (400, {}, b"\xff" * 100_000)])
+def test_a_collector_that_refuses_is_counted_and_asked_again(
+    collector: Collector, answer: tuple[int, dict[str, str], bytes]
+) -> None:
+    collector.answer = answer
+    one = exporter(collector.url)
+    one.offer(b"first")
+    until(lambda: one.failed == 1, "the failure to be counted")
+    collector.answer = (200, {}, b"")
+    one.offer(b"second")
+    until(lambda: one.sent == 1, "the next export")
+    path, fields, body = collector.got[-1]
+    assert (path, gzip.decompress(body)) == ("/v1/metrics", b"second")
+    assert fields["content-type"] == "application/x-protobuf" and fields["content-encoding"] == "gzip"
+    assert fields["x-key"] == "a b"
+
+
+def test_a_collector_that_asks_for_silence_gets_it(collector: Collector) -> None:
+    collector.answer = (503, {"retry-after": "600"}, b"")
+    one = exporter(collector.url)
+    one.offer(b"first")
+    until(lambda: one.failed == 1, "the failure to be counted")
+    one.offer(b"second")
+    assert one.dropped == 1 and len(collector.got) == 1
+
+
+def test_a_collector_that_is_down_or_slow_holds_nobody_up_and_nothing_piles_up(collector: Collector) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        down = exporter(f"http://127.0.0.1:{free.getsockname()[1]}")
+        down.offer(b"x")
+        until(lambda: down.failed == 1, "the failure to be counted")
+    collector.held.clear()
+    slow = exporter(collector.url)
+    for _ in range(100):
+        slow.offer(b"y" * 10_000)
+    assert slow.dropped >= 98 and slow.sent == 0
+    collector.held.set()
+    until(lambda: slow.sent + slow.dropped == 100, "what was on its way")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret-without-a-name"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "1_000"),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_names_its_variable_and_no_header(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=name) as raised:
+        otlp.settings({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", name: value})
+    assert "secret" not in str(raised.value)
+
+
+def test_nothing_is_exported_unless_it_is_asked_for() -> None:
+    there = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}
+    assert otlp.settings({}) is None
+    assert otlp.settings({**there, "OTEL_SDK_DISABLED": "true"}) is None
+    assert otlp.settings({**there, "OTEL_METRICS_EXPORTER": "none"}) is None
+
+
+def test_a_running_router_exports(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "cloud.region=eu-west-1")
+    with Router(workers=2, admin_port=0) as router:
+
+        def ready() -> bool:
+            if not collector.got:
+                return False
+            found = decode(gzip.decompress(collector.got[-1][2]))
+            states = found["lambda_dispatch.workers"].gauge.data_points
+            return any(p.attributes[0].value.string_value == "ready" and p.as_int == 2 for p in states)
+
+        until(ready, "both workers in an export")
+        assert json.loads(json.dumps(router.ports))
+    request = ExportMetricsServiceRequest.FromString(gzip.decompress(collector.got[-1][2]))
+    resource = {each.key: each.value.string_value for each in request.resource_metrics[0].resource.attributes}
+    assert resource["service.name"] == "lambda-dispatch" and resource["cloud.region"] == "eu-west-1"
