@@ -216,6 +216,17 @@ def cdk() -> None:
         run(npm, "install", "--no-audit", "--no-fund", "--silent", cwd=folder)
     run(npm, "run", "build", cwd=folder)
     run(npm, "test", cwd=folder)
+    run("npx", "jsii-pacmak", "--targets", "python", cwd=folder)
+    (wheel,) = (folder / "dist" / "python").glob("*.whl")
+    with tempfile.TemporaryDirectory() as name:
+        run(sys.executable, "-m", "venv", f"{name}/venv")
+        run(f"{name}/venv/bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel)
+        run(f"{name}/venv/bin/python", "-W", "ignore", folder / "examples/python/app.py", cwd=Path(name),
+            env={"CDK_OUTDIR": f"{name}/out"})  # fmt: skip
+        template = json.loads(Path(name, "out", "LambdaDispatch.template.json").read_text())
+    kinds = {resource["Type"] for resource in template["Resources"].values()}
+    if not {"AWS::ECS::Service", "AWS::Lambda::Function"} <= kinds:
+        raise SystemExit(f"the Python example makes {sorted(kinds)}: no service or no function")
 
 
 def hadolint() -> None:
