@@ -69,7 +69,7 @@ def test_each_line_is_whole_embedded_metric_format(board: Board) -> None:
             assert directive["Namespace"] == "LambdaDispatch"
             for named in directive["Metrics"]:
                 assert isinstance(line[named["Name"]], int | float)
-                assert named["Unit"] in ("Count", "Milliseconds")
+                assert named["Unit"] in ("Count", "Milliseconds", "Seconds")
             assert all(name in line for name in directive["Dimensions"][0])
         assert web["Function"] == "web"
         assert web["InstancesOpen"] == 0
@@ -87,7 +87,9 @@ def test_what_was_written_once_is_not_written_again(board: Board) -> None:
         put(board, STATUS_2XX, 6)
         put_total(board, 3_000_000, 7)
         written.write(0, view(board))
-        router = lines(read_end)[0]
+        router, web = lines(read_end)
+        assert web["RequestTimeP50"] == web["RequestTimeP99"] == router["RequestTimeP50"]
+        assert web["QueueOldest"] == 0 and "ColdStartP50" not in web
         assert (router["Requests"], router["Responses2xx"]) == (7, 6)
         assert 3 < router["RequestTimeP50"] <= 3.3
         assert "QueueWaitP50" not in router

@@ -11,7 +11,7 @@ import select
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lambda_dispatch.telemetry.view import QUANTILES, View, quantile
+from lambda_dispatch.telemetry.view import QUANTILES, PoolView, View, quantile
 
 INTERVAL = 60 * 1_000_000_000  # ns between two lines
 NAMESPACE = "LambdaDispatch"
@@ -31,6 +31,10 @@ COUNTS = {
     "clients_gone": "ClientsGone",
     "resends": "Resends",
 }
+
+
+# Histograms of a function, and what the CloudWatch metrics of their quantiles begin with.
+TIMES = {"QueueWait": "wait", "ServiceTime": "service", "RequestTime": "total", "ColdStart": "cold_start"}
 
 
 class EmfWriter:
@@ -74,10 +78,12 @@ def lines(now: View, before: View) -> Iterator[dict[str, Any]]:
     values["Connections"] = ("Count", now.totals["connections"])
     values["Workers"] = ("Count", now.workers_in("ready"))
     yield _line(values, {}, now.taken_ms)
+    pools_before = {pool.function: pool for pool in before.active_pools}
     for pool in now.active_pools:
         gauges = {
             "InstancesDesired": pool.desired,
             "InstancesStarting": pool.starting,
+            "InstancesMax": pool.max_instances,
             "InstancesOpen": pool.open,
             "InstancesDraining": pool.draining,
             "InFlight": pool.in_flight,
@@ -85,7 +91,21 @@ def lines(now: View, before: View) -> Iterator[dict[str, Any]]:
             "BreakerOpen": int(pool.breaker != "closed"),
         }
         values = {name: ("Count", value) for name, value in gauges.items()}
+        values["QueueOldest"] = ("Seconds", pool.oldest_queued or 0)
+        values |= _times(pool, pools_before.get(pool.function, pool))
         yield _line(values, {"Function": pool.function}, now.taken_ms)
+
+
+def _times(now: PoolView, before: PoolView) -> dict[str, tuple[str, float]]:
+    """Quantiles of what a function's requests and starts took since the last line; nothing where there were none."""
+    values: dict[str, tuple[str, float]] = {}
+    for name, attribute in TIMES.items():
+        after, earlier = getattr(now.numbers, attribute).counts, getattr(before.numbers, attribute).counts
+        counts = [max(0, x - y) for x, y in zip(after, earlier, strict=True)]
+        for word, share in QUANTILES.items():
+            if (value := quantile(counts, share)) is not None:
+                values[name + word.upper()] = ("Milliseconds", round(value, 3))
+    return values
 
 
 def _line(values: Mapping[str, tuple[str, float]], dimensions: Mapping[str, str], taken_ms: int) -> dict[str, Any]:
