@@ -16,6 +16,7 @@ usage: lambda-dispatch COMMAND [OPTIONS]
 
   router      the router: takes requests, invokes the function, hands requests to its instances
   status      what a running router is doing, read from its shared memory
+  healthcheck whether the router lives, or is ready: exit code 0 or 1
   extension   the process beside your application inside Lambda
   lambda      an embedded local Lambda service, for tests and development
   simulate    what scaling policies and settings would cost for given requests
@@ -31,6 +32,7 @@ ELSEWHERE = {
     "dev": "lambda_dispatch.local.commands.dev_command",
     "status": "lambda_dispatch.telemetry.status",
     "cost": "lambda_dispatch.cost",
+    "healthcheck": "lambda_dispatch.healthcheck",
     "simulate": "lambda_dispatch.simulator.command",
 }
 
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     match command:
         case "router":
             return router(rest)
-        case "extension" | "lambda" | "dev" | "status" | "simulate" | "cost":
+        case "extension" | "lambda" | "dev" | "status" | "simulate" | "cost" | "healthcheck":
             return int(import_module(ELSEWHERE[command]).main(rest))
         case "--version" | "-V" | "version":
             from lambda_dispatch_core import __version__

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from lambda_dispatch import cli, healthcheck
 from lambda_dispatch.admin.server import MAX_CLIENTS
 from lambda_dispatch.admin.stream import MAX_STREAMS
 from lambda_dispatch.telemetry import status, view
@@ -72,6 +73,29 @@ def test_probes_and_metrics(router: Router) -> None:
     until(
         lambda: 'lambda_dispatch_workers{state="ready"} 2\n' in ask(port, "/metrics").text, "both workers in the view"
     )
+
+
+def test_healthcheck_says_whether_the_router_lives_and_is_ready(
+    router: Router, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LAMBDA_DISPATCH_FunctionName", "app")
+    options = ["--admin-port", str(router.ports["admin"])]
+    until(lambda: ask(router.ports["admin"], "/readyz").status == 200, "a ready worker in the view")
+    assert cli.main(["healthcheck", *options]) == 0
+    assert cli.main(["healthcheck", "--ready", *options]) == 0
+    assert capsys.readouterr().out == "OK\nOK\n"
+
+
+def test_healthcheck_fails_where_nobody_or_another_server_answers(
+    router: Router, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LAMBDA_DISPATCH_FunctionName", "app")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        free = listener.getsockname()[1]
+    assert cli.main(["healthcheck", "--admin-port", str(free)]) == 1
+    assert healthcheck.ask("127.0.0.1", router.ports["admin"], "/nothing-here") == 1
+    assert "404 no such path" in capsys.readouterr().err
+    assert cli.main(["healthcheck", "--admin-port", "-1"]) == 69
 
 
 def test_the_state_is_the_document_of_status(router: Router) -> None:
