@@ -48,7 +48,7 @@ def admin_pid(router: Router) -> int:
     """0 while there is none."""
     for pid in descendants(router.process.pid):
         with contextlib.suppress(OSError):
-            if b"admin" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"lambda-dispatch: admin" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 return pid
     return 0
 
