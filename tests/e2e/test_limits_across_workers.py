@@ -151,15 +151,18 @@ def test_no_instance_has_more_in_hand_than_its_limit_whatever_comes_and_goes(wor
         async with fleet(workers) as it:
             churn = Churn(it, seed * 10 + workers)
             watching = asyncio.create_task(churn.watch())
-            for _ in range(INSTANCES):
-                await churn.start()
-            for _ in range(STEPS):
-                await churn.step()
-                assert not watching.done(), await watching
-            while churn.asking:
-                await soon(asyncio.gather(*churn.asking), "every request to end", 30)
-            await until(it.idle, "every reservation to return")
-            watching.cancel()
+            try:
+                for _ in range(INSTANCES):
+                    await churn.start()
+                for _ in range(STEPS):
+                    await churn.step()
+                    assert not watching.done(), await watching
+                while churn.asking:
+                    await soon(asyncio.gather(*churn.asking), "every request to end", 30)
+                await until(it.idle, "every reservation to return")
+            finally:
+                # The board is unmapped when this is over, however it ends.
+                watching.cancel()
             assert churn.answered > 100
             assert [(member.most(), member.limit) for member in churn.all if member.most() > member.limit] == []
             # It was put to the test.

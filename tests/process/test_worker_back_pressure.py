@@ -113,7 +113,8 @@ async def test_an_instance_that_gives_no_credit_stalls_the_upload(worker: Worker
             await settled(lambda: client2.conn.local_flow_control_window(stream.id))
             assert client2.conn.local_flow_control_window(stream.id) == 0
             assert not sending.done()
-            assert call.received <= 65_535
+            # The frame that brought the head is acknowledged whole, and may have had a piece of the body.
+            assert call.received <= 65_535 + 16_384
             assert worker.resident() - before < 2 * MIB
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
