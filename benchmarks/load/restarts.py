@@ -22,7 +22,7 @@ from benchmarks.load.steady import Outcome, SteadyLoad
 
 from lambda_dispatch_core.board import board as b
 
-LAME_DUCK = 1.0  # seconds; every client of this load has an answer within that time that tells it to connect anew
+LAME_DUCK = 1.0  # seconds; every client of this load has an answer within that time that tells it to reconnect
 COLD_START = 2.0  # seconds; what the demo application and a Python extension take at most on a busy machine
 PATIENCE = 30.0  # seconds for one replacement
 

@@ -297,7 +297,7 @@ def test_a_scaler_that_is_killed_is_succeeded_by_one_that_adopts_its_instances()
         await held.until(lambda: held.board.scaler_view().state == b.WORKER_READY)
         await held.until(lambda: held.board.scaler_view().ticks > 3)
         assert [held.state(place) for place in places] == [b.INSTANCE_OPEN] * 3
-        assert len(service.arrived) == 3  # nothing was started anew
+        assert len(service.arrived) == 3  # nothing was started again
         assert held.board.pool(0).desired >= 3
         assert held.board.scaler_view().invokes == before.invokes
         # One of them ends: nobody tells the successor, its silence does.

@@ -271,7 +271,7 @@ def test_no_request_is_lost_or_answered_twice(worker: WorkerProcess, seed: int) 
                 assert asked.body == asked.name.encode(), note
                 assert world.answered[asked.name] == 1, note
             elif asked.outcome == 503 or (asked.outcome == 504 and not world.refused[asked.name]):
-                assert tries == 0, f"{note} and was sent all the same"
+                assert tries == 0, f"{note} and was still sent"
 
         after = Counter(worker.numbers())
         outcomes = Counter(asked.outcome for asked in world.asked)

@@ -71,7 +71,7 @@ class DevRun:
         return code
 
     def remember(self) -> None:
-        """Takes down every process there is now; who names itself anew cannot be found by the marker later."""
+        """Takes down every process there is now; one that changes its name cannot be found by the marker later."""
         self._seen.update((pid, start_time(pid)) for pid in family(self.process.pid))
 
     def left(self) -> list[int]:

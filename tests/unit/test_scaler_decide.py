@@ -22,7 +22,7 @@ class Logbook:
     instances: dict[int, Instance] = field(default_factory=dict)
     next_slot: int = 0
     active_at: float = -math.inf
-    heedless: bool = False
+    ends_idle: bool = False
     algorithm: str = "simple"
 
     def at(
@@ -38,7 +38,7 @@ class Logbook:
             self.active_at = now
         instances = tuple(self.instances.values())
         seen = Observation(
-            now, pending, running, recent, now - self.active_at, per_second, mean_ms, instances, self.heedless
+            now, pending, running, recent, now - self.active_at, per_second, mean_ms, instances, self.ends_idle
         )
         decision, self.memory = policy_named(self.algorithm).decide(seen, self.memory, self.limits)
         for number in range(decision.start):
@@ -339,7 +339,7 @@ def test_where_idle_instances_end_all_the_same_their_environments_are_kept_warm_
     assert log.at(0.0).start == 2
     log.open(0.1)
     log.gone(0, 1)
-    log.heedless = True
+    log.ends_idle = True
     assert log.at(5.0).start == 0
     assert log.at(59.9).start == 0
     assert log.at(60.0).start == 2

@@ -77,7 +77,7 @@ class Actor:
         self._board.close_instance(run.slot, run.generation, now)
         if ended is not None and ended.name == "Throttled":
             self.throttled += 1
-        if end.heedless:
+        if end.ends_idle:
             log.warning(
                 "IdleGraceMs ignored",
                 pool=fleet.label,

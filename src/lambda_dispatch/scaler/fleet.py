@@ -67,7 +67,7 @@ class End(NamedTuple):
     opened: bool
     lived: float  # s since it opened, or since it was asked for
     outcome: Outcome | None  # None: nobody told how it ended
-    heedless: bool = False  # news: its extension does not stay when idle
+    ends_idle: bool = False  # news: its extension does not stay when idle
     short: bool = False  # news: the function's timeout ends instances within seconds
 
 
@@ -100,7 +100,7 @@ class Fleet:
         self.last_exit = 0
         self.last_decision = 0.0  # s; 0: none
         self.held = ""  # what kept starts back at the last look
-        self.heedless = False  # the last instance that was to stay when idle did not
+        self.ends_idle = False  # the last instance that was to stay when idle did not
 
     def began(self, slot: int, generation: int, id: bytes, now: float, stays: bool) -> Run:
         """A start is about to be sent."""
@@ -145,20 +145,20 @@ class Fleet:
         if ended is None:
             return End(opened, lived, None)
         self.last_exit = ended.number
-        heedless = opened and self._heed(run, ended.name == "SelfLastActive")
+        ends_idle = opened and self._learn_idle(run, ended.name == "SelfLastActive")
         outcome = self._judge(run, seen, ended, opened, lived, now)
         if run.start is not None:
             self._time(run, seen)
         if opened and not outcome.failed:
             self.times.returned(now)
         short = outcome is Outcome.SHORT_LIFE and self.guard.short_life(now)
-        return End(opened, lived, outcome, heedless, short)
+        return End(opened, lived, outcome, ends_idle, short)
 
-    def _heed(self, run: Run, idle: bool) -> bool:
+    def _learn_idle(self, run: Run, idle: bool) -> bool:
         """True when it is news that an instance which was to stay when idle did not."""
-        if not run.stays or idle == self.heedless:
+        if not run.stays or idle == self.ends_idle:
             return False
-        self.heedless = idle
+        self.ends_idle = idle
         return idle
 
     def _judge(self, run: Run, seen: b.Instance, ended: Exit, opened: bool, lived: float, now: float) -> Outcome:

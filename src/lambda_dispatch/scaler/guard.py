@@ -81,7 +81,7 @@ class TokenBucket:
         return int(self._tokens)
 
     def spend_down_to(self, tokens: float) -> None:
-        """What a predecessor had left: starting anew is no way to a fresh burst."""
+        """What a predecessor had left: a restart of the scaler must not give a full burst again."""
         self._tokens = max(0.0, min(self._tokens, tokens))
 
     def take(self, count: int, now: float) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 # Lambda gives an environment 10 s to initialise and the extension may wait as long again for the app. Later than this
-# an instance is not expected any more; it may come all the same.
+# an instance is not expected any more; it may still open.
 START_TIMEOUT = 30.0
 
 
@@ -36,7 +36,7 @@ class Observation:
     per_second: float | None  # requests; None while not known
     mean_ms: float | None  # from dispatch to the last byte; None while not known
     instances: tuple[Instance, ...] = ()
-    heedless: bool = False  # the last instance that was to stay when idle did not
+    ends_idle: bool = False  # the last instance that was to stay when idle did not
     arriving: float = 0.0  # requests per second that the last second shows in both of its halves
     cold: float = 2.0  # s until an instance opens in a new environment, as learnt
     thaw: float = 0.1  # ... in a frozen one

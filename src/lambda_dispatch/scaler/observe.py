@@ -15,7 +15,7 @@ SMOOTHING = 5.0
 LEAST_SPAN = 1.0
 # Below this rate the traffic is over; an average would go on for ever.
 LEAST_RATE = 0.1
-# Requests of milliseconds are seldom there when one looks; what happened in this time was there all the same.
+# Requests that take milliseconds are seldom seen by a look; those of this period count nevertheless.
 RECENT = 1.0
 
 _STATES = {
@@ -100,7 +100,7 @@ def observe(
     rates: Rates,
     instances: Iterable[b.Instance],
     staying: Container[int] = (),
-    heedless: bool = False,
+    ends_idle: bool = False,
     times: StartTimes | None = None,
 ) -> Observation:
     """Instances that are closed already are not among what there is. staying: slots of those asked to stay."""
@@ -114,7 +114,7 @@ def observe(
         per_second=rates.per_second,
         mean_ms=rates.mean_ms,
         instances=tuple(instance_of(seen, seen.slot in staying) for seen in instances if seen.state in _STATES),
-        heedless=heedless,
+        ends_idle=ends_idle,
         arriving=rates.arriving,
         cold=times.cold,
         thaw=times.thaw,

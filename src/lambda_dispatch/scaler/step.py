@@ -96,7 +96,7 @@ def step(fleet: Fleet, look: Look) -> Step:
 
     limits = look.limits or fleet.limits
     staying = {slot for slot, run in fleet.runs.items() if run.stays}
-    observation = observe(look.now, look.totals, fleet.rates, living, staying, fleet.heedless, fleet.times)
+    observation = observe(look.now, look.totals, fleet.rates, living, staying, fleet.ends_idle, fleet.times)
     memory, before = fleet.memory, fleet.desired
     decision, fleet.memory = fleet.policy.decide(observation, memory, limits)
     paused = look.hold is Hold.PAUSED

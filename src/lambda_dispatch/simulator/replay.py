@@ -2,7 +2,7 @@
 
 The recording is what the admin port answers at /api/v1/decisions, as it is: an object with `decisions`. Each decision
 has the inputs of its policy, so it can be taken again, exactly. The requests themselves are not in it. They are made
-anew: arrivals by chance at the rate that the decisions saw, which changes evenly from one decision to the next, with
+again: arrivals by chance at the rate that the decisions saw, which changes evenly from one decision to the next, with
 their mean time. So costs of other settings are estimates; those of the recorded setting, played the same way, say how
 good they are.
 """

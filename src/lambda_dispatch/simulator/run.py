@@ -88,7 +88,7 @@ def _simulated(policy: Policy, requests: Requests, setting: Setting) -> Outcome:
         share=setting.share,
         cpus=setting.cpus,
         failing=setting.fails(),
-        heedless=setting.heedless,
+        ends_idle=setting.ends_idle,
         sample_every=step,
     )
     looks: list[Callable[[], None]]

@@ -31,7 +31,7 @@ class Setting:
     cpus: float = 1.0  # of an environment
     frozen: int = 0  # environments that are frozen at the beginning
     failing: float = 0.0  # of all starts
-    heedless: bool = False  # the extension does not know the request to stay when idle
+    ends_idle: bool = False  # the extension does not know the request to stay when idle
     queue_timeout: float = 120.0
     queue_limit: int = 0  # 0: none
     tail: float = 90.0  # after the last request, for instances to end

@@ -108,7 +108,7 @@ cdef class World:
     cdef double cpus
     cdef bint contended                     # requests may slow each other
     cdef object failing                     # () -> whether a start fails
-    cdef bint heedless                      # instances end when idle even if they were asked to stay
+    cdef bint ends_idle                      # instances end when idle even if they were asked to stay
     cdef bint packs                         # the fullest instance below `target` first
     cdef int target
 

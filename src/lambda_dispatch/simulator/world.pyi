@@ -40,7 +40,7 @@ class World:
         share: float = 0.0,
         cpus: float = 1.0,
         failing: Callable[[], bool] | None = None,
-        heedless: bool = False,
+        ends_idle: bool = False,
         sample_every: float = 0.0,
     ) -> None: ...
     def advance(self) -> int: ...

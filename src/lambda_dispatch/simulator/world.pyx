@@ -63,7 +63,7 @@ cdef class World:
     def __init__(self, array.array arrive not None, array.array takes not None, Service service not None, *,
                  int pools=1, int limit=10, double idle_exit=0.25, double life=885.0, double queue_timeout=120.0,
                  long long queue_limit=0, double tail=90.0, double share=0.0, double cpus=1.0, failing=None,
-                 bint heedless=False, double sample_every=0.0):
+                 bint ends_idle=False, double sample_every=0.0):
         cdef Py_ssize_t i
         if arrive.typecode != "q" or takes.typecode != "q" or len(arrive) != len(takes):
             raise ValueError("arrivals and service times are two arrays of 64-bit integers, of one length")
@@ -83,7 +83,7 @@ cdef class World:
         self.cpus = cpus
         self.contended = share * limit > cpus
         self.failing = failing
-        self.heedless = heedless
+        self.ends_idle = ends_idle
         self.sample_every = <int64_t> (sample_every * SECOND)
         self.next_sample = 0 if sample_every > 0 else FOREVER
         self.over_at = -1
@@ -258,7 +258,7 @@ cdef class World:
         it.opened = it.ends = it.goaway_at = 0
         it.served = 0
         it.reason = R_NONE
-        it.stays = stays and not self.heedless
+        it.stays = stays and not self.ends_idle
         it.watched = False
         self.in_flight[base + place] = 0
         of.living += 1

@@ -1,7 +1,7 @@
 """Metrics for an OpenTelemetry collector: OTLP over HTTP in protobuf, sent by the admin process.
 
 The variables are those that every OpenTelemetry SDK reads; without an endpoint nothing is sent. Values are cumulative,
-so an export that fails loses nothing: the next one says it all. Hence nothing is kept for later: one body is on its way
+so an export that fails loses nothing: the next one contains it. Nothing is kept for later: one body is on its way
 and one may wait, further ones are dropped and counted. A thread does the sending; the loop never waits for it.
 """
 

@@ -20,7 +20,7 @@ LEAST_CLEAR = 0.1  # s: a queue that shrinks and is gone by then is left to what
 SERVED_WITHIN = 0.5  # s after the opening of what is started, in which everybody who waits is served
 IN_PAUSE = 1.5  # s between a start and a scale-in, and at first between two directions
 LONGEST_PAUSE = 6.0  # s, what the pause grows to where closing proves wrong
-WRONG_WITHIN = 10.0  # s: what is started anew so soon should not have been closed
+WRONG_WITHIN = 10.0  # s: what is started again so soon should not have been closed
 INVOKE_PRICE = 0.007  # s of an environment (1,769 MB) that cost as much as one invoke
 UNKNOWN_TURNS = 1.5  # requests that a slot is expected to serve soon, while no time is known
 UNKNOWN = 0.1  # s, a request's time while none has been seen
@@ -85,7 +85,7 @@ class Adaptive:
         floor_at, pause = memory.floor_at, memory.pause
         if start and idle:
             # Only the floor asks: nobody waits, so it takes its time.
-            between = WARM_PAUSE if seen.heedless else FLOOR_PAUSE
+            between = WARM_PAUSE if seen.ends_idle else FLOOR_PAUSE
             if floor_at is not None and now - floor_at < between:
                 start = 0
             else:

@@ -30,11 +30,11 @@ IN_DEFERRAL = 0.3  # s a scale-in must still hold
 FROM_ZERO = 0.5
 FROM_ZERO_PAUSE = 0.1
 # Demand is a sample; a gap shorter than this is none. Shorter than the 250 ms after which an idle instance ends by
-# itself, so that one that ends for want of work is not replaced.
+# itself, so that one that ends because it is idle is not replaced.
 GAP = 0.2
 # The floor is topped up this often at most, whatever its instances die of.
 FLOOR_PAUSE = 5.0
-# The same where instances that are to stay end for want of work all the same, because their extension does not know
+# The same where instances that are to stay end when idle, because their extension does not know
 # the request: what can be kept then is not an instance but the warmth of its environment, which lasts for minutes.
 WARM_PAUSE = 60.0
 
@@ -105,7 +105,7 @@ class Steps:
         start = max(0, min(wanted - len(waiting) - len(opened), limits.max_instances - len(seen.instances)))
         if start and idle:
             # Only the floor asks: nobody waits, so it takes its time.
-            pause = WARM_PAUSE if seen.heedless else FLOOR_PAUSE
+            pause = WARM_PAUSE if seen.ends_idle else FLOOR_PAUSE
             if memory.floor_at is not None and seen.now - memory.floor_at < pause:
                 start = 0
             else:
@@ -135,7 +135,7 @@ def _filled(times: tuple[float, ...], size: int) -> tuple[float, ...]:
 
 def least_busy(instances: list[Instance]) -> list[Instance]:
     """Among equals the one that has lived longest: its deadline is nearest. Those that stay when idle come last: the
-    others would end with the traffic, and as many would have to be started anew for the floor."""
+    others would end with the traffic, and as many would have to be started again for the floor."""
     return sorted(instances, key=lambda i: (i.stays, i.in_flight, i.since))
 
 
