@@ -62,9 +62,6 @@ request_limits.head = REQUEST_HEAD
 request_limits.line = REQUEST_HEAD
 request_limits.fields = REQUEST_FIELDS
 
-# What we can do for a router that knows it, words with commas; docs/extension.md.
-cdef bytes FEATURES = b""
-
 cdef bytes GO_AWAY_PATH = b"/_lambda_dispatch/goaway"
 cdef const uint8_t* go_away_path = <const uint8_t*> PyBytes_AS_STRING(GO_AWAY_PATH)
 cdef Py_ssize_t go_away_len = len(GO_AWAY_PATH)
@@ -104,7 +101,6 @@ cdef class Channel(StreamUser):
             (b"content-type", b"application/octet-stream"),
             *ids,
             *router.announced,
-            *(((b"x-lambda-dispatch-features", FEATURES),) if FEATURES else ()),
         )
         for name, value in self.texts:
             if name == b"date":

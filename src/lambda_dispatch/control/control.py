@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from lambda_dispatch.control.credentials import proof
 from lambda_dispatch.control.routes import route_of, uuid_bytes
-from lambda_dispatch.dispatch.features import features
 from lambda_dispatch.dispatch.matcher import Matcher
 from lambda_dispatch.dispatch.model import Instance
 from lambda_dispatch.telemetry import log
@@ -168,8 +167,7 @@ class Control:
             wire.answer(stream, 429, TOO_MANY)
             return
         self._strangers.pop(wire, None)
-        announced = (b"x-lambda-dispatch-extension", b"1") in fields
-        wire.accept(stream, instance, channel, announced, features(fields))
+        wire.accept(stream, instance, channel, (b"x-lambda-dispatch-extension", b"1") in fields)
 
     def _may_speak(self, wire: ControlWire, place: Place, head: FieldList) -> bool:
         """Whether this call has the instance's secret, or needs none and comes from where the first one came from."""

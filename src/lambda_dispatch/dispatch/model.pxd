@@ -64,7 +64,6 @@ cdef class Instance:
     cdef readonly uint8_t standing      # a Standing
     cdef set wires                      # the control connections it has here
     cdef readonly bint announced        # its extension is ours: takes every request, lives with resets
-    cdef readonly uint8_t features      # what its extension has said that it can do: bits of features.pxd
     cdef int most_channels              # held here at once so far; control compares more than that with what was asked
 
     # The slots in its idle list (slow).
@@ -124,7 +123,6 @@ cdef class Exchange(Waiter):
     cdef readonly uint8_t stage
     cdef readonly bint request_ended    # the whole request has come from the client
     cdef readonly bint answer_ended     # the whole answer has come from the instance
-    cdef uint8_t needs          # bits of features.pxd that its instance should have; see without()
     cdef int head_fields        # fields of the request's head at most; a scan counts exactly where that matters
     cdef bint is_head           # the method is HEAD: the answer has no body whatever its head says
     cdef bint resent            # it had its second try
@@ -181,10 +179,6 @@ cdef class Exchange(Waiter):
     # What the answer begins with, because it is about to fail for that.
     cdef int blame(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef int on_bad_gateway(self, str reason, str where) except -1
-
-    # It is about to be sent to an instance without these features of those it needs: it becomes a request that any
-    # instance serves, or fails.
-    cdef int without(self, uint8_t missing) except -1
 
     # A sibling's request, its head in the store: it goes on telling its stages if it did so there.
     cdef int follow(self) except -1

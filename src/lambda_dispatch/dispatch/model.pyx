@@ -215,10 +215,6 @@ cdef class Exchange(Waiter):
             slot.cancel()
         return self.on_over()
 
-    cdef int without(self, uint8_t missing) except -1:
-        self.needs = 0
-        return 0
-
     cdef int follow(self) except -1:
         if guests_tell is not None:
             head = self.store[:self.stored].partition(b"\r\n\r\n")[0].lower()
