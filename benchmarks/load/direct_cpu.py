@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import uvloop
-from benchmarks.load.extension_cpu import App, Router, cpu, pin, resident
+from benchmarks.load.extension_cpu import App, Router, cpu, pin, pinned, resident
 
 WAYS = ("dispatched", "buffered", "streamed")
 EVENT = json.dumps(
@@ -183,12 +183,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--channels", type=int, default=20)
     arguments = parser.parse_args()
-    everything = os.sched_getaffinity(0)
-    pin(1)
-    try:
+    with pinned(1):
         uvloop.run(run(arguments))
-    finally:
-        os.sched_setaffinity(0, everything)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ import struct
 import sys
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,6 +163,17 @@ def pin(cpu: int) -> None:
     os.sched_setaffinity(0, {allowed[cpu % len(allowed)]})
 
 
+@contextmanager
+def pinned(cpu: int) -> Iterator[None]:
+    """This process on one CPU, until it is over."""
+    everything = os.sched_getaffinity(0)
+    pin(cpu)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, everything)
+
+
 def cpu(pid: int) -> float:
     """Seconds of CPU the process has had."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
@@ -200,12 +213,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--channels", type=int, default=20)
     arguments = parser.parse_args()
-    everything = os.sched_getaffinity(0)
-    pin(1)
-    try:
+    with pinned(1):
         uvloop.run(run(arguments))
-    finally:
-        os.sched_setaffinity(0, everything)
 
 
 if __name__ == "__main__":

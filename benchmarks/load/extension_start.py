@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.load.extension_cpu import App, cpu, pin, resident
+from benchmarks.load.extension_cpu import App, cpu, pin, pinned, resident
 from tests.support.router_peer import RouterPeer
 from tests.support.runtime_api import RuntimeApi
 
@@ -110,12 +110,8 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=20)
     parser.add_argument("--bundle", type=Path, default=ROOT / "dist" / f"bundle-{ARCH}")
     arguments = parser.parse_args()
-    everything = os.sched_getaffinity(0)
-    pin(1)
-    try:
+    with pinned(1):
         asyncio.run(run(arguments))
-    finally:
-        os.sched_setaffinity(0, everything)
 
 
 if __name__ == "__main__":
