@@ -32,7 +32,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.piece(b"second"); self.wfile.write(b"0\r\n\r\n")
         elif self.path == "/broken":
             self.send_header("Transfer-Encoding", "chunked"); self.end_headers()
-            self.piece(b"half"); time.sleep(0.1); self.close_connection = True
+            self.piece(b"half"); self.close_connection = True
         elif self.path.startswith("/big"):
             n = 20_000_000
             self.send_header("Content-Length", str(n)); self.end_headers()
