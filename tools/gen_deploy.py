@@ -1,9 +1,9 @@
-"""Writes what the ways to deploy know of the router's options, from src/lambda_dispatch/config.py:
+"""Writes what the ways to deploy know of the router's options, from src/lambda_dispatch/config/options.py:
 
     python tools/gen_deploy.py           writes the generated parts of deploy/
     python tools/gen_deploy.py --check   says which parts are not current; exit code 1
 
-An option that is added to config.py is thereby a parameter of the CloudFormation template, a value of the chart, a
+An option that is added to that table is thereby a parameter of the CloudFormation template, a value of the chart, a
 variable of the Terraform module and a property of the construct, with the same name and the same help. Files that are
 generated as a whole say so at their top; in others the generated part stands between two marks.
 """
@@ -22,6 +22,7 @@ from lambda_dispatch.config import OPTIONS, RouterConfig  # noqa: E402
 
 # Options that no platform passes on, each with the reason.
 LEFT_OUT = {
+    "Config": "a file; a platform passes each option by itself",
     "ReadyFd": "a descriptor that a supervisor of the same machine holds; a container has none",
     "GIT_HASH": "written into the image when it is built",
     "BUILD_TIME": "written into the image when it is built",
@@ -41,7 +42,7 @@ PLATFORM = {
 
 
 class Setting(NamedTuple):
-    name: str  # as in config.py, without the prefix
+    name: str  # as in the table, without the prefix
     variable: str  # of the environment
     help: str
     allowed: str

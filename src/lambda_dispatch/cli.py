@@ -88,20 +88,19 @@ def router(arguments: list[str]) -> int:
     if "--help" in arguments or "-h" in arguments:
         print(config.help_text(), end="")
         return 0
-    check = "--check" in arguments
+    asked: set[str] = {flag for flag in ("--check", "--print-config") if flag in arguments}
+    if "--print-config" in asked and "--json" in arguments:
+        asked.add("--json")
     try:
-        loaded = config.load(os.environ, [argument for argument in arguments if argument != "--check"])
+        loaded = config.load(os.environ, [argument for argument in arguments if argument not in asked])
     except ConfigError as error:
         for warning in error.warnings:
             print(f"lambda-dispatch: warning: {warning}", file=sys.stderr)
         for problem in error.problems:
             print(f"lambda-dispatch: {problem}", file=sys.stderr)
         return error.exit_code
-    if check:
-        print(loaded.describe())
-        for warning in loaded.warnings:
-            print(f"lambda-dispatch: warning: {warning}", file=sys.stderr)
-        return check_access(loaded)
+    if asked:
+        return show(loaded, asked)
 
     from lambda_dispatch.telemetry import log
 
@@ -110,6 +109,22 @@ def router(arguments: list[str]) -> int:
         log.warning("configuration questionable", detail=warning)
 
     return int(import_module("lambda_dispatch.supervisor").run(loaded))
+
+
+def show(loaded: "RouterConfig", asked: set[str]) -> int:
+    from lambda_dispatch.config import effective
+
+    if "--json" in asked:
+        import json
+
+        print(json.dumps(effective.document(loaded), indent=2, ensure_ascii=False))
+    elif "--print-config" in asked:
+        print(effective.toml(loaded))
+    else:
+        print(effective.table(loaded))
+    for warning in loaded.warnings:
+        print(f"lambda-dispatch: warning: {warning}", file=sys.stderr)
+    return check_access(loaded) if "--check" in asked else 0
 
 
 def check_access(loaded: "RouterConfig") -> int:

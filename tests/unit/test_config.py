@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lambda_dispatch import config
-from lambda_dispatch.config import OPTIONS, RouterConfig, load
+from lambda_dispatch.config import OPTIONS, RouterConfig, effective, load
 from lambda_dispatch.errors import ConfigError
 from lambda_dispatch.supervisor import self_signed
 
@@ -261,11 +261,12 @@ def test_json_carries_everything() -> None:
 
 
 def test_the_description_masks_secrets_and_names_sources() -> None:
-    shown = load(BASE | {"LAMBDA_DISPATCH_FunctionSecret": "very-secret"}, ["--lame-duck", "1.5"]).describe()
+    loaded = load(BASE | {"LAMBDA_DISPATCH_FunctionSecret": "very-secret"}, ["--lame-duck", "1.5"])
+    shown = effective.table(loaded)
     assert "very-secret" not in shown
     rows = {row.split()[1]: row for row in shown.splitlines() if row.startswith("LAMBDA")}
     assert rows["--lame-duck"].endswith("--lame-duck")
-    assert rows["--function-secret"].split()[2:] == ["********", "LAMBDA_DISPATCH_FunctionSecret"]
+    assert rows["--function-secret"].split()[2:] == ["***", "LAMBDA_DISPATCH_FunctionSecret"]
     assert rows["--max-queue"].endswith("default")
 
 
@@ -275,7 +276,7 @@ def test_the_configuration_cannot_be_changed() -> None:
 
 
 def test_no_two_options_share_a_flag_or_a_name() -> None:
-    assert len({config._key(option.name) for option in OPTIONS.values()}) == len(OPTIONS)
+    assert len({config.key_of(option.name) for option in OPTIONS.values()}) == len(OPTIONS)
     flags = [config.flag_of(attribute) for attribute in OPTIONS]
     assert len(set(flags)) == len(flags)
 
@@ -283,7 +284,7 @@ def test_no_two_options_share_a_flag_or_a_name() -> None:
 def test_the_documentation_has_every_option_with_its_default() -> None:
     page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
     for attribute, option in OPTIONS.items():
-        default = config._show(RouterConfig.__dataclass_fields__[attribute].default)
+        default = effective.show(config.default_of(attribute))
         shown = "none" if default == "-" else f"`{default}`"
         row = f"| `{option.name}` | `{config.flag_of(attribute)}` | {shown} | {option.kind.allowed} | {option.help} |"
         assert row in page, f"docs/configuration.md should have: {row}"

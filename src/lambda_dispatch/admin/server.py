@@ -15,7 +15,7 @@ from lambda_dispatch.admin.history import SERIES, SPANS, History
 from lambda_dispatch.admin.readiness import Readiness
 from lambda_dispatch.admin.stream import MAX_STREAMS, Stream
 from lambda_dispatch.admin.verdict import verdict
-from lambda_dispatch.config import OPTIONS, RouterConfig
+from lambda_dispatch.config import RouterConfig, effective
 from lambda_dispatch.telemetry import log, prometheus, status
 from lambda_dispatch.telemetry.view import View, take
 from lambda_dispatch_core import __version__
@@ -65,7 +65,7 @@ class Admin:
             "/api/v1/instances": self._instances,
             "/api/v1/decisions": self._decisions,
             "/api/v1/history": self._history,
-            "/api/v1/config": lambda _: document(self.effective_config()),
+            "/api/v1/config": lambda _: document(effective.document(self.config)),
             "/": self._front,
         }
 
@@ -93,14 +93,6 @@ class Admin:
         for pool, fields in zip(self.view.pools, shown["pools"], strict=True):
             fields["verdict"] = verdict(pool)._asdict()
         return {"version": self.version, **shown}
-
-    def effective_config(self) -> dict[str, Any]:
-        shown = {}
-        for attribute, option in OPTIONS.items():
-            value = getattr(self.config, attribute)
-            source = self.config.sources.get(attribute, "default")
-            shown[option.name] = {"value": "***" if option.secret and value else value, "source": source}
-        return shown
 
     # requests
 

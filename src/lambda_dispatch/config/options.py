@@ -1,23 +1,12 @@
-"""The router's configuration: one frozen object, read and checked once, before anything else happens.
-
-Each option stands here once: its name in the environment (after LAMBDA_DISPATCH_, in any case, with or without
-underscores), its kind and range, its default, and the reason for it. The flag is the attribute's name with dashes; the
-environment's name with dashes works too. A flag wins over the environment, the environment over the default.
-"""
+"""The table of options: each stands here once, with its kind and range, its default, and the reason for it."""
 
 import dataclasses
-import difflib
-import ipaddress
 import json
-import os
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Self
 
-from lambda_dispatch import cpus
 from lambda_dispatch import function_name as names
-from lambda_dispatch.config_values import (
+from lambda_dispatch.config.values import (
     Kind,
     boolean,
     choice,
@@ -29,9 +18,6 @@ from lambda_dispatch.config_values import (
     variable,
     whole,
 )
-from lambda_dispatch.errors import CertificateError, ConfigError
-from lambda_dispatch.tls import check as check_certificate
-from lambda_dispatch.tls import check_authorities
 from lambda_dispatch_extension.options import NAMES as EXTENSION_NAMES
 
 PREFIX = "LAMBDA_DISPATCH_"
@@ -86,6 +72,8 @@ def option(name: str, kind: Kind, default: Any, help: str, **more: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RouterConfig:
+    config_file: str = option("Config", text, "", "TOML file with options; the environment and flags win over it")
+
     # Function
     function_name: str = option("FunctionName", text, "", "function to invoke: name, name:qualifier or ARN")
     function_qualifier: str | None = None  # split off function_name by load()
@@ -291,7 +279,7 @@ class RouterConfig:
     # Made at start for the control port, when no certificate is given and instances call back over TLS.
     self_signed: bool = False
 
-    # Attribute to where its value came from: "default", a variable's or a flag's name, or "derived: ...".
+    # Attribute to where its value came from: a flag, a variable, "FILE: key", or "derived: ..."; absent: the default.
     sources: dict[str, str] = field(default_factory=dict, compare=False)
     # Things worth saying once there is a log; not errors.
     warnings: tuple[str, ...] = field(default=(), compare=False)
@@ -319,284 +307,18 @@ class RouterConfig:
         values["warnings"] = tuple(values["warnings"])
         return cls(**values)
 
-    def describe(self) -> str:
-        """One line per option, aligned: value and source, secrets masked."""
-        rows = []
-        for entry in fields(self):
-            if entry.name in ("sources", "warnings"):
-                continue
-            value = getattr(self, entry.name)
-            opt: Option | None = entry.metadata.get("option")
-            shown = "********" if opt and opt.secret and value else _show(value)
-            rows.append(
-                (
-                    opt.variable if opt else "",
-                    flag_of(entry.name) if opt else entry.name,
-                    shown,
-                    self.sources.get(entry.name, "default"),
-                )
-            )
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        return "\n".join("  ".join((*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[3])) for row in rows)
-
-
-def _show(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "-" if value in ("", None) else str(value)
-
 
 OPTIONS: dict[str, Option] = {f.name: f.metadata["option"] for f in fields(RouterConfig) if "option" in f.metadata}
 
 
-def _key(name: str) -> str:
+def default_of(attribute: str) -> Any:
+    return RouterConfig.__dataclass_fields__[attribute].default
+
+
+def key_of(name: str) -> str:
+    """A name as it is compared: any case, with or without underscores and dashes."""
     return name.replace("_", "").replace("-", "").lower()
-
-
-def _dashes(name: str) -> str:
-    """IncomingRequestHTTPPort -> incoming-request-http-port"""
-    name = name.replace("HTTP2", "Http2").replace("_", "-")
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 
 def flag_of(attribute: str) -> str:
     return "--" + attribute.replace("_", "-")
-
-
-def _flags() -> dict[str, str]:
-    known = {}
-    for attribute, opt in OPTIONS.items():
-        known["--" + _dashes(opt.name)] = attribute
-        known[flag_of(attribute)] = attribute
-    return known
-
-
-class _Reader:
-    """Collects values, where they came from, and everything that is wrong with them."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-        self.sources: dict[str, str] = {}
-        self.problems: list[str] = []
-        self.warnings: list[str] = []
-
-    def environment(self, environ: Mapping[str, str]) -> None:
-        by_key = {_key(opt.name): attribute for attribute, opt in OPTIONS.items() if not opt.exact}
-        foreign = {_key(name) for name in FOREIGN}
-        spelt: dict[str, tuple[str, str]] = {}
-        for variable_name in sorted(environ):
-            if not variable_name.upper().startswith(PREFIX) or not environ[variable_name].strip():
-                continue  # set but empty is how templates say "not set"
-            key = _key(variable_name[len(PREFIX) :])
-            attribute = by_key.get(key)
-            if attribute is None:
-                if key not in foreign:
-                    self.warnings.append(_unknown(variable_name, key, by_key))
-                continue
-            before = spelt.setdefault(attribute, (variable_name, environ[variable_name]))
-            if before[1] != environ[variable_name]:
-                self.problems.append(f"{before[0]} and {variable_name} differ and mean the same; remove one")
-                continue
-            self.take(attribute, OPTIONS[attribute].kind, environ[variable_name], variable_name)
-        for attribute, opt in OPTIONS.items():
-            if opt.exact and environ.get(opt.name, "").strip():
-                self.take(attribute, opt.kind, environ[opt.name], opt.name)
-
-    def command_line(self, argv: Sequence[str]) -> None:
-        known = _flags()
-        rest = list(argv)
-        while rest:
-            argument = rest.pop(0)
-            flag, equals, value = argument.partition("=")
-            attribute = known.get(flag)
-            negated = attribute is None and flag.startswith("--no-")
-            if negated:
-                attribute = known.get("--" + flag[len("--no-") :])
-            if attribute is None or (negated and (equals or not OPTIONS[attribute].kind.boolean)):
-                near = difflib.get_close_matches(flag, known, 1, 0.5)
-                self.problems.append(f"unknown argument {argument!r}" + (f"; did you mean {near[0]}?" if near else ""))
-                continue
-            opt = OPTIONS[attribute]
-            if opt.kind.boolean and not equals:
-                value = "false" if negated else "true"
-                if not negated and rest and rest[0].lower() in ("true", "false"):
-                    value = rest.pop(0)
-            elif not equals:
-                if not rest or rest[0] in known:
-                    self.problems.append(f"{flag} needs a value: {opt.kind.allowed}")
-                    continue
-                value = rest.pop(0)
-            self.take(attribute, opt.flag_kind or opt.kind, value, flag)
-
-    def take(self, attribute: str, kind: Kind, value: str, source: str) -> None:
-        try:
-            self.values[attribute] = kind.parse(value.strip())
-        except ValueError:
-            shown = "a value that is not shown" if OPTIONS[attribute].secret else repr(value)
-            self.problems.append(f"{source} is {shown}; it must be {kind.allowed}")
-        else:
-            self.sources[attribute] = source
-
-    def name_of(self, attribute: str) -> str:
-        return self.sources.get(attribute, OPTIONS[attribute].variable)
-
-
-def _unknown(variable_name: str, key: str, by_key: Mapping[str, str]) -> str:
-    candidates = {k: PREFIX + OPTIONS[attribute].name for k, attribute in by_key.items()}
-    candidates.update({_key(name): PREFIX + name for name in FOREIGN})
-    near = difflib.get_close_matches(key, candidates, 1, 0.5)
-    return f"{variable_name} is not known and has no effect" + (
-        f"; did you mean {candidates[near[0]]}?" if near else ""
-    )
-
-
-def help_text() -> str:
-    lines = [
-        "usage: lambda-dispatch router [--check] [OPTIONS]",
-        "",
-        "Every option is also an environment variable; the flag wins. --check prints what is in effect, and exits.",
-        "",
-    ]
-    for attribute, opt in OPTIONS.items():
-        default = _show(RouterConfig.__dataclass_fields__[attribute].default)
-        value = "[=true|false]" if opt.kind.boolean else " VALUE"
-        lines.append(f"  {flag_of(attribute)}{value}")
-        lines.append(f"      {opt.help}. {opt.kind.allowed[:1].upper()}{opt.kind.allowed[1:]}. Default: {default}.")
-        lines.append(f"      {opt.variable}")
-    return "\n".join(lines) + "\n"
-
-
-def load(environ: Mapping[str, str], argv: Sequence[str] = ()) -> RouterConfig:
-    """The configuration, or ConfigError with everything that is wrong."""
-    reader = _Reader()
-    reader.environment(environ)
-    reader.command_line(argv)
-    if not reader.problems:
-        _derive(reader)
-    if reader.problems:
-        raise ConfigError(reader.problems, tuple(reader.warnings))
-    return RouterConfig(**reader.values, sources=reader.sources, warnings=tuple(reader.warnings))
-
-
-def _derive(reader: _Reader) -> None:
-    """Checks that need two values at once, and values that follow from others."""
-    values, sources, problems = reader.values, reader.sources, reader.problems
-
-    def get(attribute: str) -> Any:
-        return values.get(attribute, RouterConfig.__dataclass_fields__[attribute].default)
-
-    def derive(attribute: str, value: Any, why: str) -> None:
-        values[attribute] = value
-        sources[attribute] = f"derived: {why}"
-
-    given = get("function_name")
-    parsed = names.parse(given)
-    if parsed is None:
-        state = "is not set" if given == "" else f"is {given!r}"
-        problems.append(
-            f"{reader.name_of('function_name')} {state}; it must be a function's name ([A-Za-z0-9_-], at most 64), "
-            "name:qualifier, or its full ARN"
-        )
-    else:
-        values["function_name"] = parsed.name
-        if parsed.qualifier is not None:
-            derive("function_qualifier", parsed.qualifier, reader.name_of("function_name"))
-
-    most = get("max_concurrent_count")
-    if get("channel_count") == -1:
-        derive("channel_count", min(2 * most, 100), "2 x MaxConcurrentCount, at most 100")
-    elif get("channel_count") < most:
-        problems.append(
-            f"{reader.name_of('channel_count')} is {get('channel_count')}; it must be from MaxConcurrentCount "
-            f"({most}) to 100, or -1: twice MaxConcurrentCount, at most 100"
-        )
-    if get("min_instances") > get("max_instances"):
-        problems.append(
-            f"{reader.name_of('min_instances')} is {get('min_instances')}; it must not be more than MaxInstances "
-            f"({get('max_instances')})"
-        )
-    _derive_tls(reader, get, derive)
-    _check_ports(reader, get)
-    if get("admin_port") >= 0 and not (_is_loopback(get("admin_host")) or get("admin_token") or get("admin_read_only")):
-        problems.append(
-            f"{reader.name_of('admin_host')} is {get('admin_host')!r}, which others can reach; set AdminToken, or "
-            "AdminReadOnly=true to let everybody read, or keep 127.0.0.1"
-        )
-
-    if get("workers") == 0:
-        usable = min(cpus.usable(), MAX_WORKERS)
-        cap = get("max_worker_threads")
-        derive(
-            "workers", min(cap, usable) if cap else usable, f"{usable} CPUs usable, MaxWorkerThreads {cap or 'unset'}"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _derive_tls(reader: _Reader, get: Any, derive: Any) -> None:
-    files = {attribute: get(attribute) for attribute in ("cert_file", "key_file")}
-    present = True
-    for attribute, path in files.items():
-        if not os.path.isfile(path) or not os.access(path, os.R_OK):
-            present = False
-            if attribute in reader.sources:
-                state = "which is a directory" if os.path.isdir(path) else "which cannot be read"
-                reader.problems.append(
-                    f"{reader.name_of(attribute)} is {path!r}, {state}; "
-                    "name a readable PEM file, or leave it out to go without a certificate"
-                )
-    if present:
-        try:
-            check_certificate(files["cert_file"], files["key_file"])
-        except CertificateError as error:
-            reader.problems.append(f"{error}; name a PEM certificate chain and its private key")
-    else:
-        for attribute in files:
-            derive(attribute, "", f"no certificate: {DEFAULT_CERT} or {DEFAULT_KEY} cannot be read")
-    insecure = get("allow_insecure_control")
-    authorities = get("control_client_ca")
-    if authorities:
-        try:
-            check_authorities(authorities)
-        except CertificateError as error:
-            reader.problems.append(f"{error}; name a PEM file of CA certificates, or leave it out")
-        if insecure:
-            reader.problems.append(
-                f"{reader.name_of('control_client_ca')} is set while AllowInsecureControlChannel is true: the port "
-                "without TLS asks for no certificate; turn it off, or leave ControlClientCA out"
-            )
-    if get("preferred_control_scheme") == "http" and not insecure:
-        reader.problems.append(
-            f"{reader.name_of('preferred_control_scheme')} is 'http' while AllowInsecureControlChannel is false; "
-            "allow it, or use https"
-        )
-    elif not present and insecure and "preferred_control_scheme" not in reader.sources:
-        derive("preferred_control_scheme", "http", "there is no certificate")
-    if not present and get("preferred_control_scheme") == "https":
-        derive("self_signed", True, "instances call back over TLS, and there is no certificate")
-
-
-def _check_ports(reader: _Reader, get: Any) -> None:
-    certificate = bool(get("cert_file"))
-    open_ports = {
-        "http_port": True,
-        "https_port": certificate,
-        "control_http_port": get("allow_insecure_control"),
-        "control_https_port": certificate or reader.values.get("self_signed", False),
-    }
-    seen: dict[int, str] = {}
-    for attribute in (attribute for attribute, opens in open_ports.items() if opens):
-        port = get(attribute)
-        if port and port in seen:
-            reader.problems.append(
-                f"{reader.name_of(seen[port])} and {reader.name_of(attribute)} are both {port}; "
-                "each port needs a number of its own"
-            )
-        seen.setdefault(port, attribute)

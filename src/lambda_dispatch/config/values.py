@@ -1,10 +1,11 @@
-"""Texts to values, for the options of config.py.
+"""Texts to values, for the options.
 
 Each kind returns the value or raises ValueError; `allowed` says in words what it accepts, for the error message.
 """
 
 import re
 from collections.abc import Callable
+from datetime import time
 from typing import Any, NamedTuple
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
@@ -19,6 +20,7 @@ class Kind(NamedTuple):
     parse: Callable[[str], Any]
     allowed: str
     boolean: bool = False
+    toml: tuple[type, ...] = (str,)  # how a file may write it
 
 
 def _check(condition: bool) -> None:
@@ -34,7 +36,7 @@ def whole(low: int, high: int, also: int | None = None, also_means: str = "") ->
         return value
 
     extra = "" if also is None else f", or {also}: {also_means}"
-    return Kind(parse, f"a whole number from {low} to {high}{extra}")
+    return Kind(parse, f"a whole number from {low} to {high}{extra}", toml=(int,))
 
 
 def decimal(low: float, high: float) -> Kind:
@@ -44,7 +46,7 @@ def decimal(low: float, high: float) -> Kind:
         _check(low <= value <= high)
         return value
 
-    return Kind(parse, f"a number from {low:g} to {high:g}")
+    return Kind(parse, f"a number from {low:g} to {high:g}", toml=(int, float))
 
 
 def seconds(low: float, high: float) -> Kind:
@@ -59,7 +61,7 @@ def seconds(low: float, high: float) -> Kind:
         _check(low <= value <= high)
         return value
 
-    return Kind(parse, f"seconds or HH:MM:SS, from {low:g} to {high:g} s")
+    return Kind(parse, f"seconds or HH:MM:SS, from {low:g} to {high:g} s", toml=(int, float, str, time))
 
 
 def size(low: int, high: int) -> Kind:
@@ -71,7 +73,7 @@ def size(low: int, high: int) -> Kind:
         _check(low <= value <= high)
         return value
 
-    return Kind(parse, f"bytes, with KiB or MiB if you like, from {low} to {high}")
+    return Kind(parse, f"bytes, with KiB or MiB if you like, from {low} to {high}", toml=(int, str))
 
 
 def choice(*names: str) -> Kind:
@@ -102,6 +104,6 @@ def _variable(text: str) -> str:
     return text
 
 
-boolean = Kind(_boolean, "true or false", boolean=True)
+boolean = Kind(_boolean, "true or false", boolean=True, toml=(bool,))
 variable = Kind(_variable, "the name of an environment variable: letters, digits and _, not starting with a digit")
 text = Kind(str, "any text")
