@@ -6,11 +6,12 @@ import hashlib
 import os
 import random
 import signal
+from contextlib import AsyncExitStack
 
 import pytest
 
 from tests.support.across import Fleet, ask, fleet
-from tests.support.clients import RawClient
+from tests.support.clients import H2Client, RawClient
 from tests.support.instance_peer import Call, Gone, Handler
 from tests.support.loop import run, soon, until
 
@@ -180,5 +181,22 @@ def test_a_sibling_that_is_killed_costs_the_guest_it_served_and_nobody_else() ->
             again = await soon(client.get("/after"), "an answer after the death")
             assert again.status == 200
             await client.close()
+
+    run(scenario(), 30)
+
+
+def test_trailers_cross_to_the_worker_that_has_the_client() -> None:
+    async def answers(call: Call) -> None:
+        await call.write(call.head_text(200) + await call.body())
+        call.trailers([("grpc-status", "0")])
+
+    async def scenario() -> None:
+        async with fleet(2) as it, AsyncExitStack() as stack:
+            await it.instance(answers, limit=4)
+            clients = [await stack.enter_async_context(await H2Client.dial(it.port)) for _ in range(12)]
+            fields = [("content-type", "application/grpc"), ("te", "trailers")]
+            for stream in await asyncio.gather(*(client.get("/a/b", fields, "POST", b"x") for client in clients)):
+                assert (stream.status, bytes(stream.body), stream.trailers) == (200, b"x", [("grpc-status", "0")])
+            assert it.hops() > 0
 
     run(scenario(), 30)

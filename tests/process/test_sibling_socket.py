@@ -34,14 +34,16 @@ class Sibling:
     def flush(self) -> None:
         self.writer.write(self.conn.data_to_send())
 
-    async def ask(self, head: Head, *pieces: bytes, end: bool = True) -> tuple[Head, bytes, Head]:
+    async def ask(self, head: Head, *pieces: bytes, trailers: Head | None = None) -> tuple[Head, bytes, Head]:
         """Head, body and trailers of the answer; a reset is an empty head."""
         stream = self.conn.get_next_available_stream_id()
         self.conn.send_headers(stream, head)
         for n, piece in enumerate(pieces):
-            self.conn.send_data(stream, piece, end_stream=end and n == len(pieces) - 1)
+            self.conn.send_data(stream, piece, end_stream=not trailers and n == len(pieces) - 1)
             self.flush()
             await asyncio.sleep(0.01)  # so that each piece is a read of its own
+        if trailers:
+            self.conn.send_headers(stream, trailers, end_stream=True)
         self.flush()
         answer: tuple[Head, bytes, Head] = ([], b"", [])
         while data := await self.reader.read(65536):
@@ -113,6 +115,24 @@ async def test_what_fails_here_is_named_in_trailers(worker: WorkerProcess) -> No
         assert trailers == [("x-lambda-dispatch-status", status), ("x-lambda-dispatch-error", word)]
     await sibling.close()
     await worker.quiet()
+
+
+@scenario
+async def test_trailers_pass_in_both_directions(worker: WorkerProcess) -> None:
+    async def answers(call: Call) -> None:
+        body = await call.body()
+        await call.write(call.head_text(200) + body)
+        call.trailers([("grpc-status", "0"), ("x-lambda-dispatch-status", "500")])
+
+    peer = await worker.instance(answers, more_fields=ANNOUNCED)
+    sibling = await Sibling.dial(worker)
+    head = b"POST /a HTTP/1.1\r\n\r\n"
+    asked = sibling.ask(REQUEST, head, b"body", trailers=[("x-after", "1")])
+    fields, body, trailers = await soon(asked, "the answer")
+    assert (fields[0], body[-8:]) == ((":status", "200"), b"\r\n\r\nbody")
+    assert trailers == [("grpc-status", "0")], "an instance cannot speak for the router"
+    assert peer.calls[0].request_trailers == [("x-after", "1")]
+    await sibling.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")

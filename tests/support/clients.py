@@ -167,6 +167,7 @@ class H2Stream:
         self.status = 0
         self.body = bytearray()
         self.trailers: list[tuple[str, str]] | None = None
+        self.bare = False  # END_STREAM came with the head
         self.reset_code: int | None = None
         self.ended = False
         self.unread = 0  # bytes whose credit is held back
@@ -319,7 +320,8 @@ class H2Client(asyncio.Protocol):
             match event:
                 case h2.events.InformationalResponseReceived(headers=headers) if stream:
                     stream.interim.append([(str(n), str(v)) for n, v in headers])
-                case h2.events.ResponseReceived(headers=headers) if stream:
+                case h2.events.ResponseReceived(headers=headers, stream_ended=ended) if stream:
+                    stream.bare = ended is not None
                     stream.fields = [(str(n), str(v)) for n, v in headers]
                     stream.status = int(dict(stream.fields)[":status"])
                 case h2.events.TrailersReceived(headers=headers) if stream:

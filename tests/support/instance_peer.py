@@ -53,6 +53,7 @@ class Call:
         self.method, self.target, self.version = line.split(" ", 2)
         self.fields = [(name.lower(), value) for name, value in (one.split(": ", 1) for one in rest)]
         self.request_ended = False
+        self.request_trailers: list[tuple[str, str]] = []
         self.answer_ended = False
         self.given_up = False  # reset by this side: nothing more comes
         self.received = 0  # body bytes that came, read or not
@@ -123,6 +124,11 @@ class Call:
             if self.reset_by_router.done():
                 raise Gone(self.reset_by_router.result())
             self.peer.send(self.stream, b"", True)
+
+    def trailers(self, fields: Fields) -> None:
+        """Ends the answer with trailers."""
+        self.answer_ended = True
+        self.peer.send_trailers(self.stream, fields)
 
     async def respond(
         self, status: int = 200, fields: Fields = (), body: bytes = b"", reason: str = "OK", length: bool = True
@@ -354,6 +360,11 @@ class InstancePeer(asyncio.Protocol):
             self._conn.send_data(stream, data, end_stream=end)
         self.flush()
 
+    def send_trailers(self, stream: int, fields: Fields) -> None:
+        with contextlib.suppress(h2.exceptions.StreamClosedError):
+            self._conn.send_headers(stream, list(fields), end_stream=True)
+        self.flush()
+
     def reset(self, stream: int, code: int) -> None:
         with contextlib.suppress(h2.exceptions.StreamClosedError):
             self._conn.reset_stream(stream, code)
@@ -429,6 +440,9 @@ class InstancePeer(asyncio.Protocol):
                     self._accepted.add(stream)
             case h2.events.DataReceived(stream_id=stream, data=data, flow_controlled_length=length):
                 self._data(stream, data, length)
+            case h2.events.TrailersReceived(stream_id=stream, headers=headers):
+                if call := self._serving.get(stream):
+                    call.request_trailers = [(str(name), str(value)) for name, value in headers]
             case h2.events.StreamEnded(stream_id=stream):
                 self._ended(stream)
             case h2.events.StreamReset(stream_id=stream, error_code=code):

@@ -12,6 +12,7 @@ from lambda_dispatch.control.routes cimport CHANNEL, Route, parse_route
 from lambda_dispatch.dispatch.foreign cimport encode_target, needs_encoding
 from lambda_dispatch.dispatch.matcher cimport Matcher
 from lambda_dispatch.dispatch.model cimport RETIRED, SENT, Exchange, Instance, Slot
+from lambda_dispatch.dispatch.trailers cimport passing
 from lambda_dispatch_net.h2_wire cimport H2Wire
 from lambda_dispatch_net.wire cimport Hub, Wire
 from lambda_dispatch_core.board.board cimport Board
@@ -68,6 +69,15 @@ cdef class Channel(Slot):
             self.head_upto = wire.handed + wire.out.length
         else:
             wire.session.send_data(self.stream, p, n, end)
+        return wire.touch()
+
+    cdef int send_trailers(self, FieldList trailers) except -1:
+        cdef ControlWire wire = self.wire
+        if wire is None:
+            return 0
+        if not self.instance.announced:
+            return self.send(NULL, 0, True)
+        wire.session.send_head(self.stream, passing(trailers), True)
         return wire.touch()
 
     cdef Py_ssize_t backlog(self) noexcept:
@@ -194,7 +204,11 @@ cdef class ControlEvents(H2Events):
         return exchange.received(p, n, end)
 
     cdef int on_trailers(self, H2Stream stream, FieldList trailers) except -1:
-        return self.on_data(stream, NULL, 0, True)
+        cdef Channel channel = <Channel> stream.owner
+        cdef Exchange exchange = channel.exchange if channel is not None else None
+        if exchange is None:
+            return self.on_data(stream, NULL, 0, True)
+        return exchange.received_trailers(trailers)
 
     cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
         cdef ControlWire wire = self.wire

@@ -102,6 +102,8 @@ cdef class Slot:
 
     # Request bytes for the instance; takes all of them.
     cdef int send(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
+    # The request's end, with trailers; they may be left out.
+    cdef int send_trailers(self, FieldList trailers) except -1
     # Request bytes taken by send() that the instance has no credit for yet.
     cdef Py_ssize_t backlog(self) noexcept
     # n bytes of answer given to the exchange have left for the client: the instance may send as many again.
@@ -126,6 +128,8 @@ cdef class Exchange(Waiter):
     cdef int head_fields        # fields of the request's head at most; a scan counts exactly where that matters
     cdef bint is_head           # the method is HEAD: the answer has no body whatever its head says
     cdef bint resent            # it had its second try
+    cdef bint bare              # while on_answer() runs: the answer ends with its head
+    cdef FieldList trailers     # of the request, once it has ended with some; None otherwise
     cdef bint whole             # `store` holds everything that came of the request so far
     cdef uint8_t* store         # the tunnelled request head and the body that came with it; `spot` or malloc'ed
     cdef Py_ssize_t stored
@@ -166,6 +170,8 @@ cdef class Exchange(Waiter):
     # The slot calls these --------------------------------------------------------------------------------------------
     cdef int dispatch(self, Slot slot, int64_t now) except -1
     cdef int received(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
+    # The answer ends, with trailers. Borrowed.
+    cdef int received_trailers(self, FieldList trailers) except -1
     # Whether it may be sent again when its slot is lost. unseen: the instance cannot have acted on it.
     cdef bint may_resend(self, bint unseen) noexcept
     cdef int take_back(self) except -1
@@ -197,6 +203,8 @@ cdef class Exchange(Waiter):
     cdef int on_answer(self, ResponseHead* head, FieldList fields, bint bodyless) except -1
     # Body bytes; the client's side calls slot.consumed() when they are gone. end: the answer is complete.
     cdef int on_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
+    # The answer is complete, and these follow its body. The default leaves them out.
+    cdef int on_trailers(self, FieldList trailers) except -1
     # An answer of our own: status, one line of text, x-lambda-dispatch-error: reason.
     cdef int on_refused(self, int status, str reason) except -1
     # The answer broke off after its head: the client must be able to tell.

@@ -123,6 +123,9 @@ cdef class Slot:
     cdef int send(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         raise NotImplementedError
 
+    cdef int send_trailers(self, FieldList trailers) except -1:
+        return self.send(NULL, 0, True)
+
     cdef Py_ssize_t backlog(self) noexcept:
         return 0
 
@@ -192,7 +195,10 @@ cdef class Exchange(Waiter):
         else:
             self.whole = False
         if slot is not None:
-            slot.send(p, n, end)
+            if self.trailers is not None:
+                slot.send_trailers(self.trailers)
+            else:
+                slot.send(p, n, end)
             if end and self.answer_ended and self.slot is slot:
                 return self._end(False)
         return 0
@@ -237,7 +243,9 @@ cdef class Exchange(Waiter):
         slot.exchange = self
         if self.debug is not None:
             self.tell("sent to " + slot.where(), now)
-        slot.send(self.store, self.stored, self.request_ended)
+        slot.send(self.store, self.stored, self.request_ended and self.trailers is None)
+        if self.trailers is not None and self.slot is slot:
+            slot.send_trailers(self.trailers)
         if self.slot is slot and not self.request_ended:
             return self.on_dispatched()
         return 0
@@ -254,6 +262,16 @@ cdef class Exchange(Waiter):
             if self.stage != ANSWERING:
                 return 0
         return self._body_came(p + used, n - used, end)
+
+    cdef int received_trailers(self, FieldList trailers) except -1:
+        cdef Slot slot = self.slot
+        if self.stage != ANSWERING or self.answer_left > 0:
+            return self.received(NULL, 0, True)     # it ends too early
+        self.answer_ended = True
+        self.on_trailers(trailers)
+        if self.request_ended and self.slot is slot:
+            return self._end(False)
+        return 0
 
     # Tries for a whole head. Afterwards the stage is ANSWERING and *used says where in p the body begins, or more must
     # come and *used is n, or the exchange has failed and has no slot any more.
@@ -295,6 +313,7 @@ cdef class Exchange(Waiter):
                     return self.fail(502, "answer_upgrade")
                 self.on_interim(&head, answer_fields)
             used[0] = done - before
+            self.bare = end and used[0] == n
             self.stage = ANSWERING
             self.status = head.status
             self.whole = False
@@ -431,6 +450,9 @@ cdef class Exchange(Waiter):
 
     cdef int on_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         raise NotImplementedError
+
+    cdef int on_trailers(self, FieldList trailers) except -1:
+        return self.on_body(NULL, 0, True)
 
     cdef int on_refused(self, int status, str reason) except -1:
         raise NotImplementedError

@@ -7,14 +7,16 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free
 
 from lambda_dispatch.dispatch.model cimport INLINE, OVER, PRESSURE
+from lambda_dispatch.dispatch.trailers cimport copied, passing
 from lambda_dispatch.front.door cimport ClientWire, Door, Held, keeps
+from lambda_dispatch.front.grpc cimport grpc_head, grpc_status, grpc_trailers, is_grpc, said_status
 from lambda_dispatch.front.request cimport Request, admit
 from lambda_dispatch.front.response cimport count, may_have_length, own_fields, passes, passes_interim, text_of
 from lambda_dispatch.front.uploads cimport COLLECTING, FRESH, ClientExchange
 from lambda_dispatch_net.h2_wire cimport UNBLOCK
 from lambda_dispatch_net.credit cimport hold, release
 from lambda_dispatch_core.bytes.fields cimport (
-    T_AUTHORITY, T_CONTENT_LENGTH, T_DATE, T_EXPECT, T_HOST, T_METHOD, T_PATH, Field, FieldList,
+    T_AUTHORITY, T_CONTENT_LENGTH, T_CONTENT_TYPE, T_DATE, T_EXPECT, T_HOST, T_METHOD, T_PATH, Field, FieldList,
 )
 from lambda_dispatch_core.h2.session cimport (
     ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
@@ -98,7 +100,23 @@ cdef class H2Exchange(ClientExchange):
             wire.session.encoder.field(
                 wire.out, <const uint8_t*> b"date", 4, <const uint8_t*> PyBytes_AS_STRING(date),
                 PyBytes_GET_SIZE(date), T_DATE, 0, False)
-        wire.session.end_head(self.stream, False)
+        # A head alone says so itself: trailers that came in a head are trailers only then.
+        wire.session.end_head(self.stream, self.bare and self.answer_left <= 0)
+        if self.grpc and self.bare:
+            self.grpc_status = said_status(fields)
+        return wire.touch()
+
+    cdef int on_trailers(self, FieldList trailers) except -1:
+        cdef H2ClientWire wire = self.wire
+        if wire is None:
+            return 0
+        if self.grpc:
+            self.grpc_status = said_status(trailers)
+        trailers = passing(trailers)
+        if trailers.count == 0:
+            wire.session.send_data(self.stream, NULL, 0, True)
+        else:
+            wire.session.send_head(self.stream, trailers, True)
         return wire.touch()
 
     cdef int on_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
@@ -123,7 +141,8 @@ cdef class H2Exchange(ClientExchange):
     cdef int sweep(self, int64_t now) except -1:
         cdef Door door = self.wire.door
         cdef int64_t rate = self.least_rate(door.min_body_rate)
-        if rate == 0 or self.request_ended or self.expects or self.owed_client.held and self.upload != COLLECTING:
+        if (rate == 0 or self.grpc or self.request_ended or self.expects
+                or self.owed_client.held and self.upload != COLLECTING):
             self.sending.since = 0      # it may not send, or need not
         elif not keeps(&self.sending, now, self.request_bytes, rate, door.grace):
             if door.board.me != NULL:
@@ -155,12 +174,21 @@ cdef class H2Exchange(ClientExchange):
     cdef int on_refused(self, int status, str reason) except -1:
         if self.wire is None:
             return 0
+        if self.grpc:
+            self.grpc_status = grpc_status(status, reason)
+            self.wire.session.send_head(self.stream, grpc_head(self.wire.door, status, text_of(status), reason), True)
+            return self.wire.touch()
         return self.wire.reply(self.stream, status, self.text or text_of(status), reason, self.is_head)
 
     cdef int on_broken(self) except -1:
         cdef H2ClientWire wire = self.wire
         if wire is None:
             return 0
+        # Trailers wait behind what the client has not taken; who does not take it gets a reset.
+        if self.grpc and self.fault != "client_reads_too_slowly":
+            self.grpc_status = grpc_status(502, self.fault)
+            wire.session.send_head(self.stream, grpc_trailers(502, text_of(502), self.fault), True)
+            return wire.touch()
         wire.session.reset(self.stream, INTERNAL_ERROR)
         return wire.touch()
 
@@ -209,6 +237,9 @@ cdef class H2ClientEvents(H2Events):
         return 0
 
     cdef int on_trailers(self, H2Stream stream, FieldList trailers) except -1:
+        cdef H2Exchange exchange = <H2Exchange> stream.owner
+        if exchange is not None and exchange.wire is not None:
+            exchange.trailers = copied(trailers)
         return self.on_data(stream, NULL, 0, True)
 
     cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
@@ -314,7 +345,11 @@ cdef class H2ClientWire(ClientWire):
         cdef Field* host = head.find(T_HOST)
         cdef Field* length = head.find(T_CONTENT_LENGTH)
         cdef Field* expect = head.find(T_EXPECT)
+        cdef Field* kind
         exchange = self.begin_exchange(stream, end)
+        if method != NULL and is_lit(method.value, method.value_len, b"POST"):
+            kind = head.find(T_CONTENT_TYPE)
+            exchange.grpc = kind != NULL and is_grpc(kind.value, kind.value_len)
         if self.halted:
             return exchange.fail(503, "over_memory_budget")
         if method == NULL or path == NULL:

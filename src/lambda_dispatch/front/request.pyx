@@ -22,9 +22,9 @@ from lambda_dispatch.front.echo cimport EchoSlot
 from lambda_dispatch.front.reserved cimport is_reserved
 from lambda_dispatch.front.uploads cimport ClientExchange
 from lambda_dispatch_core.bytes.fields cimport (
-    LAST_HOP, LAST_PSEUDO, T_CONTENT_LENGTH, T_COOKIE, T_EXPECT, T_FORWARDED, T_HOST, T_X_CHANNEL_ID, T_X_FORWARDED_FOR,
-    T_X_FORWARDED_PORT, T_X_FORWARDED_PROTO, T_X_LAMBDA_DISPATCH_DEBUG, T_X_LAMBDA_DISPATCH_SECRET, T_X_LAMBDA_NAME,
-    T_X_POOL_ID, T_X_REAL_IP, UNKNOWN, Field, FieldList, token_of,
+    LAST_HOP, LAST_PSEUDO, T_CONTENT_LENGTH, T_COOKIE, T_EXPECT, T_FORWARDED, T_HOST, T_TE, T_X_CHANNEL_ID,
+    T_X_FORWARDED_FOR, T_X_FORWARDED_PORT, T_X_FORWARDED_PROTO, T_X_LAMBDA_DISPATCH_DEBUG,
+    T_X_LAMBDA_DISPATCH_SECRET, T_X_LAMBDA_NAME, T_X_POOL_ID, T_X_REAL_IP, UNKNOWN, Field, FieldList, token_of,
 )
 from lambda_dispatch_core.bytes.literal cimport begins_lit, is_lit, put_lit
 from lambda_dispatch_core.http1.head cimport named_by_connection
@@ -170,7 +170,8 @@ cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const
             if not door.allow_underscores and mimics(f):
                 continue
         elif f.token <= LAST_HOP:
-            continue
+            if f.token != T_TE or not exchange.grpc:
+                continue
         elif f.token == T_HOST:
             if request.host == NULL:
                 to = put_field(to, f)

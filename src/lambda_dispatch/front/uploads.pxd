@@ -7,6 +7,7 @@ eyes, until one of these holds:
     its body is whole                                               it asks for a slot like any other
     64 KiB of it are there                                          it asks for a slot, under way
     its length is not known, and few uploads are under way          the same: the client may wait for the answer's head
+    it is a gRPC call                                               the same, in no share
     `UploadGrace` is over, and its length is not known              the same
     ... or nothing came for as long                                 the same
     ... or it came at `MinUploadRate`                               the same
@@ -18,7 +19,7 @@ wait here, the oldest first, for `IncomingRequestTimeout`. While one holds a slo
 has not begun its answer it must come at `MinUploadRate`; while it is waited for here, at `MinBodyRate`.
 """
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int8_t, int64_t, uint8_t
 
 from lambda_dispatch.dispatch.matcher cimport Matcher
 from lambda_dispatch.dispatch.model cimport Exchange, Pool
@@ -42,6 +43,8 @@ cdef class ClientExchange(Exchange):
     cdef int64_t seen           # body bytes when it was last looked at
     cdef int64_t seen_at        # ns: when that number last changed
     cdef bint expects           # the client waits for 100 Continue
+    cdef bint grpc              # a gRPC call: its body is messages, which come when they are said
+    cdef int8_t grpc_status     # its status, once one was said; NO_STATUS of grpc.pxd otherwise
     cdef bytes text             # what an answer of our own says; None: what its status is called
     cdef Uploads uploads        # None where there is no body to come
 

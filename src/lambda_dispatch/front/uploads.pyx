@@ -16,6 +16,9 @@ cdef enum:
 
 
 cdef class ClientExchange(Exchange):
+    def __cinit__(self):
+        self.grpc_status = -1
+
     cdef int ask(self, Uploads uploads, bint sized, int64_t now) except -1:
         if self.request_ended:
             return uploads.matcher.submit(self, now)
@@ -37,7 +40,8 @@ cdef class ClientExchange(Exchange):
             return 0
         self.seen_at = now
         self.on_collect()
-        if not self.sized and 2 * uploads.under_way[self.pool.index] < uploads.share_of(self.pool, now):
+        if self.grpc or not self.sized and (
+                2 * uploads.under_way[self.pool.index] < uploads.share_of(self.pool, now)):
             if uploads.start(self, now):
                 return 0
         return uploads.hold(self, COLLECTING)
@@ -107,6 +111,10 @@ cdef class Uploads:
 
     cdef bint start(self, ClientExchange exchange, int64_t now) except -1:
         cdef Pool pool = exchange.pool
+        if exchange.grpc:
+            self.forget(exchange)
+            self.matcher.submit(exchange, now)
+            return True
         if self.under_way[pool.index] >= self.share_of(pool, now):
             return False
         self.forget(exchange)

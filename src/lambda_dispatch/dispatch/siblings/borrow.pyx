@@ -8,6 +8,7 @@ from lambda_dispatch.dispatch.model cimport OVER, PRESSURE, SENT, Exchange, Pool
 from lambda_dispatch.dispatch.turns cimport GIVE_WAY
 from lambda_dispatch_core.board.layout cimport MAX_WORKERS
 from lambda_dispatch_core.bytes.fields cimport FieldList
+from lambda_dispatch_core.bytes.literal cimport begins_lit
 from lambda_dispatch_core.h2.session cimport CANCEL, H2Events, H2Limits, H2Stream, default_limits
 from lambda_dispatch_core.http1.head cimport parse_size
 from lambda_dispatch_net.h2_wire cimport H2Wire
@@ -100,6 +101,12 @@ cdef class PeerSlot(Slot):
         self.wire.session.send_data(self.stream, p, n, end)
         return self.wire.touch()
 
+    cdef int send_trailers(self, FieldList trailers) except -1:
+        if self.wire is None:
+            return 0
+        self.wire.session.send_head(self.stream, trailers, True)
+        return self.wire.touch()
+
     cdef Py_ssize_t backlog(self) noexcept:
         if self.unsure:
             return PRESSURE         # no more until it is known whether the request stays there
@@ -187,6 +194,15 @@ cdef class PeerSlot(Slot):
         return exchange.fail(<int> status if 400 <= status < 600 else 502, word, where)
 
 
+# The sibling's own words, or the application's trailers (in which no such name passes).
+cdef bint names_failure(FieldList trailers) noexcept:
+    cdef int i
+    for i in range(trailers.count):
+        if begins_lit(trailers.at[i].name, trailers.at[i].name_len, b"x-lambda-dispatch-"):
+            return True
+    return False
+
+
 @cython.final
 cdef class PeerEvents(H2Events):
     cdef int on_head(self, H2Stream stream, FieldList head, bint end) except -1:
@@ -220,10 +236,14 @@ cdef class PeerEvents(H2Events):
 
     cdef int on_trailers(self, H2Stream stream, FieldList trailers) except -1:
         cdef PeerSlot slot
-        if stream.owner is not None:
-            slot = <PeerSlot> stream.owner      # held here: its other holders let go of it
+        cdef Exchange exchange
+        if stream.owner is None:
+            return 0
+        slot = <PeerSlot> stream.owner      # held here: its other holders let go of it
+        if names_failure(trailers):
             return slot.failed(trailers)
-        return 0
+        exchange = slot.exchange
+        return exchange.received_trailers(trailers) if exchange is not None else 0
 
     cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
         cdef PeerSlot slot

@@ -20,7 +20,7 @@ cdef class GuestExchange(Exchange):
     # The request has a slot here, or an answer of our own.
     cdef int accept(self) except -1
     cdef int repay(self) except -1
-    cdef int _head(self, ResponseHead* head, FieldList fields) except -1
+    cdef int _head(self, ResponseHead* head, FieldList fields, bint end) except -1
 
 
 cdef class GuestWire(H2Wire):

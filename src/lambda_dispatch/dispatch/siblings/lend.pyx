@@ -6,6 +6,7 @@ from libc.string cimport memchr, memcmp
 
 from lambda_dispatch.dispatch.matcher cimport Matcher
 from lambda_dispatch.dispatch.model cimport PRESSURE, Exchange
+from lambda_dispatch.dispatch.trailers cimport copied, passing
 from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.bytes.fields cimport LAST_PSEUDO, T_PATH, UNKNOWN, Field, FieldList
 from lambda_dispatch_core.h2.session cimport (
@@ -48,13 +49,13 @@ cdef class GuestExchange(Exchange):
         return self.on_flowing()
 
     cdef int on_interim(self, ResponseHead* head, FieldList fields) except -1:
-        return self._head(head, fields)
+        return self._head(head, fields, False)
 
     cdef int on_answer(self, ResponseHead* head, FieldList fields, bint bodyless) except -1:
-        return self._head(head, fields)
+        return self._head(head, fields, self.bare and self.answer_left <= 0)
 
     # As an extension would write it.
-    cdef int _head(self, ResponseHead* head, FieldList fields) except -1:
+    cdef int _head(self, ResponseHead* head, FieldList fields, bint end) except -1:
         cdef int i
         cdef Field* f
         if self.wire is None:
@@ -66,7 +67,7 @@ cdef class GuestExchange(Exchange):
             if f.token == UNKNOWN or f.token > LAST_PSEUDO:
                 write_field(scratch, f.name, f.name_len, f.value, f.value_len)
         scratch.write(<const uint8_t*> b"\r\n", 2)
-        self.wire.session.send_data(self.stream, scratch.data, scratch.length, False)
+        self.wire.session.send_data(self.stream, scratch.data, scratch.length, end)
         return self.wire.touch()
 
     cdef int on_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
@@ -78,6 +79,12 @@ cdef class GuestExchange(Exchange):
                 hold(&self.from_instance, n)
             else:
                 self.slot.consumed(n)
+        return self.wire.touch()
+
+    cdef int on_trailers(self, FieldList trailers) except -1:
+        if self.wire is None:
+            return 0
+        self.wire.session.send_head(self.stream, passing(trailers), True)
         return self.wire.touch()
 
     cdef int repay(self) except -1:
@@ -173,6 +180,11 @@ cdef class GuestEvents(H2Events):
             else:
                 hold(&exchange.from_sibling, n)
         return 0
+
+    cdef int on_trailers(self, H2Stream stream, FieldList trailers) except -1:
+        if stream.owner is not None:
+            (<GuestExchange> stream.owner).trailers = copied(trailers)
+        return self.on_data(stream, NULL, 0, True)
 
     cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
         cdef GuestExchange exchange
