@@ -157,7 +157,7 @@ def test_an_address_that_others_reach_needs_a_token_or_a_decision(arguments: lis
 
 
 def taken(**changes: object) -> Decision:
-    still = Decision(1, 1, 0, 2, 2, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 40, -1, -1, "", 0, 0, ())
+    still = Decision(1, 1, 0, 2, 2, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 40, -1, -1, "", 0, 0, 0, (), 0, 0, "", "")
     return still._replace(**changes)  # type: ignore[arg-type]
 
 
@@ -178,6 +178,13 @@ def taken(**changes: object) -> Decision:
         ({"wanted": 3, "held": "back-off", "proposed": 40}, "starts held back", ["MaxInstances 40", "back-off"]),
         ({"closed": 1, "open": 3}, "close surplus: 3 open, 2 desired", []),
         ({"released": 1}, "let draining instances go: their replacements are open", []),
+        ({"recycled": 1}, "recycle: 1 told to drain, replaced first", []),
+        ({"command": 1, "who": "Zoë", "why": "sale", "desired": 3}, "limits changed by Zoë: sale", []),
+        (
+            {"desired": 40, "proposed": 40, "overrides": 1, "pending": 9},
+            "scale out: 9 waiting and 0 running ask for 40",
+            ["maximum by override 40"],
+        ),
         ({}, "starts no longer held back", []),
     ],
 )

@@ -520,7 +520,9 @@ def test_a_secret_of_another_length_or_slot_is_refused(board: Board) -> None:
 
 
 def decide(board: Board, number: int) -> int:
-    names = [name for name in b.Decision._fields if name not in ("number", "at", "pool", "held", "inputs")]
+    names = [
+        name for name in b.Decision._fields if name not in ("number", "at", "pool", "held", "inputs", "who", "why")
+    ]
     inputs = tuple(float(number + place) for place in range(b.DECISION_INPUTS + 3))
     return board.record_decision(number, 0, **dict.fromkeys(names, number), held="x" * 99, inputs=inputs)
 

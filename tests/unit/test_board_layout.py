@@ -24,7 +24,8 @@ STRUCTS = {
     "Histogram": 864,
     "PoolNumbers": 4160,
     "InstanceSlot": 128,
-    "DecisionSlot": 512,
+    "DecisionSlot": 768,
+    "OverrideSlot": 256,
 }
 
 Field = tuple[int, int, str]  # offset, bytes, type
@@ -171,9 +172,12 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
         shown = board.scaler_view()._asdict()
         assert {f: number(board, 256 + fields[f][0], fields[f][1]) for f in fields} == shown
 
-        own = ("number", "at", "pool", "held", "inputs")
+        own = ("number", "at", "pool", "held", "inputs", "who", "why")
         given = {name: value for value, name in enumerate(b.Decision._fields) if name not in own}
-        assert board.record_decision(9, 1, **given, held="rate of starts", inputs=(1.5, -2.0)) == 1
+        assert (
+            board.record_decision(9, 1, **given, held="rate of starts", inputs=(1.5, -2.0), who="Zoë", why="a test")
+            == 1
+        )
         fields = in_doc("DecisionSlot")
         slot = number(board, header["decisions_at"][0], 8)
         recorded = {name: number(board, slot + fields[name][0], fields[name][1]) for name in given}
@@ -181,6 +185,20 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
         assert number(board, slot + fields["inputs_used"][0]) == 2
         assert unpack("2d", os.pread(board.fd, 16, slot + fields["inputs"][0])) == (1.5, -2.0)
         assert os.pread(board.fd, 15, slot + fields["held"][0]) == b"rate of starts\0"
+        assert os.pread(board.fd, 5, slot + fields["who"][0]) == "Zoë".encode() + b"\0"
+        assert os.pread(board.fd, 7, slot + fields["why"][0]) == b"a test\0"
+
+        given = {"at": 3, "until": 4, "first": 5, "second": 6}
+        assert board.set_override(1, b.OVERRIDE_RECYCLE, **given, who="Zoë", reason="a test") == 1
+        fields = in_doc("OverrideSlot")
+        slot = number(board, header["overrides_at"][0], 8) + (8 + b.OVERRIDE_RECYCLE) * 256
+        recorded = {name: number(board, slot + fields[name][0], fields[name][1]) for name in given}
+        assert recorded == given and number(board, header["commands"][0], 8) == 1
+        assert [number(board, slot + fields[f][0], 8) for f in ("sequence", "number", "ended")] == [2, 1, 0]
+        assert number(board, slot + fields["pool"][0]) == 1
+        assert os.pread(board.fd, 7, slot + fields["reason"][0]) == b"a test\0"
+        board.take_command(1, 1)
+        assert number(board, at("pools_at", 1, 512) + in_doc("PoolSlot")["commands_taken"][0], 8) == 1
         worker.close()
     finally:
         board.close()

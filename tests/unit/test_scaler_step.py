@@ -13,7 +13,7 @@ from lambda_dispatch.scaler.guard import StartGuard
 from lambda_dispatch.scaler.model import Limits
 from lambda_dispatch.scaler.policies import POLICIES, policy_named
 from lambda_dispatch.scaler.record import SEEN, differences, from_board, to_board
-from lambda_dispatch.scaler.step import FULL, PAUSED, Hold, Look, Order, conclude, step
+from lambda_dispatch.scaler.step import FULL, PAUSED, Hold, Look, Order, Recycle, conclude, step
 from lambda_dispatch.scaler.verdict import Exit
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board
@@ -67,6 +67,8 @@ class Pool:
             started += 1
         for slot in done.commands.let_go:
             self.instances[slot] = self.instances[slot]._replace(state=b.INSTANCE_DRAINING, goaway_at=at)
+        for slot in done.commands.recycle:
+            self.instances[slot] = self.instances[slot]._replace(state=b.INSTANCE_DRAINING, goaway_at=at + 10 * NS)
         return done, conclude(self.fleet, done, started, bool(done.commands.let_go))
 
 
@@ -92,7 +94,8 @@ def test_a_full_board_is_what_held_the_starts_back() -> None:
 def test_a_paused_pool_neither_starts_nor_closes_and_says_so_once() -> None:
     pool = Pool()
     done, record = pool.act(10.0, queued=25, hold=Hold.PAUSED)
-    assert not done.commands.start and record is not None and record.held == PAUSED and record.proposed == 2
+    assert not done.commands.start and record is not None and record.held == PAUSED and record.proposed == 0
+    assert differences(record) == {} and differences(replace(record, desired=2)) == {"desired": (2, 0)}
     assert pool.act(10.1, queued=25, hold=Hold.PAUSED)[1] is None
     assert len(pool.act(10.2, queued=25)[0].commands.start) == 2
 
@@ -152,7 +155,9 @@ def test_every_record_of_a_random_load_gives_its_decision_again(seed: int, algor
         now += chance.choice((0.005, 0.1, 0.1, 0.1, 1.0))
         queued = max(0, queued + chance.randint(-40, 40)) if chance.random() < 0.7 else 0
         running = max(0, running + chance.randint(-30, 30)) if chance.random() < 0.8 else 0
-        _, record = pool.act(now, queued, running, room=chance.choice((1000, 1000, 3)))
+        limits = Limits(10, 2, chance.choice((0, 3)), chance.choice((5, 40)), chance.choice((-1, -1, 0, 7)))
+        more = {} if chance.random() < 0.6 else {"limits": limits, "recycle": Recycle(int(now * NS), 2)}
+        _, record = pool.act(now, queued, running, room=chance.choice((1000, 1000, 3)), **more)
         for slot, seen in list(pool.instances.items()):
             if seen.state == b.INSTANCE_DRAINING and chance.random() < 0.5:
                 pool.fleet.end(pool.fleet.runs[slot], pool.instances.pop(slot), Exit("RouterGoAway", 3), now)

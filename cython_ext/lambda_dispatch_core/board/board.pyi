@@ -20,6 +20,17 @@ from lambda_dispatch_core.board.layout import MAX_WORKERS as MAX_WORKERS
 from lambda_dispatch_core.board.layout import NAME as NAME
 from lambda_dispatch_core.board.layout import NOT_USABLE as NOT_USABLE
 from lambda_dispatch_core.board.layout import OUTCOMES as OUTCOMES
+from lambda_dispatch_core.board.layout import OVERRIDE_BREAKER as OVERRIDE_BREAKER
+from lambda_dispatch_core.board.layout import OVERRIDE_DRAIN as OVERRIDE_DRAIN
+from lambda_dispatch_core.board.layout import OVERRIDE_INSTANCE as OVERRIDE_INSTANCE
+from lambda_dispatch_core.board.layout import OVERRIDE_KINDS as OVERRIDE_KINDS
+from lambda_dispatch_core.board.layout import OVERRIDE_LIMITS as OVERRIDE_LIMITS
+from lambda_dispatch_core.board.layout import OVERRIDE_LOG_LEVEL as OVERRIDE_LOG_LEVEL
+from lambda_dispatch_core.board.layout import OVERRIDE_PAUSE as OVERRIDE_PAUSE
+from lambda_dispatch_core.board.layout import OVERRIDE_REASON as OVERRIDE_REASON
+from lambda_dispatch_core.board.layout import OVERRIDE_RECYCLE as OVERRIDE_RECYCLE
+from lambda_dispatch_core.board.layout import OVERRIDE_WHO as OVERRIDE_WHO
+from lambda_dispatch_core.board.layout import OVERRIDES as OVERRIDES
 from lambda_dispatch_core.board.layout import POOL_ACTIVE as POOL_ACTIVE
 from lambda_dispatch_core.board.layout import POOL_FREE as POOL_FREE
 from lambda_dispatch_core.board.layout import POOL_NAME as POOL_NAME
@@ -39,6 +50,7 @@ from lambda_dispatch_core.board.layout import BoardError as BoardError
 from lambda_dispatch_core.board.layout import Decision as Decision
 from lambda_dispatch_core.board.layout import Instance as Instance
 from lambda_dispatch_core.board.layout import Numbers as Numbers
+from lambda_dispatch_core.board.layout import Override as Override
 from lambda_dispatch_core.board.layout import Pool as Pool
 from lambda_dispatch_core.board.layout import PoolCounts as PoolCounts
 from lambda_dispatch_core.board.layout import PoolTotals as PoolTotals

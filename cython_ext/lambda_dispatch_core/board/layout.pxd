@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 
 cpdef enum:
-    BOARD_VERSION = 5
+    BOARD_VERSION = 6
     MAX_WORKERS = 128           # worker slots; twice the workers, because a rolling restart runs two for one
     MAX_INSTANCES = 4096        # instance slots; scans and the index are sized for it
     MAX_POOLS = 64
@@ -21,6 +21,9 @@ cpdef enum:
     OUTCOMES = 20               # code class * REASONS + reason
     REASONS = 4
     WORDS = 64                  # error words that are counted; the last takes all beyond
+    OVERRIDES = 8               # kinds of override, below; one record of each per pool, and a row for the router
+    OVERRIDE_WHO = 48           # bytes
+    OVERRIDE_REASON = 144
     NOT_USABLE = 0x7FFF         # in a pick mask: leave this slot out
 
     WORKER_FREE = 0             # nobody has this worker slot
@@ -40,6 +43,14 @@ cpdef enum:
     POOL_RETIRED = 2            # idle for long: no new use until somebody asks for the name again
 
     SECRET_SIZE = 16            # bytes of an invoke's secret
+
+    OVERRIDE_LIMITS = 0         # of a pool: min_instances, max_instances; -1 as configured
+    OVERRIDE_PAUSE = 1          # the desired count that is held
+    OVERRIDE_RECYCLE = 2        # instances older than `at` are replaced: how many at once may be missing
+    OVERRIDE_BREAKER = 3        # the breaker was reset: over as soon as it is taken up
+    OVERRIDE_INSTANCE = 4       # an instance was drained, over as soon: its slot
+    OVERRIDE_DRAIN = 5          # the router's: it asks for no more clients
+    OVERRIDE_LOG_LEVEL = 6      # the router's: 10 debug, 20 info, 30 warning, 40 error
 
     CLOSE_REQUESTED = 1         # instance flag: the extension asked to end
     SECRET_SHOWN = 2            # instance flag: a call presented the secret, so every later call must
@@ -79,7 +90,9 @@ cdef struct Header:
     uint32_t pools_gate         # scaler: odd while it frees retired pools; workers then wait to claim one
     uint32_t pad1
     uint64_t decisions_written  # scaler: decisions ever recorded; the last one is number decisions_written
-    uint8_t pad2[48]
+    uint64_t overrides_at       # where the overrides begin, bytes from the start
+    uint64_t commands           # supervisor: commands of operators ever carried out; the last one has this number
+    uint8_t pad2[32]
 
 
 cdef struct ScalerSlot:         # one writer: the scaler (pid, generation, state: the supervisor)
@@ -210,7 +223,8 @@ cdef struct PoolSlot:           # key, state, name: claimed by anyone, in steps;
     int64_t last_decision
     uint32_t last_exit          # how the last invoke ended: the scaler's number for it
     uint32_t pad0
-    uint8_t pad1[120]
+    uint64_t commands_taken     # number of the last operator's command that the scaler has seen
+    uint8_t pad1[112]
     uint8_t name[POOL_NAME]     # name or name:qualifier or ARN, no terminator
 
 
@@ -258,8 +272,28 @@ cdef struct DecisionSlot:       # one writer: the scaler. Decision n is record (
     uint32_t policy             # whose decision it is: 0 simple, 1 ewma
     int32_t stay                # of the starts wanted, those that are to stay when idle
     uint32_t inputs_used        # of `inputs`
-    uint32_t pad0
+    uint32_t overrides          # in force: bit n says the override of kind n
     double inputs[DECISION_INPUTS]  # all that the policy saw and remembered, in the order of scaler/record.py
+    uint32_t command            # the operator's command that was taken up: 1 + kind of override; 0 none
+    int32_t recycled            # instances told to drain because they are to be replaced
+    uint8_t who[OVERRIDE_WHO]   # of the command; UTF-8, filled up with zeros
+    uint8_t why[OVERRIDE_REASON]
+    uint8_t pad1[56]
+
+
+cdef struct OverrideSlot:       # one writer: the supervisor
+    uint64_t sequence           # odd while the record is being written
+    uint64_t number             # of the command that changed it last; 0 never set
+    int64_t at                  # when it was set
+    int64_t until               # when it ends by itself; 0 never
+    int64_t ended               # when it was ended before that; 0 in force
+    uint32_t pool               # the router's: the number of pools
+    uint32_t generation         # of the pool: it ends with it
+    int32_t first               # what the kinds of override say
+    int32_t second
+    uint8_t pad[8]
+    uint8_t who[OVERRIDE_WHO]   # who asked; UTF-8, filled up with zeros
+    uint8_t reason[OVERRIDE_REASON]
 
 
 cdef enum:

@@ -12,6 +12,9 @@ WORDS: Final[int]
 DECISIONS: Final[int]
 DECISION_INPUTS: Final[int]
 DECISION_TEXT: Final[int]
+OVERRIDES: Final[int]
+OVERRIDE_WHO: Final[int]
+OVERRIDE_REASON: Final[int]
 NOT_USABLE: Final[int]
 WORKER_FREE: Final[int]
 WORKER_BOOTING: Final[int]
@@ -26,6 +29,13 @@ INSTANCE_CLOSED: Final[int]
 POOL_FREE: Final[int]
 POOL_ACTIVE: Final[int]
 POOL_RETIRED: Final[int]
+OVERRIDE_LIMITS: Final[int]
+OVERRIDE_PAUSE: Final[int]
+OVERRIDE_RECYCLE: Final[int]
+OVERRIDE_BREAKER: Final[int]
+OVERRIDE_INSTANCE: Final[int]
+OVERRIDE_DRAIN: Final[int]
+OVERRIDE_LOG_LEVEL: Final[int]
 CLOSE_REQUESTED: Final[int]
 SECRET_SHOWN: Final[int]
 SECRET_SIZE: Final[int]
@@ -36,6 +46,7 @@ GAUGES: Final[tuple[str, ...]]
 WORKER_STATES: Final[tuple[str, ...]]
 INSTANCE_STATES: Final[tuple[str, ...]]
 POOL_STATES: Final[tuple[str, ...]]
+OVERRIDE_KINDS: Final[tuple[str, ...]]
 
 class BoardError(Exception): ...
 
@@ -107,6 +118,7 @@ class Pool(NamedTuple):
     average_us: int
     last_decision: int
     last_exit: int
+    commands_taken: int
 
 class PoolTotals(NamedTuple):
     queued: int
@@ -151,7 +163,27 @@ class Decision(NamedTuple):
     held: str
     policy: int
     stay: int
+    overrides: int
     inputs: tuple[float, ...]
+    command: int
+    recycled: int
+    who: str
+    why: str
+
+class Override(NamedTuple):
+    kind: int
+    number: int
+    at: int
+    until: int
+    ended: int
+    pool: int
+    generation: int
+    first: int
+    second: int
+    who: str
+    reason: str
+
+    def in_force(self, now: int) -> bool: ...
 
 class Times(NamedTuple):
     counts: tuple[int, ...]

@@ -19,6 +19,8 @@ GAUGES = ("connections", "instance_connections", "idle_channels", "uploads_held"
 WORKER_STATES = ("free", "booting", "ready", "draining", "gone")
 INSTANCE_STATES = ("free", "starting", "open", "draining", "closed")
 POOL_STATES = ("free", "active", "retired")
+# Kinds of override, by number.
+OVERRIDE_KINDS = ("limits", "pause", "recycle", "breaker", "instance", "drain", "log-level")
 
 
 class BoardError(Exception):
@@ -96,6 +98,7 @@ class Pool(NamedTuple):
     average_us: int
     last_decision: int
     last_exit: int
+    commands_taken: int
 
 
 class PoolTotals(NamedTuple):
@@ -147,7 +150,29 @@ class Decision(NamedTuple):
     held: str
     policy: int
     stay: int
+    overrides: int
     inputs: tuple[float, ...]
+    command: int
+    recycled: int
+    who: str
+    why: str
+
+
+class Override(NamedTuple):
+    kind: int
+    number: int
+    at: int
+    until: int
+    ended: int
+    pool: int
+    generation: int
+    first: int
+    second: int
+    who: str
+    reason: str
+
+    def in_force(self, now):
+        return not self.ended and (self.until == 0 or now < self.until)
 
 
 class Times(NamedTuple):

@@ -4,10 +4,19 @@ What changes the board is in board.pyx.
 """
 
 from libc.stdint cimport int16_t, uint8_t, uint32_t
+from libc.string cimport memcpy, memset
 
 from lambda_dispatch_core.board.layout cimport (
-    DecisionSlot, Header, InstanceSlot, PoolNumbers, PoolSlot, ScalerSlot, WorkerPool, WorkerSlot,
+    DecisionSlot, Header, InstanceSlot, OverrideSlot, PoolNumbers, PoolSlot, ScalerSlot, WorkerPool, WorkerSlot,
 )
+
+
+# As much of it as fits, without half a character at the end; the rest is zeros.
+cdef inline int put_text(uint8_t* field, size_t size, str text) except -1:
+    cdef bytes data = text.encode("utf-8", "replace")[:size].decode("utf-8", "ignore").encode()
+    memset(field, 0, size)
+    memcpy(field, <const uint8_t*> data, len(data))
+    return 0
 
 
 cdef class BoardMap:
@@ -31,6 +40,7 @@ cdef class BoardMap:
     cdef int16_t* reserved          # [worker * instances + instance]: that worker's part of in_flight
     cdef int16_t* idle              # [worker * instances + instance]: free channels that worker holds
     cdef DecisionSlot* ring         # [decisions]: what the scaler decided lately
+    cdef OverrideSlot* overrides    # [pool * OVERRIDES + kind]; after the last pool's: the router's
     cdef uint32_t* index            # [2 * instances]: fingerprint << 16 | slot + 1, by id; 0 empty, 0xFFFF no more
 
     # This process's own; NULL unless attached as a worker.
@@ -45,3 +55,4 @@ cdef class BoardMap:
     cdef int _lay_out(self, int workers, int instances, int pools) except -1
     cdef WorkerSlot* _worker_slot(self, int worker) except NULL
     cdef InstanceSlot* _instance_slot(self, int slot) except NULL
+    cdef OverrideSlot* _override_slot(self, int pool, int kind) except NULL

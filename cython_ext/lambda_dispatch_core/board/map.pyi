@@ -4,7 +4,17 @@ from lambda_dispatch_core.board.layout import COUNTERS as COUNTERS
 from lambda_dispatch_core.board.layout import GAUGES as GAUGES
 from lambda_dispatch_core.board.layout import NAME as NAME
 from lambda_dispatch_core.board.layout import BoardError as BoardError
-from lambda_dispatch_core.board.layout import Decision, Instance, Numbers, Pool, PoolCounts, PoolTotals, Scaler, Worker
+from lambda_dispatch_core.board.layout import (
+    Decision,
+    Instance,
+    Numbers,
+    Override,
+    Pool,
+    PoolCounts,
+    PoolTotals,
+    Scaler,
+    Worker,
+)
 
 def memory_file(size: int) -> int: ...
 
@@ -74,7 +84,16 @@ class BoardMap:
         policy: int = 0,
         stay: int = 0,
         inputs: tuple[float, ...] = (),
+        overrides: int = 0,
+        command: int = 0,
+        recycled: int = 0,
+        who: str = "",
+        why: str = "",
     ) -> int: ...
+    @property
+    def commands(self) -> int: ...
+    def override(self, pool: int, kind: int) -> Override | None: ...
+    def list_overrides(self, pool: int) -> list[Override]: ...
     @property
     def decided(self) -> int: ...
     def list_decisions(self, since: int = 0) -> list[Decision]: ...

@@ -12,13 +12,13 @@ from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, mun
 from lambda_dispatch_core.bytes.atomics cimport fence, get16, get32, get64, getu32, getu64, putu64
 from lambda_dispatch_core.board.layout cimport (
     BOARD_VERSION, BUCKETS, CLOSE_REQUESTED, DECISION_INPUTS, DECISION_TEXT, DECISIONS, INSTANCE_FREE, MAX_INSTANCES,
-    MAX_POOLS, MAX_WORKERS, OUTCOMES, POOL_FREE, WORDS, DecisionSlot, Header, Histogram, InstanceSlot, PoolNumbers,
-    PoolSlot, ScalerSlot, WorkerPool, WorkerSlot,
+    MAX_POOLS, MAX_WORKERS, OUTCOMES, OVERRIDE_REASON, OVERRIDE_WHO, OVERRIDES, POOL_FREE, WORDS, DecisionSlot, Header,
+    Histogram, InstanceSlot, OverrideSlot, PoolNumbers, PoolSlot, ScalerSlot, WorkerPool, WorkerSlot,
 )
 
 from lambda_dispatch_core.board.layout import (
-    COUNTERS, GAUGES, NAME, BoardError, Decision, Instance, Numbers, Pool, PoolCounts, PoolTotals, Scaler, Times,
-    Worker,
+    COUNTERS, GAUGES, NAME, BoardError, Decision, Instance, Numbers, Override, Pool, PoolCounts, PoolTotals, Scaler,
+    Times, Worker,
 )
 
 cdef uint64_t MAGIC = 0x4452414F42444C00         # "\0LDBOARD" on a little-endian machine
@@ -53,6 +53,10 @@ def memory_file(size):
 
 cdef object times_of(const Histogram* it):
     return Times(tuple([it.bucket[n] for n in range(BUCKETS)]), it.sum_ns)
+
+
+cdef inline str text_of(bytes field):
+    return field.rstrip(b"\0").decode("utf-8", "replace")
 
 
 cdef class BoardMap:
@@ -122,7 +126,8 @@ cdef class BoardMap:
         # From `size` to `index_at` the header says the layout.
         if header.size != <uint64_t> size or memcmp(&header.size, &expected.size, 112) != 0\
                 or header.decisions_at != expected.decisions_at or header.decisions != expected.decisions\
-                or header.pool_numbers_at != expected.pool_numbers_at:
+                or header.pool_numbers_at != expected.pool_numbers_at\
+                or header.overrides_at != expected.overrides_at:
             raise BoardError("the board's layout is not this program's: router and tool must be of one release")
         if not -1 <= worker < <int> header.workers:
             raise BoardError(f"no worker slot {worker}: the board has {header.workers}")
@@ -175,6 +180,8 @@ cdef class BoardMap:
         h.decisions_at = at
         h.decisions = DECISIONS
         at = up(at + DECISIONS * sizeof(DecisionSlot), 4096)
+        h.overrides_at = at
+        at = up(at + (pools + 1) * OVERRIDES * sizeof(OverrideSlot), 4096)
         h.pool_numbers_at = at
         h.size = up(at + workers * (pools + 1) * sizeof(PoolNumbers), 4096)
         return 0
@@ -205,6 +212,7 @@ cdef class BoardMap:
         self.idle = <int16_t*> (self.base + h.idle_at)
         self.index = <uint32_t*> (self.base + h.index_at)
         self.ring = <DecisionSlot*> (self.base + h.decisions_at)
+        self.overrides = <OverrideSlot*> (self.base + h.overrides_at)
         if self.worker >= 0:
             self.me = &self.worker_slots[self.worker]
             self.my_pools = &self.worker_pools[self.worker * self.pools]
@@ -222,6 +230,11 @@ cdef class BoardMap:
         if not 0 <= slot < self.instances:
             raise IndexError(f"no instance slot {slot}: the board has {self.instances}")
         return &self.slots[slot]
+
+    cdef OverrideSlot* _override_slot(self, int pool, int kind) except NULL:
+        if not (0 <= pool <= self.pools and 0 <= kind < OVERRIDES):
+            raise IndexError(f"no override {kind} of pool slot {pool}")
+        return &self.overrides[pool * OVERRIDES + kind]
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -283,6 +296,7 @@ cdef class BoardMap:
             pool, it.generation, name, getu32(&it.state), it.created, it.retired, it.breaker, it.desired, it.starting,
             it.open, it.draining, it.min_instances, it.max_instances, it.limit, it.channels, it.starts,
             it.starts_failed, it.ended, it.backoff_until, it.rate_milli, it.average_us, it.last_decision, it.last_exit,
+            getu64(&it.commands_taken),
         )
 
     def list_pools(self):
@@ -389,13 +403,51 @@ cdef class BoardMap:
     def idle_at(self, int worker, int slot):
         return get16(&self.idle[worker * self.instances + slot])
 
+    # -- overrides -----------------------------------------------------------------------------------------------------
+
+    @property
+    def commands(self):
+        """The number of the last command of an operator. As long as it stays, no override has been changed."""
+        return getu64(&self.header.commands)
+
+    def override(self, int pool, int kind):
+        """What was set last, in force or not; None when nothing ever was. The number of pools asks for the router's."""
+        cdef OverrideSlot* it = self._override_slot(pool, kind)
+        cdef OverrideSlot copy
+        cdef uint64_t sequence
+        cdef int _try
+        # The writer needs nanoseconds; only if it was killed just then does this end without an answer.
+        for _try in range(1 << 20):
+            sequence = getu64(&it.sequence)
+            if sequence & 1:
+                continue
+            memcpy(&copy, it, sizeof(OverrideSlot))
+            fence()
+            if getu64(&it.sequence) == sequence:
+                break
+        else:
+            return None
+        if copy.number == 0:
+            return None
+        return Override(
+            kind, copy.number, copy.at, copy.until, copy.ended, copy.pool, copy.generation, copy.first, copy.second,
+            text_of(copy.who[:OVERRIDE_WHO]), text_of(copy.reason[:OVERRIDE_REASON]),
+        )
+
+    def list_overrides(self, int pool):
+        """Those of a pool's present generation, or the router's, in force or not."""
+        cdef uint32_t generation = 0 if pool == self.pools else self.pool_slots[pool].generation
+        found = [self.override(pool, kind) for kind in range(OVERRIDES)]
+        return [it for it in found if it is not None and it.generation == generation]
+
     # -- the ring of decisions -----------------------------------------------------------------------------------------
 
     def record_decision(self, int64_t at, uint32_t pool, *, int32_t before, int32_t desired, int32_t proposed,
                         int32_t wanted, int32_t started, int32_t closed, int32_t released, int32_t pending,
                         int32_t running, int32_t starting, int32_t open, int32_t draining, uint32_t breaker,
                         int32_t min_instances, int32_t max_instances, int64_t rate_milli, int64_t mean_us,
-                        str held not None, uint32_t policy=0, int32_t stay=0, tuple inputs=()):
+                        str held not None, uint32_t policy=0, int32_t stay=0, tuple inputs=(),
+                        uint32_t overrides=0, uint32_t command=0, int32_t recycled=0, str who="", str why=""):
         """Adds one to the ring; the oldest is overwritten. The scaler's."""
         cdef int i
         cdef uint64_t number = self.header.decisions_written + 1
@@ -415,6 +467,9 @@ cdef class BoardMap:
         memset(it.held, 0, DECISION_TEXT)
         memcpy(it.held, <const uint8_t*> text, len(text))
         it.policy, it.stay = policy, stay
+        it.overrides, it.command, it.recycled = overrides, command, recycled
+        put_text(it.who, OVERRIDE_WHO, who)
+        put_text(it.why, OVERRIDE_REASON, why)
         it.inputs_used = min(len(inputs), DECISION_INPUTS)
         for i in range(<int> it.inputs_used):
             it.inputs[i] = inputs[i]
@@ -442,6 +497,7 @@ cdef class BoardMap:
                 copy.closed, copy.released, copy.pending, copy.running, copy.starting, copy.open, copy.draining,
                 copy.breaker, copy.min_instances, copy.max_instances, copy.rate_milli, copy.mean_us,
                 copy.held[:DECISION_TEXT].rstrip(b"\0").decode("ascii", "replace"), copy.policy, copy.stay,
-                tuple([copy.inputs[i] for i in range(<int> min(copy.inputs_used, DECISION_INPUTS))]),
+                copy.overrides, tuple([copy.inputs[i] for i in range(<int> min(copy.inputs_used, DECISION_INPUTS))]),
+                copy.command, copy.recycled, text_of(copy.who[:OVERRIDE_WHO]), text_of(copy.why[:OVERRIDE_REASON]),
             ))
         return found

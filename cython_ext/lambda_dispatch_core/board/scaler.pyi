@@ -28,6 +28,7 @@ class ScalerSteps(WorkerSteps):
         tokens_milli: int,
         breaker: int,
     ) -> None: ...
+    def take_command(self, pool: int, number: int) -> None: ...
     def publish_pool(
         self,
         pool: int,

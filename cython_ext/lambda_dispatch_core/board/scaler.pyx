@@ -189,6 +189,10 @@ cdef class ScalerSteps(WorkerSteps):
         self.scaler.tokens_milli = tokens_milli
         self.scaler.breaker = breaker
 
+    def take_command(self, int pool, uint64_t number):
+        """The scaler has seen the commands up to this number."""
+        putu64(&self.pool_slots[pool].commands_taken, number)
+
     def publish_pool(self, int pool, *, int32_t desired, int32_t starting, int32_t open, int32_t draining,
                      uint64_t starts, uint64_t starts_failed, uint64_t ended, int64_t backoff_until, int64_t rate_milli,
                      int64_t average_us, uint32_t breaker, int64_t last_decision, uint32_t last_exit):

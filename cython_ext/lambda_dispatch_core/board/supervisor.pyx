@@ -2,10 +2,12 @@
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint64_t
 
-from lambda_dispatch_core.bytes.atomics cimport add16, get16, getu32, getu64, put16, put32, put64, putu32, putu64
+from lambda_dispatch_core.bytes.atomics cimport add16, fence, get16, getu32, getu64, put16, put32, put64, putu32, putu64
 from lambda_dispatch_core.board.layout cimport (
-    MAX_WORKERS, WORKER_BOOTING, WORKER_FREE, WORKER_GONE, PoolSlot, WorkerSlot,
+    MAX_WORKERS, OVERRIDE_REASON, OVERRIDE_WHO, WORKER_BOOTING, WORKER_FREE, WORKER_GONE, OverrideSlot, PoolSlot,
+    WorkerSlot,
 )
+from lambda_dispatch_core.board.map cimport put_text
 from lambda_dispatch_core.board.scaler cimport ScalerSteps
 
 from lambda_dispatch_core.board.layout import WORKER_STATES, BoardError
@@ -124,3 +126,38 @@ cdef class SupervisorSteps(ScalerSteps):
         it.channels = channels
         it.min_instances = min_instances
         it.max_instances = max_instances
+
+    def set_override(self, int pool, int kind, *, int64_t at, int64_t until, int32_t first=-1, int32_t second=-1,
+                     str who not None, str reason not None):
+        """An operator's command takes effect; its number. `pool`: the number of pools for the router's own."""
+        cdef OverrideSlot* it = self._override_slot(pool, kind)
+        cdef uint64_t number = self.header.commands + 1
+        putu64(&it.sequence, it.sequence + 1)
+        fence()
+        it.number = number
+        it.at = at
+        it.until = until
+        it.ended = 0
+        it.pool = pool
+        it.generation = 0 if pool == self.pools else self.pool_slots[pool].generation
+        it.first = first
+        it.second = second
+        put_text(it.who, OVERRIDE_WHO, who)
+        put_text(it.reason, OVERRIDE_REASON, reason)
+        putu64(&it.sequence, it.sequence + 1)
+        putu64(&self.header.commands, number)
+        return number
+
+    def end_override(self, int pool, int kind, int64_t now, *, str who not None, str reason not None):
+        """What was set is over, by a command, its expiry, or because it is done; the number of this change."""
+        cdef OverrideSlot* it = self._override_slot(pool, kind)
+        cdef uint64_t number = self.header.commands + 1
+        putu64(&it.sequence, it.sequence + 1)
+        fence()
+        it.number = number
+        it.ended = now
+        put_text(it.who, OVERRIDE_WHO, who)
+        put_text(it.reason, OVERRIDE_REASON, reason)
+        putu64(&it.sequence, it.sequence + 1)
+        putu64(&self.header.commands, number)
+        return number

@@ -5,11 +5,25 @@ from typing import Any
 from lambda_dispatch.scaler.policies import policy_numbered
 from lambda_dispatch.scaler.record import SEEN
 from lambda_dispatch.telemetry.view import BREAKER_STATES
-from lambda_dispatch_core.board.board import Board, Decision
+from lambda_dispatch_core.board.board import OVERRIDE_KINDS, OVERRIDE_LIMITS, Board, Decision
+
+# By kind of override, as OVERRIDE_KINDS has them.
+COMMANDS = (
+    "limits changed",
+    "pause changed",
+    "recycle changed",
+    "breaker reset",
+    "instance drained",
+    "router drain changed",
+    "log level changed",
+)
+assert len(COMMANDS) == len(OVERRIDE_KINDS)
 
 
 def reason(it: Decision) -> str:
     """Why the number of instances changed, or what else was done."""
+    if it.command:
+        return f"{COMMANDS[it.command - 1]} by {it.who}: {it.why}"
     demand = f"{it.pending} waiting and {it.running} running ask for {it.proposed}"
     if it.desired > it.before:
         return f"scale out: {demand}"
@@ -19,6 +33,8 @@ def reason(it: Decision) -> str:
         return f"start missing instances: {it.starting + it.open} of {it.desired} there"
     if it.closed:
         return f"close surplus: {it.open} open, {it.desired} desired"
+    if it.recycled:
+        return f"recycle: {it.recycled} told to drain, replaced first"
     if it.released:
         return "let draining instances go: their replacements are open"
     return "starts held back" if it.wanted > it.started else "starts no longer held back"
@@ -27,10 +43,11 @@ def reason(it: Decision) -> str:
 def bounds(it: Decision) -> list[str]:
     """What kept the decision from going further."""
     found = []
+    by_hand = it.overrides >> OVERRIDE_LIMITS & 1
     if it.proposed >= it.max_instances:
-        found.append(f"MaxInstances {it.max_instances}")
+        found.append(f"{'maximum by override' if by_hand else 'MaxInstances'} {it.max_instances}")
     if it.min_instances and it.proposed <= it.min_instances:
-        found.append(f"MinInstances {it.min_instances}")
+        found.append(f"{'minimum by override' if by_hand else 'MinInstances'} {it.min_instances}")
     if it.desired > it.before and it.desired < it.proposed:
         found.append("step size")
     if it.held:

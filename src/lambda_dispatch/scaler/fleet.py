@@ -87,7 +87,8 @@ class Fleet:
         self.label = label
         self.function = function  # None: the name is none of a function, and is left alone
         self.policy = policy
-        self.limits = limits
+        self.limits = limits  # as configured
+        self.shown = limits  # as the board says: an operator may have set others
         self.guard = guard
         self.memory: Any = policy.first()
         self.desired = 0

@@ -123,6 +123,15 @@ class StartGuard:
         self.failures = self.rounds = 1
         self.not_before = min(not_before, self._round_at + LONGEST_WAIT)
 
+    def reset(self, now: float) -> None:
+        """An operator says that what failed has been repaired: as if nothing had. The rate of starts stays bounded."""
+        self.breaker = Breaker.CLOSED
+        self.failures = self.rounds = 0
+        self.not_before = self._round_at = now
+        self.pace = None
+        self._trials = 0
+        self._window = 1
+
     def grant(self, wanted: int, now: float) -> int:
         """How many of `wanted` starts may be sent now; they count as sent: follow each with began()."""
         if wanted <= 0:

@@ -14,6 +14,7 @@ from lambda_dispatch.scaler.fleet import BREAKER_NUMBERS, SLOW_START, Fleet, New
 from lambda_dispatch.scaler.guard import Breaker, StartGuard
 from lambda_dispatch.scaler.model import START_TIMEOUT, Limits
 from lambda_dispatch.scaler.observe import NS
+from lambda_dispatch.scaler.overrides import Orders, orders
 from lambda_dispatch.scaler.policies import policy_named
 from lambda_dispatch.scaler.record import Record
 from lambda_dispatch.scaler.step import Hold, Look, Step, conclude, living_counts, step
@@ -27,6 +28,8 @@ AFTER_BELL = 0.005
 RETIREMENT = 60.0
 # The scaler is told to end when the workers have ended; what it still waits for are the answers to its invokes.
 LAST_WAIT = 3.0
+# What an instance that is recycled gets at most to serve as a last resort, until its replacement is open.
+HAND_OVER = 10.0
 
 
 class Scaler:
@@ -56,6 +59,8 @@ class Scaler:
         before = board.scaler_view()
         # What a predecessor had not spent, and has earned since it last beat.
         self._tokens: float | None = None
+        self._overrides: dict[int, list[b.Override]] = {}  # by pool, as of the command `_commands`
+        self._commands = 0
         if before.ticks:
             idle = max(0.0, (clock() - before.heartbeat) / NS)
             self._tokens = before.tokens_milli / 1000 + idle * config.start_rate
@@ -158,14 +163,32 @@ class Scaler:
         fleet = self.fleets.get(pool.pool)
         if fleet is None or fleet.generation != pool.generation:
             fleet = self.fleets[pool.pool] = new_fleet(pool, self._config, now, self._tokens)
-            self._board.set_pool_limits(
-                pool.pool,
-                limit=self._config.max_concurrent_count,
-                channels=self._config.channel_count,
-                min_instances=fleet.limits.min_instances,
-                max_instances=fleet.limits.max_instances,
-            )
+            self._overrides.pop(pool.pool, None)
+            self._show_limits(fleet, fleet.limits)
         return fleet
+
+    def _show_limits(self, fleet: Fleet, limits: Limits) -> None:
+        fleet.shown = limits
+        self._board.set_pool_limits(
+            fleet.pool,
+            limit=self._config.max_concurrent_count,
+            channels=self._config.channel_count,
+            min_instances=limits.min_instances,
+            max_instances=limits.max_instances,
+        )
+
+    def _orders(self, fleet: Fleet, pool: b.Pool, now: float) -> Orders:
+        """What operators want of the pool. The board's overrides are read when a command has changed them."""
+        if self._board.commands != self._commands:
+            self._commands = self._board.commands
+            self._overrides.clear()
+        found = self._overrides.get(fleet.pool)
+        if found is None:
+            found = self._overrides[fleet.pool] = self._board.list_overrides(fleet.pool)
+        result = orders(found, fleet.limits, pool.commands_taken, int(now * NS))
+        if result.limits != fleet.shown:
+            self._show_limits(fleet, result.limits)
+        return result
 
     def _due(self, by_pool: Mapping[int, list[b.Instance]], now: float) -> bool:
         """Has the moment to let a draining instance go come since the last look? Workers sleep until they are rung."""
@@ -179,13 +202,18 @@ class Scaler:
         """True when workers must be told."""
         totals = self._board.pool_totals(fleet.pool)
         leaving = self.stopping or fleet.function is None or pool.state == b.POOL_RETIRED
+        wanted = self._orders(fleet, pool, now)
         look = Look(
             now=now,
             totals=totals,
             instances=instances,
-            hold=Hold.LEAVING if leaving else Hold.NOTHING,
+            hold=Hold.LEAVING if leaving else wanted.hold,
             ending=self._ending,
             buddies=self._config.init_only_buddies,
+            limits=wanted.limits,
+            overrides=wanted.overrides,
+            recycle=wanted.recycle,
+            command=wanted.command,
         )
         done = step(fleet, look)
         if done.adopted:
@@ -203,12 +231,19 @@ class Scaler:
         generations = {seen.slot: seen.generation for seen in done.living}
         for slot in done.commands.let_go:
             changed |= self._let_go(slot, generations[slot], now)
+        for slot in done.commands.recycle:
+            changed |= self._board.begin_drain(slot, generations[slot], int((now + HAND_OVER) * NS))
         record = conclude(fleet, done, started, changed)
         if record is not None:
             records.to_board(record, self._board)
             tell_decision(fleet, done, record)
         self._retire(fleet, pool, totals, list(done.living), now)
         publish(self._board, fleet, living_counts(done.living))
+        if wanted.command is not None:
+            # The supervisor answers who gave the command when it sees this; more of them are taken up one by one.
+            self._board.take_command(fleet.pool, wanted.command.number)
+            b.ring(self._boot.supervisor_bell_fd)
+            self._soon(AFTER_BELL)
         return changed
 
     def _let_go(self, slot: int, generation: int, now: float) -> bool:
@@ -320,6 +355,7 @@ def tell_decision(fleet: Fleet, done: Step, record: Record) -> None:
         started=record.started,
         closed=record.closed,
         released=record.released,
+        recycled=record.recycled,
         pending=seen.pending,
         running=seen.running,
         rps=round(seen.per_second or 0.0, 1),

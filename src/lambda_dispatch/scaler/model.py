@@ -54,6 +54,15 @@ class Limits:
     multiplier: int
     min_instances: int = 0
     max_instances: int = 1000
+    pinned: int = -1  # the desired count that an operator holds; -1: demand decides
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Between which the desired count may be. What is pinned is missing like a floor, and replaced."""
+        if self.pinned < 0:
+            return self.min_instances, self.max_instances
+        count = min(max(self.pinned, self.min_instances), self.max_instances)
+        return count, count
 
 
 @dataclass(frozen=True, slots=True)

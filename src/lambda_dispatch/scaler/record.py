@@ -46,6 +46,7 @@ SEEN = (
     "cold",
     "thaw",
     "frozen",
+    "pinned",
 )
 _PLACES = {name: place for place, name in enumerate(SEEN)}
 
@@ -66,6 +67,11 @@ class Record:
     breaker: int
     held: str  # why fewer were started than wanted
     inputs: tuple[float, ...]
+    overrides: int = 0  # in force: bit n is the override of kind n
+    recycled: int = 0  # instances told to drain because they are to be replaced
+    command: int = 0  # the operator's that was taken up: 1 + kind of override; 0: none
+    who: str = ""
+    why: str = ""
 
     def seen(self, name: str) -> float:
         return self.inputs[_PLACES[name]]
@@ -111,6 +117,7 @@ def inputs_of(seen: Observation, limits: Limits, memory: tuple[float, ...]) -> t
         seen.cold,
         seen.thaw,
         float(seen.frozen),
+        float(limits.pinned),
         *memory,
     )
 
@@ -162,6 +169,7 @@ def observation_of(inputs: tuple[float, ...]) -> tuple[Observation, Limits]:
         multiplier=int(given["multiplier"]),
         min_instances=int(given["min_instances"]),
         max_instances=int(given["max_instances"]),
+        pinned=int(given["pinned"]),
     )
     return seen, limits
 
@@ -175,8 +183,6 @@ def replay(record: Record) -> Decision:
 
 def differences(record: Record) -> dict[str, tuple[int, int]]:
     """By name: what the record says, and what the policy says now."""
-    if record.held.startswith("scaling is paused"):
-        return {}
     again = replay(record)
     pairs = {
         "desired": (record.desired, again.desired),
@@ -205,6 +211,11 @@ def from_board(it: "b.Decision") -> Record:
         breaker=it.breaker,
         held=it.held,
         inputs=it.inputs,
+        overrides=it.overrides,
+        recycled=it.recycled,
+        command=it.command,
+        who=it.who,
+        why=it.why,
     )
 
 
@@ -235,4 +246,9 @@ def to_board(record: Record, board: "b.Board") -> int:
         mean_us=-1 if math.isnan(mean) else int(mean * 1000),
         held=record.held,
         inputs=record.inputs,
+        overrides=record.overrides,
+        recycled=record.recycled,
+        command=record.command,
+        who=record.who,
+        why=record.why,
     )

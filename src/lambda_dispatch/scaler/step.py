@@ -11,11 +11,12 @@ back as news. The running scaler and the simulator both use these two functions.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lambda_dispatch.scaler.fleet import BREAKER_NUMBERS, Fleet, News, Run
+from lambda_dispatch.scaler.guard import Breaker
 from lambda_dispatch.scaler.model import Decision, Limits, Observation
-from lambda_dispatch.scaler.observe import observe
+from lambda_dispatch.scaler.observe import NS, observe
 from lambda_dispatch.scaler.record import Record, inputs_of
 from lambda_dispatch_core.board import board as b
 
@@ -27,8 +28,15 @@ class Hold(StrEnum):
     """What an operator or the router's end asks of a pool."""
 
     NOTHING = "nothing"
-    PAUSED = "paused"  # the desired count stays; nothing is started or closed by demand
+    PAUSED = "paused"  # the desired count stays, whatever the demand; what ends is replaced
     LEAVING = "leaving"  # the router ends or the pool is retired: every instance is let go
+
+
+class Recycle(NamedTuple):
+    """Instances created before `before` are replaced, in an order that misses at most `unavailable` of them at once."""
+
+    before: int  # ns, monotonic
+    unavailable: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,9 @@ class Look:
     ending: bool = False  # every worker drains: what ends now is missed only by requests that wait
     buddies: bool = False  # each start is followed by an init-only invoke
     limits: Limits | None = None  # instead of the configured ones, by an operator
+    overrides: int = 0  # in force: bit n is the override of kind n
+    recycle: Recycle | None = None
+    command: b.Override | None = None  # of an operator, seen for the first time
 
 
 class Order(NamedTuple):
@@ -53,6 +64,7 @@ class Order(NamedTuple):
 class Commands:
     start: tuple[Order, ...] = ()
     let_go: tuple[int, ...] = ()  # slots of instances that drain now, and of those that drain already and need not wait
+    recycle: tuple[int, ...] = ()  # slots of instances that drain now, and serve until their replacements are open
     over: tuple[Run, ...] = ()  # adopted instances that have ended without a word
 
 
@@ -95,14 +107,14 @@ def step(fleet: Fleet, look: Look) -> Step:
         return Step(Commands(let_go=slots, over=tuple(over)), tuple(living), adopted, tuple(news))
 
     limits = look.limits or fleet.limits
+    if look.hold is Hold.PAUSED and limits.pinned < 0:
+        limits = replace(limits, pinned=fleet.desired)
+    if look.command is not None and look.command.kind == b.OVERRIDE_BREAKER:
+        fleet.guard.reset(look.now)
     staying = {slot for slot, run in fleet.runs.items() if run.stays}
     observation = observe(look.now, look.totals, fleet.rates, living, staying, fleet.ends_idle, fleet.times)
     memory, before = fleet.memory, fleet.desired
     decision, fleet.memory = fleet.policy.decide(observation, memory, limits)
-    paused = look.hold is Hold.PAUSED
-    if paused:
-        fleet.memory = memory
-        decision = replace(decision, desired=before, start=0, stay=0, close=(), release=(), reason="")
     fleet.desired = decision.desired
 
     # While every worker drains, an instance that ends is only missed by requests that wait.
@@ -111,9 +123,10 @@ def step(fleet: Fleet, look: Look) -> Step:
     start = tuple(
         Order(number < decision.stay, look.buddies and fleet.guard.grant_spare(look.now)) for number in range(granted)
     )
-    held = fleet.guard.denied.split(",")[0] if granted < wanted else PAUSED if paused else ""
+    held = fleet.guard.denied.split(",")[0] if granted < wanted else PAUSED if limits.pinned >= 0 else ""
     let_go = (*decision.close, *decision.release)
-    for slot in let_go:
+    recycle = to_recycle(look, living, fleet, let_go) if look.recycle is not None else ()
+    for slot in (*let_go, *recycle):
         fleet.runs[slot].asked = True
     record = Record(
         at=look.now,
@@ -130,8 +143,11 @@ def step(fleet: Fleet, look: Look) -> Step:
         breaker=BREAKER_NUMBERS[fleet.guard.breaker],
         held=held,
         inputs=inputs_of(observation, limits, fleet.policy.flat(memory)),
+        overrides=look.overrides,
+        recycled=len(recycle),
+        **audit(look.command),
     )
-    commands = Commands(start, let_go, tuple(over))
+    commands = Commands(start, let_go, recycle, tuple(over))
     return Step(commands, tuple(living), adopted, tuple(news), decision, observation, limits, record)
 
 
@@ -142,12 +158,32 @@ def conclude(fleet: Fleet, done: Step, started: int, changed: bool) -> Record | 
         return None
     if started < record.started:
         record = replace(record, started=started, held=FULL)
-    worth_it = bool(decision.reason or started or changed or record.held != fleet.held)
+    worth_it = bool(decision.reason or started or changed or record.command or record.held != fleet.held)
     fleet.held = record.held
     if not worth_it:
         return None
     fleet.last_decision = record.at
     return record
+
+
+def to_recycle(look: Look, living: Sequence[b.Instance], fleet: Fleet, let_go: Sequence[int]) -> tuple[int, ...]:
+    """The oldest first, as many as may be missing. While starts fail nothing is given up that still serves."""
+    assert look.recycle is not None
+    if fleet.guard.breaker is not Breaker.CLOSED or look.now < fleet.guard.not_before:
+        return ()
+    now = int(look.now * NS)
+    leaving = set(let_go)
+    opened = [it for it in living if it.state == b.INSTANCE_OPEN and it.slot not in leaving]
+    waiting = sum(it.state == b.INSTANCE_DRAINING and it.goaway_at > now for it in living)
+    room = look.recycle.unavailable - max(waiting, fleet.desired - len(opened))
+    old = sorted((it for it in opened if it.created < look.recycle.before), key=lambda it: it.created)
+    return tuple(it.slot for it in old[: max(0, room)])
+
+
+def audit(command: b.Override | None) -> dict[str, Any]:
+    if command is None:
+        return {}
+    return {"command": command.kind + 1, "who": command.who, "why": command.reason}
 
 
 def living_counts(living: Sequence[b.Instance]) -> dict[int, int]:

@@ -70,7 +70,8 @@ class Adaptive:
         return Memory(int(desired), known(at), short, long, known(started_at), known(closed_at), pause, known(floor_at))
 
     def decide(self, seen: Observation, memory: Memory, limits: Limits) -> tuple[Decision, Memory]:
-        now, slots, floor = seen.now, limits.max_concurrent, limits.min_instances
+        now, slots = seen.now, limits.max_concurrent
+        floor, ceiling = limits.bounds
         waiting = [i for i in seen.instances if i.state is State.STARTING and now - i.since < START_TIMEOUT]
         opened = [i for i in seen.instances if i.state is State.OPEN]
         have = len(waiting) + len(opened)
@@ -79,7 +80,7 @@ class Adaptive:
         delay = seen.thaw if seen.frozen else seen.cold
 
         need, why = self._need(seen, short, long, seconds, delay, len(opened), len(waiting), slots)
-        proposed = min(max(need, floor), limits.max_instances)
+        proposed = min(max(need, floor), ceiling)
         idle = seen.pending == 0 and seen.running == 0 and seen.idle_for >= GAP
         start = max(0, min(proposed - have, limits.max_instances - len(seen.instances)))
         floor_at, pause = memory.floor_at, memory.pause
@@ -94,11 +95,14 @@ class Adaptive:
         staying = sum(instance.stays for instance in (*waiting, *opened))
         kept = max(self._keep(seen, short, seconds, delay, slots, opened), proposed if seen.pending else 0)
         # The floor is never closed for what only starts.
-        least = max(kept, min(floor, sum(instance.stays for instance in opened)))
+        least = max(kept, min(floor, sum(instance.stays for instance in opened)), limits.pinned)
         close: list[Instance] = []
         rested = memory.started_at is None or now - memory.started_at >= pause
         if seen.pending == 0 and not start and len(opened) > least and (rested or not seen.arriving):
             close = least_busy(opened)[: len(opened) - least]
+        if have > ceiling:
+            # The maximum has become less than what there is: that waits for nothing.
+            close = least_busy(opened)[: max(len(close), have - ceiling)]
         if start and memory.closed_at is not None and not idle:
             # Closing was wrong if what was closed is wanted again soon; each time the next one takes longer.
             soon = now - memory.closed_at < WRONG_WITHIN

@@ -90,8 +90,9 @@ class Steps:
         )
 
     def decide(self, seen: Observation, memory: Memory, limits: Limits) -> tuple[Decision, Memory]:
-        proposed = min(max(self.propose(seen, memory.desired, limits), limits.min_instances), limits.max_instances)
-        memory, reason = _move(seen, memory, proposed, limits)
+        floor, ceiling = limits.bounds
+        proposed = min(max(self.propose(seen, memory.desired, limits), floor), ceiling)
+        memory, reason = _move(seen, memory, proposed, floor, ceiling)
 
         waiting = [i for i in seen.instances if i.state is State.STARTING and seen.now - i.since < START_TIMEOUT]
         opened = [i for i in seen.instances if i.state is State.OPEN]
@@ -100,7 +101,7 @@ class Steps:
             wanted = min(wanted, proposed)
         idle = seen.idle_for >= GAP
         if idle:
-            wanted = min(wanted, limits.min_instances)
+            wanted = min(wanted, floor)
 
         start = max(0, min(wanted - len(waiting) - len(opened), limits.max_instances - len(seen.instances)))
         if start and idle:
@@ -114,13 +115,15 @@ class Steps:
         staying = sum(instance.stays for instance in (*waiting, *opened))
         surplus = len(waiting) + len(opened) - memory.desired
         # The floor is never closed for what only starts.
-        floor = min(limits.min_instances, sum(instance.stays for instance in opened))
-        close = least_busy(opened)[: max(0, min(surplus, len(opened) - floor))] if seen.pending == 0 else []
+        kept = min(floor, sum(instance.stays for instance in opened))
+        # While requests wait nothing is closed, unless the maximum has become less than what there is.
+        may_close = seen.pending == 0 or len(waiting) + len(opened) > ceiling
+        close = least_busy(opened)[: max(0, min(surplus, len(opened) - kept))] if may_close else []
         decision = Decision(
             memory.desired,
             proposed,
             start,
-            min(start, max(0, limits.min_instances - staying)),
+            min(start, max(0, floor - staying)),
             tuple(instance.slot for instance in close),
             released(seen, len(opened), wanted),
             reason,
@@ -146,7 +149,7 @@ def released(seen: Observation, opened: int, wanted: int) -> tuple[int, ...]:
     return tuple(slot for _, slot in sorted(held)[: max(0, len(held) - keep)])
 
 
-def _move(seen: Observation, memory: Memory, proposed: int, limits: Limits) -> tuple[Memory, str]:
+def _move(seen: Observation, memory: Memory, proposed: int, floor: int, ceiling: int) -> tuple[Memory, str]:
     """The desired count's next value, and why it changed."""
     now, current = seen.now, memory.desired
     if proposed == current:
@@ -165,7 +168,7 @@ def _move(seen: Observation, memory: Memory, proposed: int, limits: Limits) -> t
         word = "out from zero" if fresh else "out"
         return replace(memory, desired=desired, last_out=now, outs=(*outs, now)), f"{word}: {current} to {desired}"
 
-    if seen.pending > 0:
+    if seen.pending > 0 and current <= ceiling:
         return replace(memory, in_since=None), ""
     since = memory.in_since if memory.in_since is not None else now
     memory = replace(memory, in_since=since)
@@ -173,7 +176,7 @@ def _move(seen: Observation, memory: Memory, proposed: int, limits: Limits) -> t
     last = max((t for t in (memory.last_out, memory.last_in) if t is not None), default=None)
     if now - since < IN_DEFERRAL or len(ins) >= IN_STEPS[0] or (last is not None and now - last < IN_PAUSE):
         return memory, ""
-    desired = max(capacity.limit_step(proposed, current, MAX_STEP), limits.min_instances)
+    desired = max(capacity.limit_step(proposed, current, MAX_STEP), floor)
     memory = replace(memory, desired=desired, last_in=now, ins=(*ins, now), in_since=None, left_zero=None)
     return memory, f"in: {current} to {desired}"
 
