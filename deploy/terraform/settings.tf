@@ -109,8 +109,10 @@ variable "settings" {
     trusted_hops = optional(number)
     # Pass fields like Transfer_Encoding that look like protected ones. True or false. Default: false.
     allow_underscore_fields = optional(bool)
-    # One line per request, on stdout. Off, text or json. Default: off.
+    # One line per request, on stdout. Off, text, json or combined. Default: off.
     access_log = optional(string, "json")
+    # What a line of AccessLog text or json holds. Some of time, client, request, status, bytes_in, bytes_out, wait_ms, service_ms, total_ms, request_id, trace_id, instance, fault, function, host, referer, user_agent, each once, with commas between them. Default: time,client,request,status,bytes_in,bytes_out,wait_ms,service_ms,total_ms,request_id,trace_id,instance,fault.
+    access_log_fields = optional(string)
     # Least level logged. Debug, info, warning or error. Default: info.
     log_level = optional(string)
     # Form of the log on stderr. Text or json. Default: text.
@@ -190,6 +192,7 @@ locals {
     LAMBDA_DISPATCH_TrustedHops                     = var.settings.trusted_hops
     LAMBDA_DISPATCH_AllowUnderscoreFields           = var.settings.allow_underscore_fields
     LAMBDA_DISPATCH_AccessLog                       = var.settings.access_log
+    LAMBDA_DISPATCH_AccessLogFields                 = var.settings.access_log_fields
     LAMBDA_DISPATCH_LogLevel                        = var.settings.log_level
     LAMBDA_DISPATCH_LogFormat                       = var.settings.log_format
     LAMBDA_DISPATCH_CloudWatchMetricsEnabled        = var.settings.cloud_watch_metrics_enabled

@@ -3,6 +3,7 @@ requests come to all of them. Real worker processes; the test is the scaler and 
 
 import asyncio
 import hashlib
+import json
 import os
 import random
 import signal
@@ -32,6 +33,21 @@ def test_requests_to_any_worker_are_served_while_an_instance_anywhere_has_a_slot
             assert it.hops() > 0
             assert it.board.worker_numbers(it.home)["served_siblings"] > 0
             await until(it.idle, "the reservations to return")
+
+    run(scenario(), 30)
+
+
+def test_the_access_log_names_the_instance_that_a_sibling_gave_the_request_to() -> None:
+    async def scenario() -> None:
+        async with fleet(2, access_log="json") as it:
+            peers = [await it.instance(limit=1) for _ in range(2)]
+            async with await it.client(1 - it.home) as client:
+                for _ in range(2):
+                    assert (await client.get("/")).status == 200
+            await until(lambda: it.router.log().count('"target":"/"') == 2, "both lines")
+            assert it.hops() == 2
+            lines = [json.loads(line) for line in it.router.log().splitlines() if line.startswith("{")]
+            assert {line["instance"] for line in lines} <= {peer.id.replace("-", "")[:8] for peer in peers}
 
     run(scenario(), 30)
 

@@ -4,6 +4,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 from lambda_dispatch_core.board.board import Board
 from tests.support.clients import RawClient
@@ -94,8 +95,8 @@ class Fleet:
 
 
 @contextlib.asynccontextmanager
-async def fleet(workers: int) -> AsyncIterator[Fleet]:
-    with Router(workers=workers, real=True, log_level="warning") as router:
+async def fleet(workers: int, **config: Any) -> AsyncIterator[Fleet]:
+    with Router(workers=workers, real=True, log_level="warning", **config) as router:
         board = router.board(write=True)
         one = Fleet(router, board, workers)
         try:

@@ -9,6 +9,7 @@ import pytest
 from lambda_dispatch.simulator.requests import NS
 from lambda_dispatch.simulator.traces import TraceError, read
 from lambda_dispatch.telemetry.access import AccessLog
+from lambda_dispatch.telemetry.access_fields import ALL_FIELDS, DEFAULT_FIELDS
 
 
 def entries(kind: str, path: Path, skip: bool = False) -> list[tuple[float, float]]:
@@ -35,14 +36,29 @@ def test_a_compressed_csv(tmp_path: Path) -> None:
     assert entries("csv", path) == [(0, 0.1)]
 
 
-@pytest.mark.parametrize("as_json", [True, False])
-def test_the_access_log_that_the_router_writes(as_json: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["json", "text"])
+@pytest.mark.parametrize("fields", [DEFAULT_FIELDS, ALL_FIELDS])
+def test_the_access_log_that_the_router_writes(form: str, fields: tuple[str, ...], tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT)
-    log = AccessLog(fd, as_json)
-    log.record(1, b"10.0.0.1", b'GET /a"b\xff', 1, 200, 0, 12, 100_000_000, 350_000_000, None)
-    log.record(1, b"10.0.0.1", b"GET /c", 1, 200, 0, 12, 0, 200_000_000, None)
-    log.record(1, b"10.0.0.1", b"GET /d", 1, 503, 0, 12, 0, 0, "queue_full")
+    log = AccessLog(fd, form, fields)
+    log.record(
+        1,
+        b"10.0.0.1",
+        b'GET /a"b\xff HTTP/1.1\r\nx-request-id: a b\r\nuser-agent: c "d" fault=e\r\n\r\n',
+        1,
+        200,
+        0,
+        12,
+        100_000_000,
+        350_000_000,
+        None,
+        b"default",
+        bytes(16),
+        250_000_000,
+    )
+    log.record(1, b"10.0.0.1", b"GET /c HTTP/1.1\r\n", 1, 200, 0, 12, 0, 200_000_000, None)
+    log.record(1, b"10.0.0.1", b"GET /d HTTP/1.1\r\n", 1, 503, 0, 12, 0, 0, "queue_full")
     log.flush()
     os.close(fd)
     # Of one second: they end at 1/6, 3/6 and 5/6 of it. The one that failed tells no time: the median of the others.

@@ -66,7 +66,19 @@ cdef enum Token:
     T_USER_AGENT = 50
     T_LOCATION = 51
     T_X_REAL_IP = 52
-    TOKENS = 53
+    T_REFERER = 53
+    T_X_REQUEST_ID = 54
+    # where a trace goes on (front/trace.pxd)
+    T_TRACEPARENT = 55
+    T_TRACESTATE = 56
+    T_B3 = 57
+    T_X_B3_TRACEID = 58
+    T_X_B3_SPANID = 59
+    T_X_B3_PARENTSPANID = 60
+    T_X_B3_SAMPLED = 61
+    T_X_B3_FLAGS = 62
+    T_X_AMZN_TRACE_ID = 63
+    TOKENS = 64
 
 
 cdef enum FieldFlag:

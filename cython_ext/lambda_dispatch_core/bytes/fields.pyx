@@ -26,6 +26,8 @@ cdef uint16_t token_of(const uint8_t* name, Py_ssize_t n) noexcept nogil:
     if n == 2:
         if (name[1] | 0x20) == 101 and same(name, "te", 2):
             return T_TE
+        if (name[1] | 0x20) == 51 and same(name, "b3", 2):
+            return T_B3
     elif n == 3:
         if (name[2] | 0x20) == 97 and same(name, "via", 3):
             return T_VIA
@@ -63,6 +65,8 @@ cdef uint16_t token_of(const uint8_t* name, Py_ssize_t n) noexcept nogil:
             return T_UPGRADE
         if (name[6] | 0x20) == 114 and same(name, "trailer", 7):
             return T_TRAILER
+        if (name[6] | 0x20) == 114 and same(name, "referer", 7):
+            return T_REFERER
     elif n == 8:
         if (name[7] | 0x20) == 110 and same(name, "location", 8):
             return T_LOCATION
@@ -86,16 +90,30 @@ cdef uint16_t token_of(const uint8_t* name, Py_ssize_t n) noexcept nogil:
             return T_SET_COOKIE
         if (name[9] | 0x20) == 116 and same(name, "user-agent", 10):
             return T_USER_AGENT
+        if (name[9] | 0x20) == 101 and same(name, "tracestate", 10):
+            return T_TRACESTATE
+        if (name[9] | 0x20) == 115 and same(name, "x-b3-flags", 10):
+            return T_X_B3_FLAGS
     elif n == 11:
         if (name[10] | 0x20) == 114 and same(name, "retry-after", 11):
             return T_RETRY_AFTER
         if (name[10] | 0x20) == 100 and same(name, "x-lambda-id", 11):
             return T_X_LAMBDA_ID
+        if (name[10] | 0x20) == 116 and same(name, "traceparent", 11):
+            return T_TRACEPARENT
+        if (name[10] | 0x20) == 100 and same(name, "x-b3-spanid", 11):
+            return T_X_B3_SPANID
     elif n == 12:
         if (name[11] | 0x20) == 101 and same(name, "content-type", 12):
             return T_CONTENT_TYPE
         if (name[11] | 0x20) == 100 and same(name, "x-channel-id", 12):
             return T_X_CHANNEL_ID
+        if (name[11] | 0x20) == 100 and same(name, "x-request-id", 12):
+            return T_X_REQUEST_ID
+        if (name[11] | 0x20) == 100 and same(name, "x-b3-traceid", 12):
+            return T_X_B3_TRACEID
+        if (name[11] | 0x20) == 100 and same(name, "x-b3-sampled", 12):
+            return T_X_B3_SAMPLED
     elif n == 13:
         if (name[12] | 0x20) == 110 and same(name, "authorization", 13):
             return T_AUTHORIZATION
@@ -115,6 +133,8 @@ cdef uint16_t token_of(const uint8_t* name, Py_ssize_t n) noexcept nogil:
             return T_ACCEPT_ENCODING
         if (name[14] | 0x20) == 114 and same(name, "x-forwarded-for", 15):
             return T_X_FORWARDED_FOR
+        if (name[14] | 0x20) == 100 and same(name, "x-amzn-trace-id", 15):
+            return T_X_AMZN_TRACE_ID
     elif n == 16:
         if (name[15] | 0x20) == 110 and same(name, "proxy-connection", 16):
             return T_PROXY_CONNECTION
@@ -129,6 +149,8 @@ cdef uint16_t token_of(const uint8_t* name, Py_ssize_t n) noexcept nogil:
             return T_TRANSFER_ENCODING
         if (name[16] | 0x20) == 111 and same(name, "x-forwarded-proto", 17):
             return T_X_FORWARDED_PROTO
+        if (name[16] | 0x20) == 100 and same(name, "x-b3-parentspanid", 17):
+            return T_X_B3_PARENTSPANID
     elif n == 18:
         if (name[17] | 0x20) == 101 and same(name, "proxy-authenticate", 18):
             return T_PROXY_AUTHENTICATE

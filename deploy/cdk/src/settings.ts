@@ -322,11 +322,17 @@ export interface RouterSettings {
    */
   readonly allowUnderscoreFields?: boolean;
   /**
-   * One line per request, on stdout. Off, text or json.
+   * One line per request, on stdout. Off, text, json or combined.
    *
    * @default - json
    */
   readonly accessLog?: string;
+  /**
+   * What a line of AccessLog text or json holds. Some of time, client, request, status, bytes_in, bytes_out, wait_ms, service_ms, total_ms, request_id, trace_id, instance, fault, function, host, referer, user_agent, each once, with commas between them.
+   *
+   * @default - time,client,request,status,bytes_in,bytes_out,wait_ms,service_ms,total_ms,request_id,trace_id,instance,fault
+   */
+  readonly accessLogFields?: string;
   /**
    * Least level logged. Debug, info, warning or error.
    *
@@ -455,6 +461,7 @@ export const SETTING_VARIABLES: { [key: string]: string } = {
   trustedHops: 'LAMBDA_DISPATCH_TrustedHops',
   allowUnderscoreFields: 'LAMBDA_DISPATCH_AllowUnderscoreFields',
   accessLog: 'LAMBDA_DISPATCH_AccessLog',
+  accessLogFields: 'LAMBDA_DISPATCH_AccessLogFields',
   logLevel: 'LAMBDA_DISPATCH_LogLevel',
   logFormat: 'LAMBDA_DISPATCH_LogFormat',
   cloudWatchMetricsEnabled: 'LAMBDA_DISPATCH_CloudWatchMetricsEnabled',

@@ -12,12 +12,14 @@ from lambda_dispatch.config.values import (
     choice,
     decimal,
     matching,
+    names_of,
     seconds,
     size,
     text,
     variable,
     whole,
 )
+from lambda_dispatch.telemetry.access_fields import ALL_FIELDS, DEFAULT_FIELDS
 from lambda_dispatch_extension.options import NAMES as EXTENSION_NAMES
 
 PREFIX = "LAMBDA_DISPATCH_"
@@ -239,7 +241,15 @@ class RouterConfig:
     )
 
     # Logging, metrics and admin port
-    access_log: str = option("AccessLog", choice("off", "text", "json"), "off", "one line per request, on stdout")
+    access_log: str = option(
+        "AccessLog", choice("off", "text", "json", "combined"), "off", "one line per request, on stdout"
+    )
+    access_log_fields: str = option(
+        "AccessLogFields",
+        names_of(*ALL_FIELDS),
+        ",".join(DEFAULT_FIELDS),
+        "what a line of AccessLog text or json holds",
+    )
     log_level: str = option("LogLevel", choice("debug", "info", "warning", "error"), "info", "least level logged")
     log_format: str = option("LogFormat", choice("text", "json"), "text", "form of the log on stderr")
     cloudwatch_metrics_enabled: bool = option("CloudWatchMetricsEnabled", boolean, False, "write EMF metrics on stdout")

@@ -84,6 +84,15 @@ def choice(*names: str) -> Kind:
     return Kind(parse, " or ".join((", ".join(names[:-1]), names[-1])))
 
 
+def names_of(*names: str) -> Kind:
+    def parse(text: str) -> str:
+        found = [name.strip().lower() for name in text.split(",")]
+        _check(set(found) <= set(names) and len(set(found)) == len(found))
+        return ",".join(found)
+
+    return Kind(parse, f"some of {', '.join(names)}, each once, with commas between them")
+
+
 def matching(pattern: str, allowed: str) -> Kind:
     compiled = re.compile(pattern)
 

@@ -13,6 +13,7 @@ class Matcher:
     instances: dict[bytes, Instance]
     running: int
     lender: Lender | None
+    tells_instance: bool
     def __init__(
         self,
         board: Board,

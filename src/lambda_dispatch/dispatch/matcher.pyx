@@ -206,6 +206,8 @@ cdef class Matcher:
                 self._put_back(instance, slot)
                 return exchange.fail(status, reason)
         slot.held = True
+        exchange.served = instance.slot
+        exchange.served_generation = instance.generation
         instance.busy_count += 1
         instance.pool.running += 1
         self.running += 1

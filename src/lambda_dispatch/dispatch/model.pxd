@@ -143,6 +143,8 @@ cdef class Exchange(Waiter):
     cdef readonly int64_t request_bytes  # body bytes from the client
     cdef readonly int64_t answer_bytes  # body bytes from the instance
     cdef readonly int status            # what the client was answered; 0 before
+    cdef int served             # the board's place of the instance it was last given to; -1: none
+    cdef uint32_t served_generation     # of that place
     cdef readonly object fault          # why it failed: the x-lambda-dispatch-error word, or None
     cdef object debug           # None, or called (request line, stage, ms since it arrived) as it moves on
     cdef uint8_t[INLINE] spot

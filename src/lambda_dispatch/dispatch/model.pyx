@@ -153,6 +153,7 @@ cdef class Exchange(Waiter):
         self.room = INLINE
         self.answer_left = -1
         self.head_fields = MANY
+        self.served = -1
 
     def __dealloc__(self):
         if self.store != self.spot:

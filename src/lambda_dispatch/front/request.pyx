@@ -13,7 +13,7 @@ pass.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memchr, memcpy
 
 from lambda_dispatch.dispatch.model cimport Pool
@@ -21,17 +21,19 @@ from lambda_dispatch.front.door cimport ClientWire, Door
 from lambda_dispatch.front.echo cimport EchoSlot
 from lambda_dispatch.front.reserved cimport is_reserved
 from lambda_dispatch.front.uploads cimport ClientExchange
+from lambda_dispatch.telemetry.chance cimport by_chance, put_hex
 from lambda_dispatch_core.bytes.fields cimport (
     LAST_HOP, LAST_PSEUDO, T_CONTENT_LENGTH, T_COOKIE, T_EXPECT, T_FORWARDED, T_HOST, T_TE, T_X_CHANNEL_ID,
     T_X_FORWARDED_FOR, T_X_FORWARDED_PORT, T_X_FORWARDED_PROTO, T_X_LAMBDA_DISPATCH_DEBUG,
-    T_X_LAMBDA_DISPATCH_SECRET, T_X_LAMBDA_NAME, T_X_POOL_ID, T_X_REAL_IP, UNKNOWN, Field, FieldList, token_of,
+    T_X_LAMBDA_DISPATCH_SECRET, T_X_LAMBDA_NAME, T_X_POOL_ID, T_X_REAL_IP, T_X_REQUEST_ID, UNKNOWN, Field, FieldList,
+    token_of,
 )
 from lambda_dispatch_core.bytes.literal cimport begins_lit, is_lit, put_lit
 from lambda_dispatch_core.http1.head cimport named_by_connection
 
 cdef enum:
-    OWN_FIELDS = 5              # that write_fields() adds at most: Host, transfer-encoding and X-Forwarded-…
-    OWN_ROOM = 192              # bytes of them, values that vary left out
+    OWN_FIELDS = 6              # that write_fields() adds at most: Host, transfer-encoding, X-Forwarded-…, X-Request-Id
+    OWN_ROOM = 256              # bytes of them, values that vary left out
     LONGEST_NAME = 32           # bytes of the longest name that is protected against a spelling with '_'
 
 
@@ -140,6 +142,16 @@ cdef uint8_t* put_cookies(uint8_t* to, FieldList fields) noexcept:
     return put_lit(to, b"\r\n")
 
 
+# So that the application's log and the access log name the request alike.
+cdef uint8_t* put_request_id(uint8_t* to) noexcept:
+    cdef uint64_t[2] id
+    id[0] = by_chance()
+    id[1] = by_chance()
+    to = put_lit(to, b"x-request-id: ")
+    to = put_hex(to, <const uint8_t*> id, 16)
+    return put_lit(to, b"\r\n")
+
+
 # Appends the fields of the tunnelled head to the exchange's store, and the empty line.
 cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const Request* request,
                       FieldList fields) except -1:
@@ -147,6 +159,7 @@ cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const
     cdef bint has_proto = False
     cdef bint has_port = False
     cdef bint forwarded = False
+    cdef bint wants_id = door.access is not None and door.access.wants_id
     cdef int cookies = 0
     cdef int i
     cdef Field* f
@@ -159,6 +172,8 @@ cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const
             cookies += 1
         elif f.token == T_X_FORWARDED_FOR:
             forwarded = True
+        elif f.token == T_X_REQUEST_ID:
+            wants_id = False
     start = to = exchange.reserve(room)
     if request.host != NULL:
         to = put_lit(to, b"Host: ")
@@ -207,6 +222,8 @@ cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const
         to = put_lit(to, b"X-Forwarded-Port: ")
         to = put_bytes(to, wire.port)
         to = put_lit(to, b"\r\n")
+    if wants_id:
+        to = put_request_id(to)
     to = put_lit(to, b"\r\n")
     exchange.stored += to - start
     exchange.head_fields = fields.count + OWN_FIELDS

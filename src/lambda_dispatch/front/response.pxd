@@ -1,7 +1,10 @@
 """What every answer to a client has in common, in either protocol: which of its fields pass, and answers of our own."""
 
+from libc.stdint cimport int64_t, uint8_t
+
 from lambda_dispatch.dispatch.model cimport Exchange
 from lambda_dispatch.front.door cimport ClientWire, Door
+from lambda_dispatch_core.board.board cimport Board
 from lambda_dispatch_core.bytes.fields cimport (
     LAST_HOP, T_CONTENT_LENGTH, T_DATE, T_X_CHANNEL_ID, T_X_LAMBDA_ID, UNKNOWN, Field, FieldList,
 )
@@ -35,3 +38,7 @@ cdef bytes text_of(int status)
 cdef FieldList own_fields(Door door, int status, bytes text, str word)
 # The exchange is over: counted, and logged where that is asked for. minor: HTTP/1.minor, -1 for HTTP/2.
 cdef int count(Door door, Exchange exchange, ClientWire wire, int minor) except -1
+# The same for the access log alone. asked: when it asked for an instance.
+cdef int write_access(Door door, Exchange exchange, ClientWire wire, int minor, int64_t now, int64_t asked) except -1
+# The id of the instance that had the request, 16 bytes; NULL where none had, or its place has got another since.
+cdef const uint8_t* served_id(Board board, Exchange exchange) noexcept

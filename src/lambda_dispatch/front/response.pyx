@@ -1,11 +1,12 @@
 """Answers to clients; what is shared by both protocols stands in response.pxd."""
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.string cimport memchr
 
 from lambda_dispatch.dispatch.model cimport Exchange, Pool
 from lambda_dispatch.front.door cimport ClientWire, Door
-from lambda_dispatch_core.board.board cimport REASONS, WORDS, PoolNumbers, WorkerSlot, observe
+from lambda_dispatch.telemetry.access cimport Entry
+from lambda_dispatch_core.board.board cimport REASONS, WORDS, Board, PoolNumbers, WorkerSlot, observe
+from lambda_dispatch_core.bytes.atomics cimport getu64
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.http1.head cimport reason_phrase
 
@@ -47,7 +48,6 @@ cdef FieldList own_fields(Door door, int status, bytes text, str word):
 
 
 cdef int count(Door door, Exchange exchange, ClientWire wire, int minor) except -1:
-    cdef const uint8_t* line_end
     cdef WorkerSlot* me = door.board.me
     cdef PoolNumbers* numbers
     cdef int reason
@@ -97,10 +97,29 @@ cdef int count(Door door, Exchange exchange, ClientWire wire, int minor) except 
     if exchange.debug is not None:
         exchange.tell("over: %d %s" % (status, exchange.fault or "served"), now)
     if door.access is not None:
-        # The store begins with the request line as it was tunnelled: "METHOD target HTTP/1.1".
-        line_end = <const uint8_t*> memchr(exchange.store, c"\r", exchange.stored) if exchange.stored else NULL
-        door.access.line(
-            now, wire.peer, exchange.store, line_end - exchange.store - 9 if line_end != NULL else 0, minor, status,
-            exchange.request_bytes, exchange.answer_bytes, (exchange.sent if exchange.sent else now) - asked,
-            now - exchange.arrived, exchange.fault)
+        write_access(door, exchange, wire, minor, now, asked)
     return 0
+
+
+cdef int write_access(Door door, Exchange exchange, ClientWire wire, int minor, int64_t now, int64_t asked) except -1:
+    cdef Entry entry
+    entry.head = exchange.store
+    entry.head_len = exchange.stored
+    entry.instance = served_id(door.board, exchange)
+    entry.minor = minor
+    entry.status = exchange.status
+    entry.request_bytes = exchange.request_bytes
+    entry.answer_bytes = exchange.answer_bytes
+    entry.wait = (exchange.sent if exchange.sent else now) - asked
+    entry.service = now - exchange.sent if exchange.sent else -1
+    entry.total = now - exchange.arrived
+    return door.access.line(
+        now, wire.peer, exchange.pool.name if exchange.pool is not None else None, exchange.fault, &entry)
+
+
+cdef const uint8_t* served_id(Board board, Exchange exchange) noexcept:
+    if not 0 <= exchange.served < board.instances:
+        return NULL
+    if getu64(&board.slots[exchange.served].life) >> 32 != exchange.served_generation:
+        return NULL
+    return board.slots[exchange.served].id

@@ -141,7 +141,8 @@ def _seconds(text: str) -> float | None:
 
 _OURS = re.compile(
     r'(?P<time>\S+) \S+ "(?:[^"\\]|\\.)*" (?P<status>\d{3}) in=\d+ out=\d+ '
-    r"wait_ms=(?P<wait_ms>\d+\.\d+) total_ms=(?P<total_ms>\d+\.\d+)(?: fault=(?P<fault>\S+))?$"
+    r"wait_ms=(?P<wait_ms>\d+\.\d+)(?: service_ms=\d+\.\d+)? total_ms=(?P<total_ms>\d+\.\d+)"
+    r'(?: (?!fault=)\w+=(?:"(?:[^"\\]|\\.)*"|\S+))*(?: fault=(?P<fault>\S+))?(?: \w+=(?:"(?:[^"\\]|\\.)*"|\S+))*$'
 )
 
 

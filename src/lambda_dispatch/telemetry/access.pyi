@@ -3,16 +3,17 @@ from typing import final
 @final
 class AccessLog:
     fd: int
-    as_json: bool
+    form: str
+    wants_id: bool
     dropped: int
-    def __init__(self, fd: int, as_json: bool) -> None: ...
+    def __init__(self, fd: int, form: str, fields: tuple[str, ...] | None = ...) -> None: ...
     def __len__(self) -> int: ...
     def flush(self) -> None: ...
     def record(
         self,
         now: int,
         client: bytes,
-        line: bytes,
+        head: bytes,
         minor: int,
         status: int,
         request_bytes: int,
@@ -20,4 +21,7 @@ class AccessLog:
         wait: int,
         total: int,
         fault: str | None,
+        function: bytes | None = ...,
+        instance: bytes | None = ...,
+        service: int = ...,
     ) -> None: ...

@@ -6,28 +6,122 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdio cimport snprintf
-from libc.string cimport memchr
+from libc.string cimport memchr, memset, strlen
 
+from lambda_dispatch.telemetry import access_fields
 from lambda_dispatch.telemetry.sink import Sink
 from lambda_dispatch_core.bytes.buffer cimport OutBuffer
+from lambda_dispatch_core.bytes.fields cimport (
+    T_B3, T_HOST, T_REFERER, T_TRACEPARENT, T_USER_AGENT, T_X_AMZN_TRACE_ID, T_X_REQUEST_ID, token_of,
+)
+from lambda_dispatch_core.bytes.literal cimport begins_lit
 from lambda_dispatch_core.http1.head cimport write_decimal
 
 cdef enum:
     SECOND = 1000000000
     FLUSH = 32 * 1024           # bytes that are written without waiting for the next tick
     BOUND = 1024 * 1024         # bytes kept for a reader that does not read
+    LONGEST = 1024              # bytes of a value out of a head that a line shows
+    TRACE_ID = 32               # hex digits
+    SHORT_ID = 4                # bytes of an instance's id that are shown: whole, it is a key to the control port
+
+# The place of each name in access_fields.ALL_FIELDS.
+cdef enum:
+    TIME = 0
+    CLIENT = 1
+    REQUEST = 2
+    STATUS = 3
+    BYTES_IN = 4
+    BYTES_OUT = 5
+    WAIT = 6
+    SERVICE = 7
+    TOTAL = 8
+    REQUEST_ID = 9
+    TRACE = 10
+    INSTANCE = 11
+    FAULT = 12
+    FUNCTION = 13
+    HOST = 14
+    REFERER = 15
+    USER_AGENT = 16
+    FIELDS = 17
 
 cdef const char* HEX = b"0123456789abcdef"
 
 
+# The values of a head that lines show, by field; the first of each name counts.
+cdef void look_up(const uint8_t* p, Py_ssize_t n, Named* named) noexcept:
+    cdef const uint8_t* last = p + n
+    cdef const uint8_t* end
+    cdef const uint8_t* colon
+    cdef int field
+    cdef int token
+    while p < last:
+        end = <const uint8_t*> memchr(p, c"\r", last - p)
+        if end == NULL or end == p:
+            return
+        colon = <const uint8_t*> memchr(p, c":", end - p)
+        if colon != NULL:
+            token = token_of(p, colon - p)
+            field = FIELDS
+            if token == T_X_REQUEST_ID:
+                field = REQUEST_ID
+            elif token == T_HOST:
+                field = HOST
+            elif token == T_REFERER:
+                field = REFERER
+            elif token == T_USER_AGENT:
+                field = USER_AGENT
+            elif token == T_TRACEPARENT or token == T_B3 or token == T_X_AMZN_TRACE_ID:
+                field = TRACE
+            colon += 1
+            while colon < end and colon[0] == c" ":
+                colon += 1
+            if field == TRACE:
+                trace_id(token, colon, end - colon, &named[TRACE])
+            elif field < FIELDS and named[field].at == NULL:
+                named[field].at = colon
+                named[field].length = min(end - colon, LONGEST)
+        p = end + 2
+
+
+# The trace id in one of the fields that carry one: 32 hex digits, or what follows Root= for X-Ray.
+cdef void trace_id(int token, const uint8_t* p, Py_ssize_t n, Named* to) noexcept:
+    cdef const uint8_t* end
+    if token == T_TRACEPARENT and n >= 55 and p[2] == c"-":
+        to.at = p + 3
+        to.length = TRACE_ID
+    elif to.at != NULL:
+        return
+    elif token == T_B3 and n >= TRACE_ID + 1 and p[TRACE_ID] == c"-":
+        to.at = p
+        to.length = TRACE_ID
+    elif token == T_X_AMZN_TRACE_ID:
+        while n > 5 and not begins_lit(p, n, b"Root="):
+            p += 1
+            n -= 1
+        if n > 5:
+            end = <const uint8_t*> memchr(p, c";", n)
+            to.at = p + 5
+            to.length = min((end if end != NULL else p + n) - to.at, LONGEST)
+
+
 @cython.final
 cdef class AccessLog:
-    def __init__(self, int fd, bint as_json):
+    def __init__(self, int fd, str form not None, tuple fields=None):
         self.out = OutBuffer()
         self.fd = fd
-        self.as_json = as_json
+        self.form = form
+        self.as_json = form == "json"
+        self.as_combined = form == "combined"
         self.stamp = b""
         self.sink = Sink(fd)
+        for name in fields or access_fields.DEFAULT_FIELDS:
+            self.order[self.fields] = access_fields.ALL_FIELDS.index(name)
+            self.looks = self.looks or self.order[self.fields] in (REQUEST_ID, TRACE, HOST, REFERER, USER_AGENT)
+            self.fields += 1
+        self.wants_id = form != "combined" and REQUEST_ID in self.order[:self.fields]
+        self.looks = self.looks or form == "combined"
 
     cdef int put(self, const char* p, Py_ssize_t n) except -1:
         return self.out.write(<const uint8_t*> p, n)
@@ -43,19 +137,19 @@ cdef class AccessLog:
         return self.out.write(<const uint8_t*> buffer, n)
 
     # Text from a client: quotes, backslashes and what is not printable ASCII are escaped, so that a line stays a line
-    # and JSON stays JSON.
-    cdef int text(self, const uint8_t* p, Py_ssize_t n) except -1:
+    # and JSON stays JSON. word: spaces too, and no quote is left, because none stand around it.
+    cdef int text(self, const uint8_t* p, Py_ssize_t n, bint word=False) except -1:
         cdef uint8_t* to = self.out.reserve(n * 6)
         cdef uint8_t* start = to
         cdef Py_ssize_t i
         cdef uint8_t c
         for i in range(n):
             c = p[i]
-            if c == c'"' or c == c"\\":
+            if (c == c'"' or c == c"\\") and not word:
                 to[0] = c"\\"
                 to[1] = c
                 to += 2
-            elif 0x20 <= c < 0x7F:
+            elif 0x20 <= c < 0x7F and not (word and (c == 0x20 or c == c'"' or c == c"\\")):
                 to[0] = c
                 to += 1
             else:
@@ -69,71 +163,166 @@ cdef class AccessLog:
         self.out.length += to - start
         return 0
 
-    cdef int line(self, int64_t now, bytes client, const uint8_t* line, Py_ssize_t line_len, int minor, int status,
-                  int64_t request_bytes, int64_t answer_bytes, int64_t wait, int64_t total, object fault) except -1:
-        cdef const uint8_t* gap
-        cdef Py_ssize_t method_len
-        cdef bytes why
+    cdef int line(self, int64_t now, bytes client, bytes function, object fault, const Entry* entry) except -1:
+        cdef Named[FIELDS] named
+        cdef const uint8_t* line = entry.head
+        cdef const uint8_t* end = NULL
+        cdef Py_ssize_t line_len = 0
+        cdef Py_ssize_t begins = self.out.length
+        cdef int i
         if self.out.length > BOUND:
             self.dropped += 1
             return 0
         if now >= self.stamp_until:
-            self.stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()).encode("ascii")
+            form = "%d/%b/%Y:%H:%M:%S +0000" if self.as_combined else "%Y-%m-%dT%H:%M:%SZ"
+            self.stamp = time.strftime(form, time.gmtime()).encode("ascii")
             self.stamp_until = now + SECOND // 4
-        gap = <const uint8_t*> memchr(line, c" ", line_len) if line_len else NULL
-        method_len = gap - line if gap != NULL else line_len
-        if self.as_json:
-            self.put(b'{"time":"', 9)
-            self.out.append(self.stamp)
-            self.put(b'","client":"', 12)
-            self.out.append(client)
-            self.put(b'","method":"', 12)
-            self.text(line, method_len)
-            self.put(b'","target":"', 12)
-            if gap != NULL:
-                self.text(gap + 1, line_len - method_len - 1)
-            self.put(b'","version":"', 13)
-            self.put(b"2" if minor < 0 else b"1.1" if minor else b"1.0", 1 if minor < 0 else 3)
-            self.put(b'","status":', 11)
-            self.number(status)
-            self.put(b',"bytes_in":', 12)
-            self.number(request_bytes)
-            self.put(b',"bytes_out":', 13)
-            self.number(answer_bytes)
-            self.put(b',"wait_ms":', 11)
-            self.millis(wait)
-            self.put(b',"total_ms":', 12)
-            self.millis(total)
-            if fault is not None:
-                why = (<str> fault).encode("ascii")
-                self.put(b',"fault":"', 10)
-                self.out.append(why)
-                self.put(b'"', 1)
-            self.put(b"}\n", 2)
+        memset(named, 0, sizeof(named))
+        if entry.head_len:
+            end = <const uint8_t*> memchr(line, c"\r", entry.head_len)
+        if end != NULL:
+            line_len = end - line - 9       # " HTTP/1.1", which is what every request is tunnelled as
+            if self.looks:
+                look_up(end + 2, entry.head + entry.head_len - end - 2, named)
+        if self.as_combined:
+            self._combined(client, line, line_len, named, entry)
         else:
-            self.out.append(self.stamp)
-            self.put(b" ", 1)
-            self.out.append(client)
-            self.put(b' "', 2)
-            self.text(line, line_len)
-            self.put(b' HTTP/', 6)
-            self.put(b"2" if minor < 0 else b"1.1" if minor else b"1.0", 1 if minor < 0 else 3)
-            self.put(b'" ', 2)
-            self.number(status)
-            self.put(b" in=", 4)
-            self.number(request_bytes)
-            self.put(b" out=", 5)
-            self.number(answer_bytes)
-            self.put(b" wait_ms=", 9)
-            self.millis(wait)
-            self.put(b" total_ms=", 10)
-            self.millis(total)
-            if fault is not None:
-                self.put(b" fault=", 7)
-                self.out.append((<str> fault).encode("ascii"))
-            self.put(b"\n", 1)
+            for i in range(self.fields):
+                self._field(self.order[i], client, function, fault, line, line_len, named, entry,
+                            self.out.length == begins)
+            if self.as_json:
+                self.put(b"}\n" if self.out.length > begins else b"{}\n", 2 if self.out.length > begins else 3)
+            else:
+                self.put(b"\n", 1)
         if self.out.length >= FLUSH:
             self.flush()
+        return 0
+
+    # What stands before a value.
+    cdef int _key(self, const char* json, const char* text, bint first) except -1:
+        if self.as_json:
+            self.put(b'{"' if first else b',"', 2)
+            self.put(json, strlen(json))
+            return self.put(b'":', 2)
+        if not first:
+            self.put(b" ", 1)
+        return self.put(text, strlen(text))
+
+    cdef int _quoted(self, const Named* it) except -1:
+        self.put(b'"', 1)
+        self.text(it.at, it.length)
+        return self.put(b'"', 1)
+
+    cdef int _word(self, const Named* it) except -1:
+        return self._quoted(it) if self.as_json else self.text(it.at, it.length, True)
+
+    cdef int _request(self, const uint8_t* line, Py_ssize_t line_len, int minor) except -1:
+        self.put(b'"', 1)
+        self.text(line, line_len)
+        self.put(b" HTTP/", 6)
+        self.put(b"2" if minor < 0 else b"1.1" if minor else b"1.0", 1 if minor < 0 else 3)
+        return self.put(b'"', 1)
+
+    cdef int _combined(self, bytes client, const uint8_t* line, Py_ssize_t line_len, const Named* named,
+                       const Entry* entry) except -1:
+        self.out.append(client)
+        self.put(b" - - [", 6)
+        self.out.append(self.stamp)
+        self.put(b"] ", 2)
+        self._request(line, line_len, entry.minor)
+        self.put(b" ", 1)
+        self.number(entry.status)
+        self.put(b" ", 1)
+        self.number(entry.answer_bytes)
+        for field in (REFERER, USER_AGENT):
+            self.put(b" ", 1)
+            if named[<int> field].at != NULL:
+                self._quoted(&named[<int> field])
+            else:
+                self.put(b'"-"', 3)
+        return self.put(b"\n", 1)
+
+    cdef int _field(self, int field, bytes client, bytes function, object fault, const uint8_t* line,
+                    Py_ssize_t line_len, const Named* named, const Entry* entry, bint first) except -1:
+        cdef bint as_json = self.as_json
+        cdef const uint8_t* gap
+        cdef Py_ssize_t method_len
+        cdef Named value
+        cdef int i
+        if field == TIME or field == CLIENT:
+            self._key(b"time" if field == TIME else b"client", b"", first)
+            if as_json:
+                self.put(b'"', 1)
+            self.out.append(self.stamp if field == TIME else client)
+            return self.put(b'"', 1) if as_json else 0
+        if field == REQUEST:
+            if not as_json:
+                self._key(b"", b"", first)
+                return self._request(line, line_len, entry.minor)
+            gap = <const uint8_t*> memchr(line, c" ", line_len) if line_len else NULL
+            method_len = gap - line if gap != NULL else line_len
+            self._key(b"method", b"", first)
+            value.at = line
+            value.length = method_len
+            self._quoted(&value)
+            self.put(b',"target":', 10)
+            value.at = gap + 1
+            value.length = line_len - method_len - 1 if gap != NULL else 0
+            self._quoted(&value)
+            self.put(b',"version":"', 12)
+            self.put(b"2" if entry.minor < 0 else b"1.1" if entry.minor else b"1.0", 1 if entry.minor < 0 else 3)
+            return self.put(b'"', 1)
+        if field == STATUS:
+            self._key(b"status", b"", first)
+            return self.number(entry.status)
+        if field == BYTES_IN:
+            self._key(b"bytes_in", b"in=", first)
+            return self.number(entry.request_bytes)
+        if field == BYTES_OUT:
+            self._key(b"bytes_out", b"out=", first)
+            return self.number(entry.answer_bytes)
+        if field == WAIT:
+            self._key(b"wait_ms", b"wait_ms=", first)
+            return self.millis(entry.wait)
+        if field == TOTAL:
+            self._key(b"total_ms", b"total_ms=", first)
+            return self.millis(entry.total)
+        # The others stand behind these, and are left out where there is no value.
+        if field == SERVICE:
+            if entry.service >= 0:
+                self._key(b"service_ms", b"service_ms=", first)
+                self.millis(entry.service)
+        elif field == REQUEST_ID and named[field].at != NULL:
+            self._key(b"request_id", b"request_id=", first)
+            self._word(&named[field])
+        elif field == TRACE and named[field].at != NULL:
+            self._key(b"trace_id", b"trace_id=", first)
+            self._word(&named[field])
+        elif field == HOST and named[field].at != NULL:
+            self._key(b"host", b"host=", first)
+            self._word(&named[field])
+        elif field == REFERER and named[field].at != NULL:
+            self._key(b"referer", b"referer=", first)
+            self._quoted(&named[field])
+        elif field == USER_AGENT and named[field].at != NULL:
+            self._key(b"user_agent", b"user_agent=", first)
+            self._quoted(&named[field])
+        elif field == INSTANCE and entry.instance != NULL:
+            self._key(b"instance", b"instance=", first)
+            if as_json:
+                self.put(b'"', 1)
+            for i in range(SHORT_ID):
+                self.put(&HEX[entry.instance[i] >> 4], 1)
+                self.put(&HEX[entry.instance[i] & 15], 1)
+            if as_json:
+                self.put(b'"', 1)
+        elif (field == FUNCTION and function is not None) or (field == FAULT and fault is not None):
+            shown = function if field == FUNCTION else (<str> fault).encode("ascii")
+            self._key(b"function" if field == FUNCTION else b"fault",
+                      b"function=" if field == FUNCTION else b"fault=", first)
+            value.at = <const uint8_t*> PyBytes_AS_STRING(shown)
+            value.length = PyBytes_GET_SIZE(shown)
+            self._word(&value)
         return 0
 
     def flush(self):
@@ -144,11 +333,22 @@ cdef class AccessLog:
             if taken < len(data):
                 self.out.append(data[taken:])
 
-    def record(self, long long now, bytes client not None, bytes line not None, int minor, int status,
-               long long request_bytes, long long answer_bytes, long long wait, long long total, fault):
+    def record(self, long long now, bytes client not None, bytes head not None, int minor, int status,
+               long long request_bytes, long long answer_bytes, long long wait, long long total, fault,
+               bytes function=None, bytes instance=None, long long service=-1):
         """line() for tests and benchmarks."""
-        self.line(now, client, <const uint8_t*> PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line), minor, status,
-                  request_bytes, answer_bytes, wait, total, fault)
+        cdef Entry entry
+        entry.head = <const uint8_t*> PyBytes_AS_STRING(head)
+        entry.head_len = PyBytes_GET_SIZE(head)
+        entry.instance = <const uint8_t*> PyBytes_AS_STRING(instance) if instance is not None else NULL
+        entry.minor = minor
+        entry.status = status
+        entry.request_bytes = request_bytes
+        entry.answer_bytes = answer_bytes
+        entry.wait = wait
+        entry.service = service
+        entry.total = total
+        self.line(now, client, function, fault, &entry)
 
     def __len__(self):
         return self.out.length

@@ -79,7 +79,8 @@ class Worker:
             self.door.by_name = FunctionGate(config, self.board, self.hub, self.matcher, self.door.pool, name).pool
         set_answer_limits(config.response_head_bytes, config.max_head_fields)
         if config.access_log != "off":
-            self.door.access = AccessLog(1, config.access_log == "json")
+            self.door.access = AccessLog(1, config.access_log, tuple(config.access_log_fields.split(",")))
+            self.matcher.tells_instance = True
         self.drain = Drain(self)
         self.listeners: dict[str, Listener] = {}  # by kind of port
         self.handshakes = Handshakes(self.hub, loop, config.head_timeout)

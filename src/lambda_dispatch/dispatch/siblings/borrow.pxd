@@ -17,7 +17,7 @@ it is being asked for counted off. Who has to wait because of that is seen to wh
 from libc.stdint cimport int64_t
 
 from lambda_dispatch.dispatch.matcher cimport Lender, Matcher
-from lambda_dispatch.dispatch.model cimport Pool, Slot
+from lambda_dispatch.dispatch.model cimport Exchange, Pool, Slot
 from lambda_dispatch_core.board.layout cimport MAX_POOLS
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.h2.session cimport H2Events, H2Stream
@@ -65,3 +65,5 @@ cdef class PeerWire(H2Wire):
 
 cdef class PeerEvents(H2Events):
     cdef PeerWire wire
+
+    cdef int note(self, Exchange exchange, FieldList head) except -1

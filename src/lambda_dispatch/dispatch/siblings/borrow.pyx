@@ -205,6 +205,17 @@ cdef bint names_failure(FieldList trailers) noexcept:
 
 @cython.final
 cdef class PeerEvents(H2Events):
+    # Which instance has it, for the access log and for traces.
+    cdef int note(self, Exchange exchange, FieldList head) except -1:
+        cdef int i
+        for i in range(head.count):
+            name = head.at[i].name[:head.at[i].name_len]
+            if name == b"x-lambda-dispatch-instance":
+                exchange.served = <int> parse_size(head.at[i].value, head.at[i].value_len)
+            elif name == b"x-lambda-dispatch-generation":
+                exchange.served_generation = <uint32_t> parse_size(head.at[i].value, head.at[i].value_len)
+        return 0
+
     cdef int on_head(self, H2Stream stream, FieldList head, bint end) except -1:
         cdef PeerSlot slot
         cdef Exchange exchange
@@ -215,6 +226,8 @@ cdef class PeerEvents(H2Events):
             slot.answered()
             exchange = slot.exchange
             if exchange is not None:
+                if self.wire.peers.matcher.tells_instance:
+                    self.note(exchange, head)
                 exchange.on_flowing()
             # Nobody need give way to this one any longer.
             if slot.pool.queue.length:

@@ -108,9 +108,17 @@ cdef class GuestExchange(Exchange):
         return 0
 
     cdef int accept(self) except -1:
+        cdef FieldList head
         if not self.accepted:
             self.accepted = True
-            self.wire.session.send_status(self.stream, 200, False)
+            if self.wire.matcher.tells_instance and self.served >= 0:
+                head = FieldList()
+                head.append(b":status", b"200")
+                head.append(b"x-lambda-dispatch-instance", b"%d" % self.served)
+                head.append(b"x-lambda-dispatch-generation", b"%d" % self.served_generation)
+                self.wire.session.send_head(self.stream, head, False)
+            else:
+                self.wire.session.send_status(self.stream, 200, False)
             return self.wire.touch()
         return 0
 
