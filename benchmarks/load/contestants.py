@@ -12,7 +12,10 @@ from pathlib import Path
 
 from benchmarks.load.machine import Stage, connections_at_most, descendants, find, pin, title, until
 
+from lambda_dispatch.telemetry.status import open_board
+
 INSTANCES = 10
+START = "import sys; sys.executable = sys.argv.pop(1); from lambda_dispatch.cli import main; sys.exit(main())"
 
 
 def free_port() -> int:
@@ -158,15 +161,32 @@ def nghttpx(stage: Stage, h1: int, h2: int) -> Contestant:
     return Contestant("nghttpx h1-h2", port, tls_port, [process.pid], [])
 
 
-def ours(stage: Stage, instances: int = INSTANCES, access_log: str = "off") -> Contestant:
-    """The router as shipped, one worker; its instances and their Lambda are played by c/instances.c."""
+def parked(pid: int) -> int:
+    """How many instances of this router have parked channels."""
+    board = open_board(pid)
+    try:
+        return sum(one.channels > 0 for one in board.list_instances())
+    finally:
+        board.close()
+
+
+def ours(
+    stage: Stage,
+    instances: int = INSTANCES,
+    access_log: str = "off",
+    python: str = sys.executable,
+    flags: tuple[str, ...] = (),
+) -> Contestant:
+    """The router as shipped, one worker; its instances and their Lambda are played by c/instances.c.
+
+    python: what its processes are started by."""
     channels = 20 if instances > 3 else 100  # enough for 64 requests at once, as few others hold connections upstream
     _, lambda_port = stage.own("instances")
     cert, key = certificate(stage)
     read_end, write_end = os.pipe()
     name = f"router-{instances}-{access_log}-{lambda_port}"
     command = [
-        *(sys.executable, "-m", "lambda_dispatch.cli", "router", "--workers=1", "--function-name=race"),
+        *(sys.executable, "-c", START, python, "router", "--workers=1", "--function-name=race", *flags),
         *("--bind-host=127.0.0.1", "--callback-host=127.0.0.1", "--allow-insecure-control=true"),
         *("--preferred-control-scheme=http", "--http-port=0", "--https-port=0", "--control-http-port=0"),
         *("--control-https-port=0", f"--cert-file={cert}", f"--key-file={key}"),
@@ -191,7 +211,7 @@ def ours(stage: Stage, instances: int = INSTANCES, access_log: str = "off") -> C
     below = descendants(process.pid)
     workers = [pid for pid in below if "worker" in title(pid)]
     pin(workers, stage.contestant_core)
-    until(lambda: f"{instances} instances" in title(workers[0]), lambda: f"{instances} instances: {stage.log(name)}")
+    until(lambda: parked(process.pid) == instances, lambda: f"{instances} instances: {stage.log(name)}")
     label = "lambda-dispatch" + ("" if access_log == "off" else ", access log")
     if instances != INSTANCES:
         label += f", {instances:,} instance" + ("s" if instances > 1 else "")
