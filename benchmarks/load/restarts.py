@@ -2,7 +2,7 @@
 
     python -m benchmarks.load.restarts [--rolling 100] [--full 20] [--workers 2] [--seed 1] [--fresh]
 
-Rolling (SIGHUP): every worker gets a successor on the same sockets before it drains. No request may fail, and none may
+Rolling (SIGUSR1): every worker gets a successor on the same sockets before it drains. No request may fail, and none may
 wait longer than a cold start. Full (SIGTERM, then a new router on the same ports): everything that was accepted is
 answered and the exit code is 0. A connection may be refused between the signal and the new router's being ready, and at
 no other time: such refusals are counted apart, and the client tries again. Nothing else is ever tried again.
@@ -50,7 +50,7 @@ async def rolling(rig: Rig, times: int, seed: int, clients: int, per_second: flo
         for _ in range(times):
             old = rig.workers()
             assert rig.router is not None
-            rig.router.send_signal(signal.SIGHUP)
+            rig.router.send_signal(signal.SIGUSR1)
             await replaced(rig, old)
             rig.remember()
         await asyncio.sleep(1.0)

@@ -41,6 +41,8 @@ class Boot:
     certificate_sha256: str  # hex, of a certificate that the router made itself; empty otherwise
     life_fd: int  # reads end of file when the supervisor is no more
     parent_pid: int
+    settings_fd: int = -1  # where a changed configuration appears (lambda_dispatch.settings); -1: nowhere
+    settings_number: int = 0  # of what `config` and the certificate are
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -108,7 +108,7 @@ def router(arguments: list[str]) -> int:
     for warning in loaded.warnings:
         log.warning("configuration questionable", detail=warning)
 
-    return int(import_module("lambda_dispatch.supervisor").run(loaded))
+    return int(import_module("lambda_dispatch.supervisor").run(loaded, lambda: config.load(os.environ, arguments)))
 
 
 def show(loaded: "RouterConfig", asked: set[str]) -> int:

@@ -91,7 +91,7 @@ def test_sighup_replaces_every_worker_and_drops_neither_connections_nor_the_port
         old = set(router.pids().values())
         served_by = int(kept.ask("pid"))
         kept.say("echo")
-        router.signal(signal.SIGHUP)
+        router.signal(signal.SIGUSR1)
         until(lambda: b.WORKER_DRAINING in states(router), "a worker to drain")
         assert kept.ask("not lost") == "not lost"
         assert int(kept.ask("pid")) == served_by
@@ -133,7 +133,7 @@ def test_no_connection_is_refused_or_cut_during_rolling_restarts() -> None:
         try:
             for _ in range(3):
                 old = set(router.pids().values())
-                router.signal(signal.SIGHUP)
+                router.signal(signal.SIGUSR1)
                 others(router, old, 2)
         finally:
             stop.set()
@@ -145,18 +145,18 @@ def test_a_rolling_restart_whose_successor_does_not_start_keeps_the_old_workers(
     with Router(workers=2) as router:
         old = router.pids()
         router.boot_file.write_text("worker 78")
-        router.signal(signal.SIGHUP)
+        router.signal(signal.SIGUSR1)
         until(lambda: "rolling restart abandoned" in router.log(), "the attempt to end")
         assert router.pids() == old
         router.boot_file.write_text("")
-        router.signal(signal.SIGHUP)
+        router.signal(signal.SIGUSR1)
         others(router, set(old.values()), 2)
 
 
 def test_sigterm_during_a_rolling_restart_ends_old_and_new() -> None:
     with Router(workers=1) as router:
         router.boot_file.write_text("worker stall")
-        router.signal(signal.SIGHUP)
+        router.signal(signal.SIGUSR1)
         until(lambda: b.WORKER_BOOTING in states(router), "a successor")
         router.signal(signal.SIGTERM)
         assert router.wait() == 0

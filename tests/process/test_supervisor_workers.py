@@ -191,7 +191,7 @@ async def _rolling(times: int) -> None:
             await load.more(50)
             for _ in range(times):
                 old = set(router.pids().values())
-                router.signal(signal.SIGHUP)
+                router.signal(signal.SIGUSR1)
                 await replaced(router, old, 2)
                 await until(lambda o=old: not alive(o), "the old to go", 20)  # type: ignore[misc]
                 await load.more(50)
@@ -240,6 +240,6 @@ def test_a_worker_that_ends_leaves_its_unix_socket_to_the_next_one_in_its_slot()
         before = sorted(router.runtime.glob("*.sock"))
         assert len(before) == 2
         (first,) = router.pids().values()
-        router.signal(signal.SIGHUP)
+        router.signal(signal.SIGUSR1)
         supervised.until(lambda: not Path(f"/proc/{first}").exists(), "the first worker has ended")
         assert sorted(router.runtime.glob("*.sock")) == before

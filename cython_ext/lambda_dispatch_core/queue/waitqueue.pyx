@@ -22,6 +22,10 @@ cdef int check_free(Waiter waiter) except -1:
 cdef class WaitQueue:
 
     def __init__(self, Py_ssize_t limit):
+        self.set_limit(limit)
+
+    def set_limit(self, Py_ssize_t limit):
+        """Who is in it stays, whatever the limit."""
         if limit < 0:
             raise ValueError(f"a queue's limit cannot be negative: {limit}")
         self.limit = limit

@@ -12,6 +12,7 @@ from setproctitle import setproctitle
 from lambda_dispatch.admin.server import Admin
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.exits import EXIT_BOOT
+from lambda_dispatch.settings import Reader
 from lambda_dispatch.telemetry import log, otlp
 from lambda_dispatch_core.board.board import Board, BoardError
 
@@ -27,6 +28,7 @@ def main() -> int:
         fd = os.open(f"/proc/self/fd/{record['board_fd']}", os.O_RDONLY | os.O_CLOEXEC)
         os.close(record["board_fd"])
         board = Board.attach(fd, readonly=True)
+        settings = Reader(record["settings_fd"], record["settings_number"])
         listener = socket.socket(fileno=record["socket_fd"])
     except (BoardError, OSError, ValueError, TypeError, KeyError, IndexError) as error:
         print(f"lambda-dispatch: admin: {error}", file=sys.stderr)
@@ -35,13 +37,13 @@ def main() -> int:
     setproctitle("lambda-dispatch: admin")
     os.nice(NICENESS)
     try:
-        asyncio.run(run(board, config, listener, record["life_fd"]))
+        asyncio.run(run(board, config, listener, record["life_fd"], settings))
     finally:
         board.close()
     return 0
 
 
-async def run(board: Board, config: RouterConfig, listener: socket.socket, life_fd: int) -> None:
+async def run(board: Board, config: RouterConfig, listener: socket.socket, life_fd: int, settings: Reader) -> None:
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -49,6 +51,7 @@ async def run(board: Board, config: RouterConfig, listener: socket.socket, life_
     # End of file: the supervisor is gone.
     loop.add_reader(life_fd, over.set)
     admin = Admin(board, config)
+    admin.settings = settings
     await admin.server.start_on(listener)
     log.info("admin port opened", host=config.admin_host, port=admin.server.port)
     ticking = loop.create_task(admin.run())

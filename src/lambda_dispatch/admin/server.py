@@ -16,6 +16,7 @@ from lambda_dispatch.admin.readiness import Readiness
 from lambda_dispatch.admin.stream import MAX_STREAMS, Stream
 from lambda_dispatch.admin.verdict import verdict
 from lambda_dispatch.config import RouterConfig, effective
+from lambda_dispatch.settings import Reader
 from lambda_dispatch.telemetry import log, prometheus, status
 from lambda_dispatch.telemetry.view import View, take
 from lambda_dispatch_core import __version__
@@ -48,6 +49,7 @@ class Admin:
         self.board = board
         self.config = config
         self.version = version
+        self.settings: Reader | None = None  # where a changed configuration appears
         self.view = self.look()
         self.history = History(self.view)
         self.stream = Stream(time.time_ns() // 1_000)
@@ -78,7 +80,15 @@ class Admin:
             await asyncio.sleep(TICK)
             self.tick()
 
+    def apply(self, config: RouterConfig) -> None:
+        """Takes a configuration, for the requests from now on."""
+        self.config = config
+        log.configure("admin", config.log_level, config.log_format)
+        self.gate = Gate(config.admin_host, config.admin_token)
+
     def tick(self) -> None:
+        if self.settings is not None and (news := self.settings.news()) is not None:
+            self.apply(news.config)
         self.view = self.look()
         self.history.feed(self.view)
         if self.stream.open:

@@ -72,9 +72,7 @@ class Control:
         config: RouterConfig,
     ) -> None:
         self.worker = b"%d" % worker
-        self.secret_required = config.control_secret == "required"
-        self.bind_address = config.control_bind_address
-        self.head_timeout = int(config.head_timeout * 1e9)
+        self.apply(config)
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self.max_strangers = MAX_STRANGERS if descriptors < 0 else min(MAX_STRANGERS, max(descriptors // 4, 1))
         self.hub = hub
@@ -91,6 +89,12 @@ class Control:
         self._strangers: dict[ControlWire, int] = {}
         self._key = blake2b(bytes(str(board.created_wall), "ascii"), digest_size=16).digest()
         self.ending = False
+
+    def apply(self, config: RouterConfig) -> None:
+        """Takes a configuration, for connections and calls that come from now on."""
+        self.secret_required = config.control_secret == "required"
+        self.bind_address = config.control_bind_address
+        self.head_timeout = int(config.head_timeout * 1e9)
 
     # connections ------------------------------------------------------------------------------------------------------
 

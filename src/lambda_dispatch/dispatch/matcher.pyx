@@ -25,10 +25,17 @@ cdef class Matcher:
         self.board = board
         self.pools = {}
         self.instances = {}
-        self.queue_limit = queue_limit
-        self.queue_timeout = <int64_t> (queue_timeout * 1e9)
+        self.set_limits(queue_limit, queue_timeout)
         self.on_need = on_need
         self.on_sibling = on_sibling
+
+    def set_limits(self, Py_ssize_t queue_limit, double queue_timeout):
+        """How many may wait per pool, and for how many seconds. Who waits already stays, as long as it was told."""
+        cdef Pool pool
+        self.queue_limit = queue_limit
+        self.queue_timeout = <int64_t> (queue_timeout * 1e9)
+        for pool in self.pools.values():
+            pool.queue.set_limit(queue_limit)
 
     def add_pool(self, int index, bytes name not None, unsigned int generation):
         """The pool of this name, made when there was none."""

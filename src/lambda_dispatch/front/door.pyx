@@ -38,17 +38,6 @@ cdef class Door:
         self.hub = hub
         self.matcher = matcher
         self.board = board
-        self.limits.head = config.max_head_bytes
-        self.limits.line = config.max_request_line
-        self.limits.fields = config.max_head_fields
-        self.expose_ids = config.expose_lambda_ids
-        self.trusted_hops = config.trusted_hops
-        self.allow_underscores = config.allow_underscore_fields
-        self.head_timeout = <int64_t> (config.head_timeout * SECOND)
-        self.idle_timeout = <int64_t> (config.keepalive_timeout * SECOND)
-        self.grace = <int64_t> (config.body_grace * SECOND)
-        self.min_body_rate = config.min_body_rate
-        self.min_read_rate = config.min_read_rate
         self.common_fields = FieldList()
         self.common = b""
         for name, value in common:
@@ -62,6 +51,22 @@ cdef class Door:
             self.told_in = hub.bytes_in - board.me.instance_bytes_in
             self.told_out = hub.bytes_out - board.me.instance_bytes_out
         self.uploads = Uploads(hub, matcher, board, config)
+        self.apply(config)
+
+    def apply(self, config):
+        """Takes a configuration, for requests and connections that begin now."""
+        self.limits.head = config.max_head_bytes
+        self.limits.line = config.max_request_line
+        self.limits.fields = config.max_head_fields
+        self.expose_ids = config.expose_lambda_ids
+        self.trusted_hops = config.trusted_hops
+        self.allow_underscores = config.allow_underscore_fields
+        self.head_timeout = <int64_t> (config.head_timeout * SECOND)
+        self.idle_timeout = <int64_t> (config.keepalive_timeout * SECOND)
+        self.grace = <int64_t> (config.body_grace * SECOND)
+        self.min_body_rate = config.min_body_rate
+        self.min_read_rate = config.min_read_rate
+        self.uploads.apply(config)
 
     def begin_drain(self):
         """Answers ask for no more requests on their connection from now on; HTTP/2 connections get a first GOAWAY."""

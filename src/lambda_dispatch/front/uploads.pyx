@@ -65,12 +65,19 @@ cdef class Uploads:
         self.hub = hub
         self.matcher = matcher
         self.board = board
+        self.collecting = {}
+        self.eligible = {}
+        self.apply(config)
+
+    def apply(self, config):
+        """Takes a configuration, for what is looked at from now on."""
+        cdef int pool
         self.grace = <int64_t> (config.upload_grace * SECOND)
         self.rate = <int64_t> config.min_upload_rate
         self.share = config.upload_share / max(1, config.workers)
         self.most = config.max_queue
-        self.collecting = {}
-        self.eligible = {}
+        for pool in range(MAX_POOLS):
+            self.counted[pool] = 0
 
     cdef int look(self, ClientExchange exchange, bint end) except -1:
         cdef uint8_t stage = exchange.upload

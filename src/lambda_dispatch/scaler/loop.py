@@ -18,6 +18,7 @@ from lambda_dispatch.scaler.overrides import Orders, orders
 from lambda_dispatch.scaler.policies import policy_named
 from lambda_dispatch.scaler.record import Record
 from lambda_dispatch.scaler.step import Hold, Look, Step, conclude, living_counts, step
+from lambda_dispatch.settings import Reader
 from lambda_dispatch.telemetry import log
 from lambda_dispatch_core.board import board as b
 
@@ -47,6 +48,7 @@ class Scaler:
         self.stopping = False
         self._boot = boot
         self._config = config
+        self._settings = Reader(boot.settings_fd, boot.settings_number)
         self._board = board
         self._clock = clock
         self._ending = False
@@ -139,6 +141,8 @@ class Scaler:
         self._board.scaler_beat(now_ns)
         self._ticks += 1
         log.flush()
+        if (news := self._settings.news()) is not None:
+            self.apply(news.config)
         by_pool: dict[int, list[b.Instance]] = {}
         for seen in self._board.list_instances():
             if seen.state == b.INSTANCE_CLOSED:
@@ -158,6 +162,16 @@ class Scaler:
         self._last = now
         if self.stopping and (now >= self._deadline or not any(fleet.runs for fleet in self.fleets.values())):
             self.stopped.set()
+
+    def apply(self, config: RouterConfig) -> None:
+        """Takes a configuration, for the looks from now on."""
+        self._config = config
+        log.configure("scaler", config.log_level, config.log_format)
+        for fleet in self.fleets.values():
+            fleet.limits = limits_of(fleet.pool, config)
+            bucket = fleet.guard.bucket
+            bucket.available(self._clock() / NS)  # what was earned so far, was earned at the old rate
+            bucket.burst, bucket.rate = config.start_burst, config.start_rate
 
     def _fleet(self, pool: b.Pool, now: float) -> Fleet:
         fleet = self.fleets.get(pool.pool)
@@ -291,17 +305,21 @@ def new_fleet(pool: b.Pool, config: RouterConfig, now: float, tokens: float | No
         "default" if pool.pool == 0 else name,
         parse(name),
         policy_named(config.scaling_algorithm),
-        Limits(
-            max_concurrent=config.max_concurrent_count,
-            multiplier=config.instance_count_multiplier,
-            min_instances=config.min_instances if pool.pool == 0 else 0,
-            max_instances=config.max_instances,
-        ),
+        limits_of(pool.pool, config),
         guard,
     )
     fleet.starts, fleet.starts_failed, fleet.ended = pool.starts, pool.starts_failed, pool.ended
     fleet.last_exit, fleet.last_decision = pool.last_exit, pool.last_decision / NS
     return fleet
+
+
+def limits_of(pool: int, config: RouterConfig) -> Limits:
+    return Limits(
+        max_concurrent=config.max_concurrent_count,
+        multiplier=config.instance_count_multiplier,
+        min_instances=config.min_instances if pool == 0 else 0,
+        max_instances=config.max_instances,
+    )
 
 
 def publish(board: b.Board, fleet: Fleet, counts: Mapping[int, int]) -> None:

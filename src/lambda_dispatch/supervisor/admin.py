@@ -10,6 +10,7 @@ import sys
 
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.errors import PortError
+from lambda_dispatch.settings import Writer
 from lambda_dispatch.supervisor import child as children
 from lambda_dispatch.supervisor.child import how_it_ended
 from lambda_dispatch.supervisor.seat import WAITS
@@ -21,8 +22,9 @@ LAST_WAIT = 1.0  # s from SIGTERM to SIGKILL, when the router ends
 
 
 class AdminKeeper:
-    def __init__(self, config: RouterConfig) -> None:
+    def __init__(self, config: RouterConfig, settings: Writer) -> None:
         self.config = config
+        self._settings = settings
         self.port = 0
         self.pid = 0
         self._socket = self._listen()
@@ -83,6 +85,8 @@ class AdminKeeper:
             "board_fd": board_fd,
             "socket_fd": self._socket.fileno(),
             "life_fd": life_fd,
+            "settings_fd": self._settings.fd,
+            "settings_number": self._settings.number,
         }
         read_end, write_end = os.pipe()
         try:
@@ -92,7 +96,7 @@ class AdminKeeper:
             write_end = -1
             self._process = subprocess.Popen(
                 [*children.python("lambda_dispatch.admin"), str(read_end)],
-                pass_fds=[read_end, board_fd, self._socket.fileno(), life_fd],
+                pass_fds=[read_end, board_fd, self._socket.fileno(), life_fd, self._settings.fd],
                 process_group=0,
                 preexec_fn=children.DieWithParent(os.getpid()) if sys.platform == "linux" else None,
             )

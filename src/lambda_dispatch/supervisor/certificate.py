@@ -1,6 +1,6 @@
 """The router's certificate, kept by the supervisor for its workers.
 
-The files are read when a worker is started, so SIGHUP brings a new certificate. What cannot be used is reported, and
+The files are read when a worker is started and when the router is told to reload. What cannot be used is reported, and
 the last good pair stays in use: a file that was removed or half written never leaves a port without a worker. Workers
 get the pair as anonymous memory by descriptor; the private key is written to no disk.
 """
@@ -32,8 +32,23 @@ class Certificate:
             self._keep((made.certificate, made.key))
             log.info("certificate created", kind="self-signed", sha256=made.sha256)
 
+    @property
+    def pair(self) -> tuple[bytes, bytes] | None:
+        """Chain and key in PEM, as they are in use."""
+        return self._pair
+
     def descriptors(self) -> tuple[int, int]:
         """Certificate and key for a worker that is about to start; -1 where there is no TLS."""
+        self.renew()
+        return self._fds
+
+    def move(self, config: RouterConfig) -> None:
+        """Other files from now on; TLS is not turned on or off by that."""
+        if self._files is not None and config.cert_file:
+            self._files = (Path(config.cert_file), Path(config.key_file))
+
+    def renew(self) -> bool:
+        """Reads the files again; whether there is a new pair."""
         if self._files is not None:
             try:
                 pair = self._read(*self._files)
@@ -43,7 +58,8 @@ class Certificate:
                 if pair != self._pair:
                     self._keep(pair)
                     log.info("certificate reloaded", file=str(self._files[0]))
-        return self._fds
+                    return True
+        return False
 
     def _read(self, certificate: Path, key: Path) -> tuple[bytes, bytes]:
         try:

@@ -80,6 +80,7 @@ def descriptors(boot: Boot) -> list[int]:
         *(fd for _, _, fd in boot.sibling_fds),
         *(fd for fd in (boot.cert_fd, boot.key_fd) if fd >= 0),
         boot.life_fd,
+        *([boot.settings_fd] if boot.settings_fd >= 0 else []),
     ]
 
 

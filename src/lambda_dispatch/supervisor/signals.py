@@ -4,7 +4,7 @@ import os
 import signal
 from types import FrameType
 
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 
 
 def _written_by_the_interpreter(_number: int, _frame: FrameType | None) -> None:

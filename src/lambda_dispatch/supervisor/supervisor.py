@@ -2,8 +2,8 @@
 
     starting    every seat is being filled for the first time; a configuration error, or a seat that cannot be filled,
                 ends the router
-    running     who dies is replaced; SIGHUP replaces the workers one after the other, each only when its
-                successor is ready
+    running     who dies is replaced; SIGHUP reads configuration and certificate again; SIGUSR1 replaces the workers
+                one after the other, each only when its successor is ready
     stopping    SIGTERM or SIGINT: the workers drain, then the scaler ends, then we do. Where no worker is ready just
                 then, one comes up first: connections may wait on its sockets. A second signal hurries them, a third
                 kills
@@ -19,14 +19,16 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from setproctitle import setproctitle
 
+from lambda_dispatch import settings
 from lambda_dispatch.boot import Boot
-from lambda_dispatch.config import RouterConfig
-from lambda_dispatch.errors import StartError
+from lambda_dispatch.config import RouterConfig, live
+from lambda_dispatch.errors import ConfigError, StartError
 from lambda_dispatch.exits import EX_CONFIG, EX_UNAVAILABLE, EXIT_BOOT
 from lambda_dispatch.supervisor import child as children
 from lambda_dispatch.supervisor.admin import AdminKeeper
@@ -63,8 +65,10 @@ class Supervisor:
         config: RouterConfig,
         worker_argv: Sequence[str] = (),
         scaler_argv: Sequence[str] = (),
+        read_again: Callable[[], RouterConfig] | None = None,
     ) -> None:
         self.config = config
+        self.read_again = read_again
         self.argv = {
             "worker": list(worker_argv) or children.python("lambda_dispatch.worker"),
             "scaler": list(scaler_argv) or children.python("lambda_dispatch.scaler"),
@@ -135,7 +139,9 @@ class Supervisor:
         if config.cloudwatch_metrics_enabled:
             now = time.monotonic_ns()
             self.metrics = EmfWriter(sys.stdout.fileno(), now, take(self.board, now, time.time_ns()))
-        self.admin = AdminKeeper(config)
+        self.settings = settings.Writer()
+        undo.callback(self.settings.close)
+        self.admin = AdminKeeper(config, self.settings)
         undo.callback(self.admin.close)
         self.whereabouts.announce(self._ports(), self.board.fd)
 
@@ -273,6 +279,8 @@ class Supervisor:
             certificate_sha256=self.certificate.sha256,
             life_fd=self.life_fd,
             parent_pid=os.getpid(),
+            settings_fd=self.settings.fd,
+            settings_number=self.settings.number,
         )
 
     # news -------------------------------------------------------------------------------------------------------------
@@ -429,6 +437,47 @@ class Supervisor:
             old.kill_at = now + int(self.config.drain_deadline * SECOND) + DRAIN_MARGIN
             old.send(signal.SIGUSR2)
 
+    # reloading --------------------------------------------------------------------------------------------------------
+
+    def reload(self, by: str) -> dict[str, Any]:
+        """Reads configuration and certificate again; what can change does. The answer says what became of what.
+
+        A configuration that cannot be used changes nothing.
+        """
+        try:
+            new = self.read_again() if self.read_again is not None else self.config
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("reload failed", by=by, error=problem, action="the last good configuration stays in use")
+            return {"reloaded": False, "problems": error.problems}
+        done = live.reload(self.config, new)
+        self.config = self.admin.config = done.config
+        self.hang_timeout = int(done.config.hang_timeout * SECOND)
+        log.configure("supervisor", done.config.log_level, done.config.log_format)
+        for warning in done.config.warnings:
+            log.warning("configuration questionable", detail=warning)
+        self.certificate.move(done.config)
+        renewed = self.certificate.renew()
+        try:
+            self.settings.write(done.config, self.certificate.pair)
+        except (OSError, ValueError) as error:
+            log.error("reload failed", by=by, error=str(error), action="send SIGUSR1 for a rolling restart")
+            return {"reloaded": False, "problems": [str(error)]}
+        for bell in (*self.bells, self.scaler_bell):
+            ring(bell)
+        log.info("configuration reloaded", by=by, live=",".join(done.live) or "none", certificate=renewed)
+        for name, why in done.rolling.items():
+            log.warning("rolling restart needed", option=name, reason=why, action="send SIGUSR1")
+        for name, why in done.restart.items():
+            log.warning("restart needed", option=name, reason=why, action="start a new router")
+        return {
+            "reloaded": True,
+            "certificate": renewed,
+            "live": done.live,
+            "rolling_restart_needed": done.rolling,
+            "restart_needed": done.restart,
+        }
+
     # signals ----------------------------------------------------------------------------------------------------------
 
     def _on_signal(self, number: signal.Signals) -> None:
@@ -436,7 +485,10 @@ class Supervisor:
             self._reap()
         elif number == signal.SIGHUP:
             if not self.stopping:
-                log.info("rolling restart started", signal="SIGHUP")
+                self.reload("SIGHUP")
+        elif number == signal.SIGUSR1:
+            if not self.stopping:
+                log.info("rolling restart started", signal="SIGUSR1")
                 self.rolling_since = time.monotonic_ns()
                 self.rolling = deque(self.seats)
         else:

@@ -38,12 +38,15 @@ class Handshakes:
     def __init__(self, hub: Hub, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
         self._hub = hub
         self._loop = loop
-        self._timeout = int(timeout * SECOND)
+        self.set_timeout(timeout)
         self._epoll = select.epoll()
         self._silent: OrderedDict[int, Arrival] = OrderedDict()  # without a whole ClientHello, by descriptor
         self._ready: deque[Arrival] = deque()  # with one, waiting for its turn
         self._under_way: OrderedDict[asyncio.Task[None], int] = OrderedDict()  # and when it began
         loop.add_reader(self._epoll.fileno(), self._on_bytes)
+
+    def set_timeout(self, timeout: float) -> None:
+        self._timeout = int(timeout * SECOND)
 
     def begin(self, arrival: "Arrival") -> None:
         self._hub.pending += 1

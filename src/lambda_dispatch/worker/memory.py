@@ -63,7 +63,7 @@ class MemoryBudget:
         self._door = door
         self._board = board
         self._handshakes = handshakes
-        self._budget = budget
+        self.set_budget(budget)
         self._due = 0
         self._exceeded = False
         self._narrow = False  # the step credit is taken
@@ -73,6 +73,9 @@ class MemoryBudget:
         self._trim_connections = 0
         hub.on_moved = lambda: self._look(hub.clock())
         hub.look_at = 0
+
+    def set_budget(self, budget: int) -> None:
+        self._budget = budget
 
     def look(self, now: int) -> None:
         """Called on every tick."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,17 +21,16 @@ from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.control.channel import ControlWire
 from lambda_dispatch.control.control import Control
 from lambda_dispatch.dispatch.matcher import Matcher
-from lambda_dispatch.dispatch.model import set_answer_limits, set_guest_debug
 from lambda_dispatch.dispatch.siblings.borrow import Peers, PeerWire
 from lambda_dispatch.dispatch.siblings.lend import GuestWire
 from lambda_dispatch.errors import StartError
 from lambda_dispatch.exits import EX_CONFIG, EXIT_BOOT
 from lambda_dispatch.front.door import Door
-from lambda_dispatch.front.function_header import FunctionGate
 from lambda_dispatch.front.h1 import H1Wire
+from lambda_dispatch.settings import Reader
 from lambda_dispatch.telemetry import log
-from lambda_dispatch.telemetry.access import AccessLog
 from lambda_dispatch.tls import server_context
+from lambda_dispatch.worker import reload
 from lambda_dispatch.worker.drain import Drain
 from lambda_dispatch.worker.handshakes import Handshakes
 from lambda_dispatch.worker.health import Health
@@ -69,22 +69,15 @@ class Worker:
             self.matcher.lender = self.peers
         self.health = Health(self)
         self.door = Door(self.hub, self.matcher, self.board, config, _common(config))
-        name, generation = self.board.pool_name(0), self.board.pool(0).generation
-        self.door.pool = self.matcher.add_pool(0, b"default", generation)
+        self.door.pool = self.matcher.add_pool(0, b"default", self.board.pool(0).generation)
         self.door.on_health = self.health.answer
-        if config.allow_debug_header:
-            self.door.on_debug = _debug
-            set_guest_debug(_debug)
-        if config.allow_function_header:
-            self.door.by_name = FunctionGate(config, self.board, self.hub, self.matcher, self.door.pool, name).pool
-        set_answer_limits(config.response_head_bytes, config.max_head_fields)
-        if config.access_log != "off":
-            self.door.access = AccessLog(1, config.access_log, tuple(config.access_log_fields.split(",")))
-            self.matcher.tells_instance = True
         self.drain = Drain(self)
         self.listeners: dict[str, Listener] = {}  # by kind of port
         self.handshakes = Handshakes(self.hub, loop, config.head_timeout)
         self.memory = MemoryBudget(self.hub, self.door, self.board, self.handshakes, config.memory_budget)
+        reload.apply(self, config)
+        self.settings = Reader(boot.settings_fd, boot.settings_number)
+        self.contexts: list[ssl.SSLContext] = []  # of the listening sockets
         self.vacant: VacantSets | None = None
         self.peer_server: asyncio.Server | None = None
         self.done = asyncio.Event()
@@ -134,6 +127,7 @@ class Worker:
             files = self._certificate()
             front_tls = server_context(*files, FRONT_PROTOCOLS)
             control_tls = server_context(*files, CONTROL_PROTOCOLS, self.config.control_client_ca)
+            self.contexts = [front_tls, control_tls]
         control = partial(ControlWire, self.hub, self.matcher, self.control)
         room = Room(
             self.hub, door, self.board, self.handshakes, self.config.max_connections, 2 * len(boot.peer_addresses)
@@ -236,6 +230,8 @@ class Worker:
         if self.door.access is not None:
             self.door.access.flush()
         log.flush()
+        if (news := self.settings.news()) is not None:
+            reload.take(self, news)
         self._ticks += 1
         if self._ticks % SLOW_TICKS == 0:
             self.door.sweep(now)
@@ -270,10 +266,6 @@ async def _serve_unix(loop: Any, make: Callable[[], object], sock: socket.socket
     # the supervisor: the next worker in this slot serves the same socket. (uvloop accepts the argument on 3.11, too.)
     server: asyncio.Server = await loop.create_unix_server(make, sock=sock, cleanup_socket=False)
     return server
-
-
-def _debug(request: bytes, stage: str, milliseconds: float) -> None:
-    log.info("request", request=request.decode("ascii", "replace"), stage=stage, after_ms=round(milliseconds, 3))
 
 
 def _common(config: RouterConfig) -> list[tuple[bytes, bytes]]:
