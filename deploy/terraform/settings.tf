@@ -81,6 +81,8 @@ variable "settings" {
     upload_share = optional(number)
     # Time before either rate is looked at. Seconds or HH:MM:SS, from 0 to 3600 s. Default: 10.
     body_grace = optional(string)
+    # Protocols a client may go on in by Upgrade, several with commas; none: no such protocol. Up to 16 names in lower case, with commas and without spaces. Default: websocket.
+    upgrade_allow = optional(string)
     # HTTP/2 PING to an instance every. Seconds or HH:MM:SS, from 0.1 to 3600 s. Default: 5.
     ping_interval = optional(string)
     # Silence after which an instance is gone. Seconds or HH:MM:SS, from 0.1 to 3600 s. Default: 15.
@@ -177,6 +179,7 @@ locals {
     LAMBDA_DISPATCH_UploadGrace                     = var.settings.upload_grace
     LAMBDA_DISPATCH_UploadShare                     = var.settings.upload_share
     LAMBDA_DISPATCH_BodyGrace                       = var.settings.body_grace
+    LAMBDA_DISPATCH_UpgradeAllow                    = var.settings.upgrade_allow
     LAMBDA_DISPATCH_PingInterval                    = var.settings.ping_interval
     LAMBDA_DISPATCH_PingTimeout                     = var.settings.ping_timeout
     LAMBDA_DISPATCH_TcpKeepaliveIdle                = var.settings.tcp_keepalive_idle

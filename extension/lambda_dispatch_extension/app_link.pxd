@@ -27,7 +27,8 @@ cdef class AppUser:
     cdef int on_no_link(self, bint refused, str why) except -1
     # An interim answer's head (1xx, neither 100 nor 101). Pointers are valid until the method returns.
     cdef int on_interim(self, const ResponseHead* head, FieldList fields) except -1
-    # The final answer's head. end: no body follows. Pointers are valid until the method returns.
+    # The final answer's head; 101 where an upgrade was asked for. end: no body follows. Pointers are valid until the
+    # method returns.
     cdef int on_answer(self, const ResponseHead* head, FieldList fields, bint end) except -1
     # A piece of the body, framing removed; n may be 0 only with end.
     cdef int on_answer_data(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
@@ -49,6 +50,8 @@ cdef class AppLink(Wire):
     cdef readonly bint reusable     # after this answer the connection may carry another request
     cdef bint head_request      # the answer has no body, whatever its head says
     cdef bint was_reset
+    cdef bint upgrade           # the request asks for another protocol: an answer of 101 is its first bytes' head
+    cdef bint ends              # our side ends when what is in `out` has left; the application's may go on
     cdef uint8_t state          # a LinkState of app_link.pyx
     cdef int64_t left           # bytes of the body still to come
     cdef uint64_t handed_before     # bytes handed to the transport before the present request
@@ -62,6 +65,8 @@ cdef class AppLink(Wire):
 
     # A new request begins.
     cdef int begin(self, AppUser user, bint head_request) except -1
+    # The user writes no more; the application may go on. After an upgrade only.
+    cdef int end_ours(self) except -1
     # The user is done: request written, answer read. Back to the pool, or closed.
     cdef int release(self) except -1
     # The user gives up: the connection is cut.

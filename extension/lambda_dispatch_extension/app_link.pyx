@@ -93,6 +93,7 @@ cdef class AppLink(Wire):
         self.head_request = head_request
         self.answered = False
         self.reusable = False
+        self.upgrade = False
         self.handed_before = self.handed
         self.scan.at = 0
         self.carry.length = 0
@@ -115,8 +116,15 @@ cdef class AppLink(Wire):
         self.state = IDLE
         return self.abort()
 
+    cdef int end_ours(self) except -1:
+        self.ends = True
+        return self.touch()
+
     cdef int flush(self) except -1:
         Wire.flush(self)
+        if self.ends and self.transport is not None and not self.closing:
+            self.ends = False
+            self.transport.write_eof()
         if self.user is not None and not self.paused:
             self.user.on_app_room()
         return 0
@@ -170,7 +178,7 @@ cdef class AppLink(Wire):
             self.keep(p[0], n[0])
             n[0] = 0
             return 0
-        if used < 0 or head.status < 100 or head.status == 101:
+        if used < 0 or head.status < 100 or head.status == 101 and not self.upgrade:
             self.bad = p[0][:min(n[0], BAD_SHOWN)]
             if used < 0:
                 self.bad_why = (<bytes> head_error_reason(<int> used)).decode("ascii")
@@ -180,6 +188,9 @@ cdef class AppLink(Wire):
         p[0] += used
         n[0] -= used
         self.scan.at = 0
+        if head.status == 101:
+            self.state = UNTIL_CLOSE
+            return self.user.on_answer(&head, self.fields, False)
         if head.status < 200:
             return self.user.on_interim(&head, self.fields) if head.status != 100 else 0
         bodiless = self.head_request or head.status == 204 or head.status == 304

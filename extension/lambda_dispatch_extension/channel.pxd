@@ -52,6 +52,7 @@ cdef class Channel(StreamUser):
     cdef AppLink link               # while the application has the request; None otherwise
     cdef bint request_ended         # END_STREAM came from the router
     cdef bint head_request
+    cdef bint upgraded              # the application has answered 101: bytes both ways, each direction ends by itself
     cdef bint repeatable            # the method is idempotent
     cdef uint8_t framing            # of the request's body towards the application: a BodyFraming of heads.pxd
     cdef int64_t body_left          # bytes still to come by content-length
@@ -69,6 +70,7 @@ cdef class Channel(StreamUser):
     cdef int begin_counting(self) except -1
     cdef int begin(self, RequestHead* head, FieldList fields, const uint8_t* rest, Py_ssize_t n, bint end) except -1
     cdef int take_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
+    cdef int end_upgraded(self) except -1
     cdef int put(self, const uint8_t* p, Py_ssize_t n, bint chunk) except -1
     cdef int ask_link(self, bint fresh) except -1
     cdef int attach(self, AppLink link) except -1

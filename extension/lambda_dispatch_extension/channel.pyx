@@ -16,7 +16,7 @@ from lambda_dispatch_core.http1.head cimport (
 from lambda_dispatch_extension.app_link cimport APP_BAD_BODY, APP_BAD_HEAD, APP_RESET, APP_UNTOUCHED, AppLink, AppPool
 from lambda_dispatch_extension.compression cimport accepts_gzip, compressible, varies
 from lambda_dispatch_extension.heads cimport (
-    CHUNKED, LENGTH, NO_BODY, UNSETTLED, end_request_head, idempotent, write_answer_head, write_lines,
+    CHUNKED, LENGTH, NO_BODY, UNSETTLED, UPGRADE, end_request_head, idempotent, write_answer_head, write_lines,
     write_interim_head, write_request_head,
 )
 from lambda_dispatch_extension.router_link cimport RouterLink, StreamUser
@@ -62,6 +62,9 @@ request_limits.head = REQUEST_HEAD
 request_limits.line = REQUEST_HEAD
 request_limits.fields = REQUEST_FIELDS
 
+# What we can do for a router that knows it, words with commas; docs/extension.md.
+cdef bytes FEATURES = b"upgrade"
+
 cdef bytes GO_AWAY_PATH = b"/_lambda_dispatch/goaway"
 cdef const uint8_t* go_away_path = <const uint8_t*> PyBytes_AS_STRING(GO_AWAY_PATH)
 cdef Py_ssize_t go_away_len = len(GO_AWAY_PATH)
@@ -101,6 +104,7 @@ cdef class Channel(StreamUser):
             (b"content-type", b"application/octet-stream"),
             *ids,
             *router.announced,
+            *(((b"x-lambda-dispatch-features", FEATURES),) if router.ours else ()),
         )
         for name, value in self.texts:
             if name == b"date":
@@ -297,6 +301,7 @@ cdef class Channel(StreamUser):
         self.answer = NONE
         self.request_ended = False
         self.head_request = False
+        self.upgraded = False
         self.repeatable = False
         self.framing = NO_BODY
         self.owed = 0
@@ -307,18 +312,22 @@ cdef class Channel(StreamUser):
         return 0
 
     cdef int begin(self, RequestHead* head, FieldList fields, const uint8_t* rest, Py_ssize_t n, bint end) except -1:
+        cdef bint upgrade
         if self.is_go_away(head, fields):
             self.router.session.send_data(self.stream, NULL, 0, True)
             self.router.spoken()
             self.off()
             self.ledger.owner.on_go_away()
             return 0
+        # Only our own router knows what an answer of 101 means.
+        upgrade = head.upgrade and not end and self.router.ours
         self.begin_counting()
         self.head_request = head.is_head
         self.repeatable = idempotent(head.method, head.method_len)
         self.gzip_wanted = self.compression and not head.is_head and accepts_gzip(fields)
         self.keeping = True
-        self.framing = write_request_head(self.kept, head, fields, self.app_lines, end and n == 0, &self.body_left)
+        self.framing = write_request_head(self.kept, head, fields, self.app_lines, end and n == 0, upgrade,
+                                          &self.body_left)
         if n or end:
             self.take_body(rest, n, end)
         elif self.framing != UNSETTLED:
@@ -361,6 +370,11 @@ cdef class Channel(StreamUser):
                 return self.fail(INTERNAL_ERROR)
             self.body_left -= n
             self.put(p, n, False)
+        elif self.upgraded:
+            if n:
+                self.link.out.write(p, n)
+            if end:
+                return self.end_upgraded()
         elif n:
             return self.fail(INTERNAL_ERROR)
         if self.link is not None:
@@ -368,6 +382,12 @@ cdef class Channel(StreamUser):
         elif self.app == WANTED:
             return self.ask_link(False)
         return self.check_done() if end else 0
+
+    # The client of an upgraded connection says no more; the application may.
+    cdef int end_upgraded(self) except -1:
+        if self.answer != ENDED:
+            return self.link.end_ours()
+        return self.check_done()
 
     # Body bytes towards the application; chunk: framed, and none at all is the last chunk.
     cdef int put(self, const uint8_t* p, Py_ssize_t n, bint chunk) except -1:
@@ -404,6 +424,7 @@ cdef class Channel(StreamUser):
         self.app = CONNECTED
         self.link = link
         link.begin(self, self.head_request)
+        link.upgrade = self.framing == UPGRADE
         link.out.write(self.kept.data, self.kept.length)
         # A new connection cannot have gone stale, so nothing is kept for a second try.
         self.keeping = link.served > 0 and self.kept.length <= KEPT_REQUEST
@@ -442,7 +463,7 @@ cdef class Channel(StreamUser):
 
     # An application that has answered and does not read on will never take the rest.
     cdef int on_app_stuck(self) except -1:
-        if self.answer == ENDED:
+        if self.answer == ENDED and not self.upgraded:
             return self.abandon_app()
         return 0
 
@@ -454,7 +475,8 @@ cdef class Channel(StreamUser):
         cdef OutBuffer scratch = self.pool.scratch
         self.keeping = False
         self.kept.length = 0
-        if self.compression and compressible(head, fields, self.head_request):
+        self.upgraded = head.status == 101
+        if self.compression and not self.upgraded and compressible(head, fields, self.head_request):
             vary = not varies(fields)
             squeeze = self.gzip_wanted
         scratch.length = 0
@@ -470,7 +492,7 @@ cdef class Channel(StreamUser):
     # 103 Early Hints and the like: only our own router can tell an interim head from the final one.
     cdef int on_interim(self, const ResponseHead* head, FieldList fields) except -1:
         cdef OutBuffer scratch = self.pool.scratch
-        if not self.router.interim:
+        if not self.router.ours:
             return 0
         scratch.length = 0
         write_interim_head(scratch, head, fields)
@@ -497,7 +519,7 @@ cdef class Channel(StreamUser):
     # Everything one read brought has been seen: what it brought leaves now, so that streaming streams.
     cdef int on_answer_pause(self) except -1:
         if self.answer == ENDED:
-            if not self.request_ended and (not self.link.reusable or self.link.paused):
+            if not self.request_ended and not self.upgraded and (not self.link.reusable or self.link.paused):
                 return self.abandon_app()
             return self.check_done()
         if self.gzip is not None and self.gzip_unflushed:
@@ -542,7 +564,8 @@ cdef class Channel(StreamUser):
     cdef int on_app_lost(self, AppLink link, int fault) except -1:
         self.link = None
         if self.answer == ENDED:
-            return self.abandon_app()
+            # Of an upgraded connection, what the client still says has nowhere to go.
+            return self.fail(CANCEL) if self.upgraded and not self.request_ended else self.abandon_app()
         if self.keeping and not link.answered and (
                 self.repeatable or fault == APP_RESET or fault == APP_UNTOUCHED):
             # The connection had waited in the pool and went stale before the application saw the request.

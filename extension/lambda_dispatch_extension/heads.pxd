@@ -16,13 +16,14 @@ cdef enum BodyFraming:
     LENGTH = 1              # content-length, as the tunnelled head says
     CHUNKED = 2
     UNSETTLED = 3           # a method that seldom has a body, no length, stream not ended: the next event decides
+    UPGRADE = 4             # none: it asks to go on as another protocol
 
 
 # Appends the head for the application, with `ids` (whole lines) in the place of those that came. ended: the stream has
-# ended with the head. Returns a BodyFraming; *length says how much LENGTH is, -1 otherwise. While it is UNSETTLED the
-# head lacks its end: end_request_head() is to follow.
+# ended with the head. upgrade: its Upgrade goes with it. Returns a BodyFraming; *length says how much LENGTH is, -1
+# otherwise. While it is UNSETTLED the head lacks its end: end_request_head() is to follow.
 cdef int write_request_head(OutBuffer out, const RequestHead* head, FieldList fields, bytes ids, bint ended,
-                            int64_t* length) except -1
+                            bint upgrade, int64_t* length) except -1
 # Ends a head whose length is not known: with a chunked body, or none. Returns CHUNKED or NO_BODY.
 cdef int end_request_head(OutBuffer out, bint body) except -1
 # Appends the answer's head for the router. squeeze: the body follows gzipped; vary: it could have for another client.

@@ -7,8 +7,8 @@ from posix.strings cimport strncasecmp
 
 from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.bytes.fields cimport (
-    LAST_HOP, LAST_PSEUDO, T_CONTENT_LENGTH, T_ETAG, T_EXPECT, T_TRANSFER_ENCODING, T_X_CHANNEL_ID, T_X_LAMBDA_ID,
-    T_X_POOL_ID, Field, FieldList,
+    LAST_HOP, LAST_PSEUDO, T_CONTENT_LENGTH, T_ETAG, T_EXPECT, T_TRANSFER_ENCODING, T_UPGRADE, T_X_CHANNEL_ID,
+    T_X_LAMBDA_ID, T_X_POOL_ID, Field, FieldList,
 )
 from lambda_dispatch_core.http1.head cimport (
     RequestHead, ResponseHead, named_by_connection, parse_size, write_field, write_status_line,
@@ -56,9 +56,10 @@ cdef bint lambdas(const uint8_t* p, Py_ssize_t n) noexcept nogil:
 
 
 cdef int write_request_head(OutBuffer out, const RequestHead* head, FieldList fields, bytes ids, bint ended,
-                            int64_t* length) except -1:
+                            bint upgrade, int64_t* length) except -1:
     cdef Field* f
     cdef Field* announced = NULL
+    cdef Field* protocol
     cdef bint chunked = False
     cdef int i
     out.write(head.method, head.method_len)
@@ -82,6 +83,12 @@ cdef int write_request_head(OutBuffer out, const RequestHead* head, FieldList fi
             continue
         write_field(out, f.name, f.name_len, f.value, f.value_len)
     write_lines(out, ids)
+    if upgrade:
+        length[0] = -1
+        protocol = fields.find(T_UPGRADE)
+        write_upgrade(out, protocol)
+        text(out, "\r\n", 2)
+        return UPGRADE
     length[0] = parse_size(announced.value, announced.value_len) if announced != NULL and not chunked else -1
     if length[0] >= 0:
         write_field(out, announced.name, announced.name_len, announced.value, announced.value_len)
@@ -94,6 +101,12 @@ cdef int write_request_head(OutBuffer out, const RequestHead* head, FieldList fi
     if bodiless(head.method, head.method_len):
         return UNSETTLED
     return end_request_head(out, True)
+
+
+# Hop by hop, so that these two are written for each hop.
+cdef int write_upgrade(OutBuffer out, const Field* protocol) except -1:
+    text(out, "Connection: Upgrade\r\n", 21)
+    return write_field(out, protocol.name, protocol.name_len, protocol.value, protocol.value_len)
 
 
 cdef int end_request_head(OutBuffer out, bint body) except -1:
@@ -109,6 +122,10 @@ cdef int write_answer_head(OutBuffer out, const ResponseHead* head, FieldList fi
     cdef Field* f
     cdef int i
     write_status_line(out, head.status, head.reason, head.reason_len)
+    if head.status == 101:
+        f = fields.find(T_UPGRADE)
+        if f != NULL:
+            write_upgrade(out, f)
     write_lines(out, ids)
     for i in range(fields.count):
         f = &fields.at[i]

@@ -30,7 +30,7 @@ cdef class RouterLink(H2Wire):
     cdef readonly bytes authority
     cdef readonly bytes scheme
     cdef readonly tuple announced   # (name, value) fields that every call carries: what we are, and the invoke's secret
-    cdef readonly bint interim      # the router has shown that it is ours: 1xx may travel up the channels
+    cdef readonly bint ours         # the router has shown that it is ours: 1xx and upgrades may travel on the channels
     cdef FieldList request_fields   # the request head being read; used within one call only
     cdef char date_text[32]         # the date header, as of date_at
     cdef Py_ssize_t date_len

@@ -107,7 +107,7 @@ cdef class RouterLink(H2Wire):
         self.announced = ((b"x-lambda-dispatch-extension", b"1"),)
         if secret:
             self.announced += ((b"x-lambda-dispatch-secret", secret.encode("ascii")),)
-            self.interim = True
+            self.ours = True
         self.request_fields = FieldList()
 
     cdef int on_open(self) except -1:

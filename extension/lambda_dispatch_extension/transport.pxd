@@ -18,5 +18,6 @@ cdef class Transport:
     cdef bint paused            # the protocol is
     cdef bint reading
     cdef bint closing
+    cdef bint ends              # nothing more is written: a FIN follows the backlog
     cdef bint lost              # connection_lost was called, or is about to be
     cdef int fail(self, object error) except -1

@@ -103,6 +103,8 @@ cdef class Transport:
             if self.closing:
                 self.fail(None)
                 return
+            if self.ends:
+                self.shut()
         if self.paused and len(self.backlog) <= self.low:
             self.paused = False
             self.protocol.resume_writing()
@@ -111,6 +113,20 @@ cdef class Transport:
     def waiting(self):
         """Bytes that the socket has not taken yet."""
         return len(self.backlog)
+
+    def write_eof(self):
+        """Ends our side when all is written; the other side may go on."""
+        if self.ends or self.closing:
+            return
+        self.ends = True
+        if not self.backlog:
+            self.shut()
+
+    def shut(self):
+        try:
+            self.sock.shutdown(_socket.SHUT_WR)
+        except OSError as error:
+            self.fail(error)
 
     def close(self):
         """Ends the connection when all is written."""

@@ -32,6 +32,7 @@ class ErrorWord(StrEnum):
     BAD_STATUS_LINE = "bad_status_line", 400
     BAD_CONNECTION = "bad_connection", 400
     BAD_CHUNK = "bad_chunk", 400
+    BYTES_BEFORE_UPGRADE = "bytes_before_upgrade", 400
     BAD_FUNCTION_NAME = "bad_function_name", 400
     FUNCTION_SECRET = "function_secret", 403
     FUNCTION_NOT_ALLOWED = "function_not_allowed", 403

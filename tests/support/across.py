@@ -27,11 +27,11 @@ class Fleet:
         self.home = -1  # the worker slot that holds every channel
         self.peers: list[InstancePeer] = []
 
-    async def instance(self, handler: Handler = says_hello, limit: int = 2) -> InstancePeer:
+    async def instance(self, handler: Handler = says_hello, limit: int = 2, **more: Any) -> InstancePeer:
         """One whose channels are all at home."""
         key = self.place(limit)[2]
         while True:
-            peer, worker = await self.dial(key, handler, limit)
+            peer, worker = await self.dial(key, handler, limit, **more)
             if self.home in (-1, worker):
                 self.home = worker
                 return await self.park(peer)
@@ -56,10 +56,10 @@ class Fleet:
         assert place is not None
         return *place, str(key)
 
-    async def dial(self, key: str, handler: Handler, channels: int) -> tuple[InstancePeer, int]:
+    async def dial(self, key: str, handler: Handler, channels: int, **more: Any) -> tuple[InstancePeer, int]:
         """A connection, and the worker that the kernel gave it to."""
         port = self.router.ports["control_http"]
-        peer = await InstancePeer.dial("127.0.0.1", port, key, handler, channels=channels, park=False)
+        peer = await InstancePeer.dial("127.0.0.1", port, key, handler, channels=channels, park=False, **more)
         answer = await soon(peer.get(f"/api/chunked/ping/{key}"), "an answer to a ping")
         return peer, int(dict(answer.fields)["x-lambda-dispatch-worker"])
 

@@ -238,6 +238,12 @@ export interface RouterSettings {
    */
   readonly bodyGrace?: string;
   /**
+   * Protocols a client may go on in by Upgrade, several with commas; none: no such protocol. Up to 16 names in lower case, with commas and without spaces.
+   *
+   * @default - websocket
+   */
+  readonly upgradeAllow?: string;
+  /**
    * HTTP/2 PING to an instance every. Seconds or HH:MM:SS, from 0.1 to 3600 s.
    *
    * @default - 5
@@ -446,6 +452,7 @@ export const SETTING_VARIABLES: { [key: string]: string } = {
   uploadGrace: 'LAMBDA_DISPATCH_UploadGrace',
   uploadShare: 'LAMBDA_DISPATCH_UploadShare',
   bodyGrace: 'LAMBDA_DISPATCH_BodyGrace',
+  upgradeAllow: 'LAMBDA_DISPATCH_UpgradeAllow',
   pingInterval: 'LAMBDA_DISPATCH_PingInterval',
   pingTimeout: 'LAMBDA_DISPATCH_PingTimeout',
   tcpKeepaliveIdle: 'LAMBDA_DISPATCH_TcpKeepaliveIdle',

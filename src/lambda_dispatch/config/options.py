@@ -43,6 +43,12 @@ _host = matching(
 # What goes into a header field of every response.
 _version = matching(r"[ -~]{1,200}", "1 to 200 printable ASCII characters")
 
+# Names as in an Upgrade field.
+_protocols = matching(
+    r"[a-z0-9!#$%&'*+.^_`|~/-]{1,64}(,[a-z0-9!#$%&'*+.^_`|~/-]{1,64}){0,15}",
+    "up to 16 names in lower case, with commas and without spaces",
+)
+
 _port = whole(1, 65535)
 _admin_port = whole(1, 65535, also=-1, also_means="no admin port")
 _admin_port_flag = whole(0, 65535, also=-1)._replace(
@@ -189,6 +195,13 @@ class RouterConfig:
         "UploadShare", decimal(0, 1), 0.5, "share of a pool's slots for requests whose body is still on its way"
     )
     body_grace: float = option("BodyGrace", seconds(0, 3600), 10.0, "time before either rate is looked at")
+
+    upgrade_allow: str = option(
+        "UpgradeAllow",
+        _protocols,
+        "websocket",
+        "protocols a client may go on in by Upgrade, several with commas; none: no such protocol",
+    )
 
     # Instances' connections
     ping_interval: float = option("PingInterval", seconds(0.1, 3600), 5.0, "HTTP/2 PING to an instance every")

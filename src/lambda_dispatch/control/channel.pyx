@@ -362,13 +362,15 @@ cdef class ControlWire(H2Wire):
         """Answers a call (ping, close, or a channel that is refused)."""
         self.refuse(stream, status, text)
 
-    def accept(self, H2Stream stream not None, Instance instance not None, bytes channel not None, bint announced):
+    def accept(self, H2Stream stream not None, Instance instance not None, bytes channel not None, bint announced,
+               uint8_t features):
         """Parks a channel of this instance; later ones of the same connection need no look-up."""
         self.instance = instance
         self.left = 0
         instance.wires.add(self)
         if announced:
             instance.announced = True
+            instance.features = features
         self.park(stream, instance, <const uint8_t*> PyBytes_AS_STRING(channel), PyBytes_GET_SIZE(channel))
 
     def is_full(self, Instance instance not None):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lambda_dispatch.control.credentials import proof
 from lambda_dispatch.control.routes import route_of, uuid_bytes
+from lambda_dispatch.dispatch.features import features
 from lambda_dispatch.dispatch.matcher import Matcher
 from lambda_dispatch.dispatch.model import Instance
 from lambda_dispatch.telemetry import log
@@ -171,7 +172,8 @@ class Control:
             wire.answer(stream, 429, TOO_MANY)
             return
         self._strangers.pop(wire, None)
-        wire.accept(stream, instance, channel, (b"x-lambda-dispatch-extension", b"1") in fields)
+        announced = (b"x-lambda-dispatch-extension", b"1") in fields
+        wire.accept(stream, instance, channel, announced, features(fields))
 
     def _may_speak(self, wire: ControlWire, place: Place, head: FieldList) -> bool:
         """Whether this call has the instance's secret, or needs none and comes from where the first one came from."""

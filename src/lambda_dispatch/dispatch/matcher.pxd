@@ -69,3 +69,5 @@ cdef class Matcher:
     cdef bint give_way(self, Pool pool, int64_t since, int64_t now) except -1
     cdef int _offer(self, Pool pool, bint certain) except -1
     cdef int _start(self, Exchange exchange, Slot slot, int64_t now) except -1
+    # An idle slot, reserved, of the least busy instance that has what the exchange needs; None when there is none.
+    cdef Slot _with_features(self, Exchange exchange)

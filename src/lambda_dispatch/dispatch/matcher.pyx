@@ -200,6 +200,7 @@ cdef class Matcher:
 
     cdef int _start(self, Exchange exchange, Slot slot, int64_t now) except -1:
         cdef Instance instance
+        cdef Slot other
         cdef int status = 0
         cdef str reason
         if slot.instance is None:
@@ -207,6 +208,16 @@ cdef class Matcher:
             self.board.me.dispatched_sibling += 1
             return exchange.dispatch(slot, now)
         instance = slot.instance
+        if exchange.needs & ~instance.features:
+            other = self._with_features(exchange)
+            if other is not None:
+                self._put_back(instance, slot)
+                slot = other
+                instance = slot.instance
+            else:
+                exchange.without(exchange.needs & ~instance.features)
+                if exchange.stage != WAITING:
+                    return self._put_back(instance, slot)
         if not instance.announced:
             reason = unfit(exchange.store, exchange.stored, exchange.head_fields, &status)
             if reason is not None:
@@ -221,6 +232,20 @@ cdef class Matcher:
         self.board.my_pools[instance.pool.index].wait_ns += now - (exchange.since or exchange.arrived)
         self.board.me.dispatched_local += 1
         return exchange.dispatch(slot, now)
+
+    # A mixed fleet is one whose function is being updated: it is rare, and so is a request that needs more than HTTP.
+    cdef Slot _with_features(self, Exchange exchange):
+        cdef Instance instance
+        cdef Instance best = None
+        for instance in self.instances.values():
+            if (instance.pool is exchange.pool and instance.standing == OPEN and instance.idle_count
+                    and not exchange.needs & ~instance.features
+                    and (best is None or get16(&self.board.in_flight[instance.slot])
+                         < get16(&self.board.in_flight[best.slot]))):
+                best = instance
+        if best is not None and self.board.reserve(best.slot, best.generation):
+            return self.take_idle(best)
+        return None
 
     cdef int serve(self, Pool pool, int64_t now) except -1:
         cdef Slot slot
@@ -295,6 +320,8 @@ cdef class Matcher:
 
     cdef int _completed(self, Pool pool, Exchange exchange, int64_t now) except -1:
         cdef WorkerPool* mine = &self.board.my_pools[pool.index]
+        if exchange.status == 101:
+            return 0        # how long a tunnel lives says nothing about how long requests take
         mine.completions += 1
         if exchange.fault is not None and not exchange.fault.startswith("client_"):
             mine.failures += 1

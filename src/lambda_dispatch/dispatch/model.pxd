@@ -12,6 +12,7 @@ and the slot (control/), through which an instance serves it.
     WAITING     in its pool's queue, or about to be matched              dispatch, time-out, client gone
     SENT        a slot has the request; no byte of the answer came yet   first head, slot lost, client gone
     ANSWERING   the answer's head went to the client                     both directions ended, slot lost, client gone
+                an answer of 101 has made it bytes both ways: a tunnel
     OVER        nothing more happens; counted out exactly once
 
 A request is in exactly one stage; whoever moves it on is the one function named for it below.
@@ -64,6 +65,7 @@ cdef class Instance:
     cdef readonly uint8_t standing      # a Standing
     cdef set wires                      # the control connections it has here
     cdef readonly bint announced        # its extension is ours: takes every request, lives with resets
+    cdef readonly uint8_t features      # what its extension has said that it can do: bits of features.pxd
     cdef int most_channels              # held here at once so far; control compares more than that with what was asked
 
     # The slots in its idle list (slow).
@@ -125,6 +127,9 @@ cdef class Exchange(Waiter):
     cdef readonly uint8_t stage
     cdef readonly bint request_ended    # the whole request has come from the client
     cdef readonly bint answer_ended     # the whole answer has come from the instance
+    # Bits of features.pxd that its instance should have; see without(). FEATURE_UPGRADE: its head asks for another
+    # protocol and its request is open until the answer says whether the rest is that protocol's.
+    cdef uint8_t needs
     cdef int head_fields        # fields of the request's head at most; a scan counts exactly where that matters
     cdef bint is_head           # the method is HEAD: the answer has no body whatever its head says
     cdef bint resent            # it had its second try
@@ -188,6 +193,14 @@ cdef class Exchange(Waiter):
     cdef int blame(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef int on_bad_gateway(self, str reason, str where) except -1
 
+    # It is about to be sent to an instance without these features of those it needs: it becomes a request that any
+    # instance serves, or fails.
+    cdef int without(self, uint8_t missing) except -1
+    # The final answer to a request that asked for an upgrade is a plain one: the request has ended.
+    cdef int not_upgraded(self, int status) except -1
+    # Notes what a tunnelled head asks for: for one that a sibling wrote.
+    cdef int read_needs(self) noexcept
+
     # A sibling's request, its head in the store: it goes on telling its stages if it did so there.
     cdef int follow(self) except -1
     cdef int tell(self, str stage, int64_t now) except -1
@@ -203,6 +216,8 @@ cdef class Exchange(Waiter):
     cdef int on_interim(self, ResponseHead* head, FieldList fields) except -1
     # The final head. bodyless: no body will follow whatever the fields say (HEAD, 204, 304).
     cdef int on_answer(self, ResponseHead* head, FieldList fields, bint bodyless) except -1
+    # An answer of 101: from here on body bytes are those of another protocol, both ways.
+    cdef int on_upgraded(self, ResponseHead* head, FieldList fields) except -1
     # Body bytes; the client's side calls slot.consumed() when they are gone. end: the answer is complete.
     cdef int on_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
     # The answer is complete, and these follow its body. The default leaves them out.

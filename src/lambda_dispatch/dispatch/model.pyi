@@ -16,6 +16,7 @@ class Instance:
     idle_count: int
     busy_count: int
     announced: bool
+    features: int
     standing: int
     def __init__(self, slot: int, generation: int, pool: Pool, id: bytes) -> None: ...
     @property

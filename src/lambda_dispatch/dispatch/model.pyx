@@ -9,7 +9,9 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy
 
+from lambda_dispatch.dispatch.features cimport FEATURE_UPGRADE
 from lambda_dispatch.dispatch.turns cimport Turns
+from lambda_dispatch.dispatch.upgrade cimport agrees, protocol_of, strip_upgrade
 from lambda_dispatch_core.board.layout cimport NOT_USABLE
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.http1.head cimport HEAD_TOO_LARGE, HeadLimits, ResponseHead, parse_tunnel_response
@@ -222,6 +224,23 @@ cdef class Exchange(Waiter):
             slot.cancel()
         return self.on_over()
 
+    cdef int read_needs(self) noexcept:
+        cdef Py_ssize_t n
+        if not self.request_ended and protocol_of(self.store, self.stored, &n) != NULL:
+            self.needs = FEATURE_UPGRADE
+        return 0
+
+    cdef int without(self, uint8_t missing) except -1:
+        self.needs = 0
+        self.request_ended = True
+        self.stored = strip_upgrade(self.store, self.stored)
+        return 0
+
+    cdef int not_upgraded(self, int status) except -1:
+        self.needs = 0
+        self.request_ended = True
+        return self.slot.send(NULL, 0, True)
+
     cdef int follow(self) except -1:
         if guests_tell is not None:
             head = self.store[:self.stored].partition(b"\r\n\r\n")[0].lower()
@@ -311,14 +330,22 @@ cdef class Exchange(Waiter):
                 if head.status >= 200:
                     break
                 if head.status == 101:
-                    return self.fail(502, "answer_upgrade")
+                    if not (self.needs & FEATURE_UPGRADE and agrees(self.store, self.stored, answer_fields)):
+                        return self.fail(502, "answer_upgrade")
+                    break
                 self.on_interim(&head, answer_fields)
             used[0] = done - before
             self.bare = end and used[0] == n
+            if self.needs and head.status != 101:
+                self.not_upgraded(head.status)
+                if self.stage == OVER:
+                    return 0
             self.stage = ANSWERING
             self.status = head.status
             self.whole = False
-            if self.is_head or head.status == 204 or head.status == 304:
+            if head.status == 101:
+                self.on_upgraded(&head, answer_fields)
+            elif self.is_head or head.status == 204 or head.status == 304:
                 self.answer_left = 0
                 self.on_answer(&head, answer_fields, True)
             else:
@@ -447,6 +474,9 @@ cdef class Exchange(Waiter):
         return 0
 
     cdef int on_answer(self, ResponseHead* head, FieldList fields, bint bodyless) except -1:
+        raise NotImplementedError
+
+    cdef int on_upgraded(self, ResponseHead* head, FieldList fields) except -1:
         raise NotImplementedError
 
     cdef int on_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:

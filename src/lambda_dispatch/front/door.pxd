@@ -33,6 +33,7 @@ cdef class Door:
     cdef readonly bint draining     # keep-alive ends: the worker does
     cdef bint expose_ids            # x-lambda-id and x-channel-id go to the client
     cdef int trusted_hops           # proxies in front whose forwarding fields are believed; -1: all (request.pyx)
+    cdef frozenset upgrades         # protocols that a client may go on in, lower case
     cdef bint allow_underscores     # names that only '_' tells from a protected one pass
     cdef int64_t head_timeout       # ns for a whole request head
     cdef int64_t idle_timeout       # ns a kept-alive connection may be silent
@@ -110,4 +111,5 @@ cdef class ClientWire(Wire):
     # Ends a connection whose client does not read: what waits for it is dropped.
     cdef int cut_reader(self) except -1
     # True when the client has closed its side: what a connection that is not being read cannot be told otherwise.
-    cdef bint hung_up(self) except -1
+    # half: one that only sends no more is still there.
+    cdef bint hung_up(self, bint half) except -1

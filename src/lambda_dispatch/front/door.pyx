@@ -61,6 +61,7 @@ cdef class Door:
         self.expose_ids = config.expose_lambda_ids
         self.trusted_hops = config.trusted_hops
         self.allow_underscores = config.allow_underscore_fields
+        self.upgrades = frozenset(config.upgrade_allow.encode("ascii").split(b",")) - {b"none"}
         self.head_timeout = <int64_t> (config.head_timeout * SECOND)
         self.idle_timeout = <int64_t> (config.keepalive_timeout * SECOND)
         self.grace = <int64_t> (config.body_grace * SECOND)
@@ -331,9 +332,9 @@ cdef class ClientWire(Wire):
             self.door.board.me.slow_readers += 1
         return self.abort()
 
-    cdef bint hung_up(self) except -1:
+    cdef bint hung_up(self, bint half) except -1:
         try:
             state = self.transport.get_extra_info("socket").getsockopt(IPPROTO_TCP, TCP_INFO, 1)[0]
         except (OSError, AttributeError, IndexError):
             return False
-        return state == TCP_CLOSE or state == TCP_CLOSE_WAIT
+        return state == TCP_CLOSE or state == TCP_CLOSE_WAIT and not half

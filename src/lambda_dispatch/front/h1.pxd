@@ -19,6 +19,7 @@ cdef class H1Exchange(ClientExchange):
     cdef H1Wire wire
     cdef bint chunked           # the answer goes out in chunks
     cdef bint until_close       # the answer's end is the connection's (HTTP/1.0)
+    cdef bint upgraded          # bytes both ways: what comes and goes is not HTTP any more
 
 
 cdef class H1Wire(ClientWire):
@@ -37,6 +38,7 @@ cdef class H1Wire(ClientWire):
     cdef bint keep_alive        # by the request in hand
     cdef uint8_t minor          # HTTP/1.minor of the request in hand
     cdef Credit owed            # answer bytes written while paused
+    cdef bint half_closed       # our side ends when what is in `out` has left; the client's may go on
 
     cdef int work(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef Py_ssize_t begin(self, const uint8_t* p, Py_ssize_t n) except -1
@@ -48,5 +50,7 @@ cdef class H1Wire(ClientWire):
     cdef int reject(self, int status, str reason) except -1
     cdef int reply(self, int status, bytes text, str reason, bint is_head) except -1
     cdef int settle(self) except -1
+    # Our side of an upgraded connection has ended.
+    cdef int end_ours(self) except -1
     cdef H2ClientWire become_h2(self)
     cdef int pass_on(self, H1Exchange exchange, const uint8_t* p, Py_ssize_t n, bint end) except -1

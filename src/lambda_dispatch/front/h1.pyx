@@ -1,19 +1,20 @@
 """HTTP/1.1 at the front door; what it is stands in h1.pxd."""
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 
 from lambda_dispatch.dispatch.model cimport PRESSURE, WAITING
+from lambda_dispatch.dispatch.upgrade cimport UPGRADE_LINES, protocol_of
 from lambda_dispatch.front.door cimport ClientWire, Door, Held, keeps
 from lambda_dispatch.front.h2 cimport H2ClientWire
-from lambda_dispatch.front.request cimport Request, admit
+from lambda_dispatch.front.request cimport Request, admit, sole_upgrade
 from lambda_dispatch.front.response cimport count, may_have_length, own_fields, passes, passes_interim, text_of
 from lambda_dispatch.front.uploads cimport FRESH, ClientExchange
 from lambda_dispatch_net.credit cimport hold, release
 from lambda_dispatch_core.bytes.fields cimport T_DATE, Field, FieldList
-from lambda_dispatch_core.bytes.literal cimport write_lit
+from lambda_dispatch_core.bytes.literal cimport is_lit, write_lit
 from lambda_dispatch_core.http1.head cimport (
     CHUNK_BAD, CHUNK_DATA, CHUNK_END, ChunkReader, RequestHead, ResponseHead, head_error_reason, head_error_status,
     parse_request, read_chunked, scan_head, write_chunk, write_decimal, write_field, write_last_chunk,
@@ -118,6 +119,32 @@ cdef class H1Exchange(ClientExchange):
         if end:
             if self.chunked:
                 write_last_chunk(wire.out)
+            elif self.upgraded:
+                return wire.end_ours()
+        return wire.touch()
+
+    # Connection and Upgrade are ours to say; the application has agreed to the protocol that was asked for.
+    cdef int on_upgraded(self, ResponseHead* head, FieldList fields) except -1:
+        cdef H1Wire wire = self.wire
+        cdef Py_ssize_t n
+        cdef const uint8_t* protocol = protocol_of(self.store, self.stored, &n)
+        cdef int i
+        cdef Field* f
+        self.upgraded = True
+        wire.keep_alive = False
+        wire.body_open = True
+        wire.body_chunked = False
+        wire.body_left = INT64_MAX
+        write_status_line(wire.out, head.status, head.reason, head.reason_len)
+        write_lit(wire.out, UPGRADE_LINES)
+        wire.out.write(protocol, n)
+        write_lit(wire.out, b"\r\n")
+        for i in range(fields.count):
+            f = &fields.at[i]
+            if passes(f, head, fields, wire.door):
+                write_field(wire.out, f.name, f.name_len, f.value, f.value_len)
+        wire.out.append(wire.door.common)
+        write_lit(wire.out, b"\r\n")
         return wire.touch()
 
     cdef int on_refused(self, int status, str reason) except -1:
@@ -204,6 +231,12 @@ cdef class H1Wire(ClientWire):
                 if self.body_open:
                     at += self.feed(p + at, n - at)
                 elif self.exchange is not None:
+                    if self.exchange.needs:
+                        # Bytes of a protocol that nobody has agreed to, or a request that hides behind an upgrade.
+                        self.keep_alive = False
+                        self.body_open = True
+                        self.exchange.fail(400, "bytes_before_upgrade")
+                        return 0
                     break
                 else:
                     if self.out.length >= ANSWERS:
@@ -294,8 +327,11 @@ cdef class H1Wire(ClientWire):
         cdef const uint8_t* target = head.target
         cdef Py_ssize_t target_len = head.target_len
         cdef Py_ssize_t i
+        cdef Field* upgrade
         request.host = NULL
+        request.protocol = NULL
         request.host_len = 0
+        request.protocol_len = 0
         self.minor = head.minor
         self.keep_alive = head.keep_alive and not door.draining
         self.body_chunked = head.chunked
@@ -330,6 +366,12 @@ cdef class H1Wire(ClientWire):
         request.target_len = target_len
         request.connection_options = head.connection_options
         request.has_length = head.content_length >= 0
+        if head.upgrade and not (self.body_open or request.has_length or head.connection_options
+                                 or head.expect_continue) and is_lit(head.method, head.method_len, b"GET"):
+            upgrade = sole_upgrade(door.fields)
+            if upgrade != NULL:
+                request.protocol = upgrade.value
+                request.protocol_len = upgrade.value_len
         return admit(door, self, exchange, &request, door.fields)
 
     # Body bytes of the request in hand: the bytes used. 0 only when the connection ends.
@@ -451,8 +493,27 @@ cdef class H1Wire(ClientWire):
     cdef int on_eof(self) except -1:
         cdef H1Exchange exchange = self.exchange
         if exchange is not None:
+            if exchange.upgraded and not self.tls:
+                self.body_open = False
+                return self.pass_on(exchange, NULL, 0, True)
             exchange.gone()
         return self.close()
+
+    # Over TLS there are no half-closed connections here: both sides have ended.
+    cdef int end_ours(self) except -1:
+        if self.tls and self.body_open:
+            self.body_open = False
+            return self.pass_on(self.exchange, NULL, 0, True)
+        self.half_closed = True
+        return self.touch()
+
+    cdef int flush(self) except -1:
+        ClientWire.flush(self)
+        if self.half_closed and not self.closing and not self.lingering and self.transport is not None:
+            self.half_closed = False
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+        return 0
 
     cdef int on_lost(self) except -1:
         cdef H1Exchange exchange = self.exchange
@@ -488,7 +549,7 @@ cdef class H1Wire(ClientWire):
             return self.cut_reader()
         if exchange is None:
             return 0
-        if not self.reading and self.hung_up():
+        if not self.reading and self.hung_up(exchange.upgraded):
             exchange.gone()
             return self.close()
         if self.paused:

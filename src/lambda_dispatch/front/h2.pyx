@@ -373,6 +373,8 @@ cdef class H2ClientWire(ClientWire):
         request.host = authority.value
         request.host_len = authority.value_len
         request.connection_options = False
+        request.protocol = NULL
+        request.protocol_len = 0
         request.has_length = length != NULL
         admit(door, self, exchange, &request, head)
         if exchange.upload == FRESH:

@@ -10,13 +10,19 @@ proxies in front of the router. `TrustedHops` says how many of these there are:
 They cannot be named away by Connection. A name that differs from one of these, from a framing field or from one of the
 router's own by `_` for `-` is dropped: many application servers take both for one. `AllowUnderscoreFields` lets them
 pass.
+
+A request that asks to go on as another protocol, by Upgrade, does so when `UpgradeAllow` has that protocol: the two
+lines that say so stand behind the request line, and the request is open until the answer has come. Any other such
+request is a plain one (RFC 9110 7.8: a server may ignore Upgrade).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memchr, memcpy
 
+from lambda_dispatch.dispatch.features cimport FEATURE_UPGRADE
 from lambda_dispatch.dispatch.model cimport Pool
+from lambda_dispatch.dispatch.upgrade cimport UPGRADE_LINES
 from lambda_dispatch.front.door cimport ClientWire, Door
 from lambda_dispatch.front.echo cimport EchoSlot
 from lambda_dispatch.front.reserved cimport is_reserved
@@ -25,15 +31,15 @@ from lambda_dispatch.telemetry.chance cimport by_chance, put_hex
 from lambda_dispatch_core.bytes.fields cimport (
     LAST_HOP, LAST_PSEUDO, T_CONTENT_LENGTH, T_COOKIE, T_EXPECT, T_FORWARDED, T_HOST, T_TE, T_X_CHANNEL_ID,
     T_X_FORWARDED_FOR, T_X_FORWARDED_PORT, T_X_FORWARDED_PROTO, T_X_LAMBDA_DISPATCH_DEBUG,
-    T_X_LAMBDA_DISPATCH_SECRET, T_X_LAMBDA_NAME, T_X_POOL_ID, T_X_REAL_IP, T_X_REQUEST_ID, UNKNOWN, Field, FieldList,
-    token_of,
+    T_UPGRADE, T_X_LAMBDA_DISPATCH_SECRET, T_X_LAMBDA_NAME, T_X_POOL_ID, T_X_REAL_IP, T_X_REQUEST_ID, UNKNOWN, Field,
+    FieldList, token_of,
 )
 from lambda_dispatch_core.bytes.literal cimport begins_lit, is_lit, put_lit
 from lambda_dispatch_core.http1.head cimport named_by_connection
 
 cdef enum:
-    OWN_FIELDS = 6              # that write_fields() adds at most: Host, transfer-encoding, X-Forwarded-…, X-Request-Id
-    OWN_ROOM = 256              # bytes of them, values that vary left out
+    OWN_FIELDS = 8              # that write_fields() adds at most: Host, framing, Upgrade's two, X-Forwarded-…, an id
+    OWN_ROOM = 288              # bytes of them, values that vary left out
     LONGEST_NAME = 32           # bytes of the longest name that is protected against a spelling with '_'
 
 
@@ -155,7 +161,8 @@ cdef uint8_t* put_request_id(uint8_t* to) noexcept:
 # Appends the fields of the tunnelled head to the exchange's store, and the empty line.
 cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const Request* request,
                       FieldList fields) except -1:
-    cdef Py_ssize_t room = OWN_ROOM + request.host_len + PyBytes_GET_SIZE(wire.peer) + PyBytes_GET_SIZE(wire.port)
+    cdef Py_ssize_t room = (OWN_ROOM + request.host_len + request.protocol_len + PyBytes_GET_SIZE(wire.peer)
+                            + PyBytes_GET_SIZE(wire.port))
     cdef bint has_proto = False
     cdef bint has_port = False
     cdef bint forwarded = False
@@ -175,6 +182,10 @@ cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const
         elif f.token == T_X_REQUEST_ID:
             wants_id = False
     start = to = exchange.reserve(room)
+    if exchange.needs & FEATURE_UPGRADE:
+        to = put_lit(to, UPGRADE_LINES)
+        to = put(to, request.protocol, request.protocol_len)
+        to = put_lit(to, b"\r\n")
     if request.host != NULL:
         to = put_lit(to, b"Host: ")
         to = put(to, request.host, request.host_len)
@@ -211,7 +222,7 @@ cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const
         to = put_field(to, f)
     if cookies > 1:
         to = put_cookies(to, fields)
-    if not exchange.request_ended and not request.has_length:
+    if not exchange.request_ended and not request.has_length and not exchange.needs:
         to = put_lit(to, b"transfer-encoding: chunked\r\n")
     to = put_forwarded_for(to, fields, wire.peer, door.trusted_hops if forwarded else 0)
     if not has_proto:
@@ -248,6 +259,17 @@ cdef inline bint is_health_check(const Request* request) noexcept:
             and (request.target_len == 7 or request.target[7] == c"?")
             and (is_lit(request.method, request.method_len, b"GET")
                  or is_lit(request.method, request.method_len, b"HEAD")))
+
+
+cdef Field* sole_upgrade(FieldList fields) noexcept:
+    cdef Field* found = NULL
+    cdef int i
+    for i in range(fields.count):
+        if fields.at[i].token == T_UPGRADE:
+            if found != NULL:
+                return NULL
+            found = &fields.at[i]
+    return found
 
 
 # The pool of the function that the client names, or None: then the request was refused.
@@ -287,6 +309,11 @@ cdef int admit(Door door, ClientWire wire, ClientExchange exchange, const Reques
             return exchange.dispatch(EchoSlot(), door.hub.now)
     if pool is None:
         return exchange.fail(503, "no_function")
-    write_fields(door, wire, exchange, request, fields)
     exchange.pool = pool
+    if request.protocol != NULL and request.protocol[:request.protocol_len].lower() in door.upgrades:
+        exchange.needs = FEATURE_UPGRADE
+        exchange.request_ended = False
+        write_fields(door, wire, exchange, request, fields)
+        return door.matcher.submit(exchange, door.hub.now)
+    write_fields(door, wire, exchange, request, fields)
     return exchange.ask(door.uploads, request.has_length, door.hub.now)

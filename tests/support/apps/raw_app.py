@@ -7,6 +7,8 @@ import argparse
 import asyncio
 import json
 import signal
+import socket
+import struct
 import sys
 from contextlib import suppress
 
@@ -239,6 +241,32 @@ class App:
     async def do_early(self, r: Request) -> None:
         """Answers before the body has come, then reads it."""
         await r.answer(b"early")
+
+    async def do_upgrade(self, r: Request, how: str) -> bool | None:
+        """Goes on in the protocol that is asked for: bytes back as they come, and `bye` at their end."""
+        protocol = r.headers.get("upgrade")
+        if protocol is None or r.headers.get("connection") != "Upgrade" or how == "refused":
+            await r.answer(r.head.hex().encode(), status="426 Upgrade Required")
+            return None
+        greeting = b"" if how == "echo" else how.encode()
+        head = f"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\nX-Test: 1\r\n\r\n"
+        await r.say(head.encode() + greeting)
+        if how == "ends":
+            r.writer.write_eof()
+        said = b""
+        while data := await r.reader.read(65536):
+            said += data
+            if how == "breaks":
+                linger = struct.pack("ii", 1, 0)
+                r.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                r.writer.transport.abort()
+                return False
+            if how == "echo":
+                await r.say(data)
+        if how != "ends":
+            await r.say(b"bye")
+        self.counts["/upgrade/heard"] = len(said)
+        return False
 
     # badly behaved
 

@@ -54,6 +54,9 @@ cdef class GuestExchange(Exchange):
     cdef int on_answer(self, ResponseHead* head, FieldList fields, bint bodyless) except -1:
         return self._head(head, fields, self.bare and self.answer_left <= 0)
 
+    cdef int on_upgraded(self, ResponseHead* head, FieldList fields) except -1:
+        return self._head(head, fields, False)
+
     # As an extension would write it.
     cdef int _head(self, ResponseHead* head, FieldList fields, bint end) except -1:
         cdef int i
@@ -173,6 +176,7 @@ cdef class GuestEvents(H2Events):
             if not end and exchange.stored < MAX_HEAD and not holds_head(exchange.store, exchange.stored, n):
                 return wire.session.consumed(stream, n)
             exchange.is_head = exchange.stored >= 5 and memcmp(exchange.store, b"HEAD ", 5) == 0
+            exchange.read_needs()
             exchange.follow()
             if not wire.matcher.submit_guest(exchange, wire.hub.now):
                 wire.session.reset(stream, REFUSED_STREAM)
