@@ -22,6 +22,8 @@ usage: lambda-dispatch COMMAND [OPTIONS]
   simulate    what scaling policies and settings would cost for given requests
   cost        what a load costs on Lambda with and without this, Fargate and Cloud Run
   dev         router, local Lambda and a demo application together
+  version     the version; with --json also of what it runs on
+  completions a script that completes this command's words in bash, zsh or fish
 
   lambda-dispatch COMMAND --help says more about each; --version prints the version.
 """
@@ -34,6 +36,8 @@ ELSEWHERE = {
     "cost": "lambda_dispatch.cost",
     "healthcheck": "lambda_dispatch.healthcheck",
     "simulate": "lambda_dispatch.simulator.command",
+    "completions": "lambda_dispatch.completions",
+    "version": "lambda_dispatch.version",
 }
 
 
@@ -52,9 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     match command:
         case "router":
             return router(rest)
-        case "extension" | "lambda" | "dev" | "status" | "simulate" | "cost" | "healthcheck":
+        case _ if command in ELSEWHERE:
             return int(import_module(ELSEWHERE[command]).main(rest))
-        case "--version" | "-V" | "version":
+        case "--version" | "-V":
             from lambda_dispatch_core import __version__
 
             print(f"lambda-dispatch {__version__}")

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ import pytest
 
 from lambda_dispatch import cli
 from lambda_dispatch_core import __version__
+from lambda_dispatch_core.board.board import BOARD_VERSION
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +22,19 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"lambda-dispatch {__version__}\n"
+
+
+def test_version_as_json_says_what_it_runs_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_HASH", "abc")
+    assert cli.main(["version", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["version"], shown["git_hash"], shown["board"]) == (__version__, "abc", BOARD_VERSION)
+    assert shown["libraries"]["uvloop"]
+    assert cli.main(["version"]) == 0
+    assert capsys.readouterr().out == f"lambda-dispatch {__version__}\n"
+    assert cli.main(["version", "--jso"]) == 64
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ class Kind(NamedTuple):
     allowed: str
     boolean: bool = False
     toml: tuple[type, ...] = (str,)  # how a file may write it
+    choices: tuple[str, ...] = ()  # all that it accepts, where that is a short list
 
 
 def _check(condition: bool) -> None:
@@ -81,7 +82,7 @@ def choice(*names: str) -> Kind:
         _check(text.lower() in names)
         return text.lower()
 
-    return Kind(parse, " or ".join((", ".join(names[:-1]), names[-1])))
+    return Kind(parse, " or ".join((", ".join(names[:-1]), names[-1])), choices=names)
 
 
 def names_of(*names: str) -> Kind:
@@ -113,6 +114,6 @@ def _variable(text: str) -> str:
     return text
 
 
-boolean = Kind(_boolean, "true or false", boolean=True, toml=(bool,))
+boolean = Kind(_boolean, "true or false", boolean=True, toml=(bool,), choices=("true", "false"))
 variable = Kind(_variable, "the name of an environment variable: letters, digits and _, not starting with a digit")
 text = Kind(str, "any text")

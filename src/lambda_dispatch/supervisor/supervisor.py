@@ -34,6 +34,7 @@ from lambda_dispatch.supervisor import child as children
 from lambda_dispatch.supervisor.admin import AdminKeeper
 from lambda_dispatch.supervisor.certificate import Certificate
 from lambda_dispatch.supervisor.child import Child, how_it_ended
+from lambda_dispatch.supervisor.notify import Notifier
 from lambda_dispatch.supervisor.runtime import Whereabouts
 from lambda_dispatch.supervisor.seat import SECOND, Seat
 from lambda_dispatch.supervisor.signals import SignalQueue
@@ -69,6 +70,7 @@ class Supervisor:
     ) -> None:
         self.config = config
         self.read_again = read_again
+        self.notifier = Notifier(os.environ, os.getpid())
         self.argv = {
             "worker": list(worker_argv) or children.python("lambda_dispatch.worker"),
             "scaler": list(scaler_argv) or children.python("lambda_dispatch.scaler"),
@@ -93,6 +95,7 @@ class Supervisor:
 
     def run(self) -> int:
         with ExitStack() as undo:
+            undo.callback(self.notifier.close)
             try:
                 self._open(undo)
             except (StartError, OSError) as error:
@@ -168,6 +171,7 @@ class Supervisor:
             self._watch(now)
             self._end_scaler(now)
             self._measure(now)
+            self.notifier.step(now)
             log.flush()
             if self.stopping and not (self._children() or self.unserved):
                 return
@@ -187,6 +191,8 @@ class Supervisor:
         if self.metrics is not None:
             due.append(self.metrics.due)
         due += [child.kill_at for child in self._children() if child.kill_at]
+        if self.notifier.due is not None:
+            due.append(self.notifier.due)
         if self.admin.due is not None:
             due.append(self.admin.due)
         if self.unsettled:
@@ -313,6 +319,8 @@ class Supervisor:
     def _announce(self) -> None:
         self.announced = True
         ports = {kind: port for kind, port in self._ports().items() if port}
+        self.notifier.ready()
+        self._tell_status()
         log.info("router ready", workers=len(self.seats), pid=os.getpid(), **ports)
         if self.config.ready_fd >= 0:
             try:
@@ -398,6 +406,8 @@ class Supervisor:
             return
         first = self.watched_at == 0
         self.watched_at = now
+        if self.announced:
+            self._tell_status()
         if not first and late > 2 * WATCH:
             return  # we were stopped ourselves, and so perhaps were they: their silence means nothing
         for child in self._children():
@@ -407,6 +417,13 @@ class Supervisor:
             log.error("process unresponsive", process=child.name, pid=child.pid, silent=round(silent / SECOND, 1))
             child.send(signal.SIGABRT)
             child.kill_at = now + ABORT_GRACE
+
+    def _tell_status(self) -> None:
+        ready = sum(child.ready and not child.draining for child in self._workers())
+        pools = [self.board.pool(pool.pool) for pool in self.board.list_pools()]
+        self.notifier.status(
+            f"{ready} of {len(self.seats)} workers ready, {sum(pool.open for pool in pools)} instances open"
+        )
 
     def _heartbeat(self, child: Child) -> int:
         if child.role == "scaler":
@@ -485,7 +502,9 @@ class Supervisor:
             self._reap()
         elif number == signal.SIGHUP:
             if not self.stopping:
+                self.notifier.reloading()
                 self.reload("SIGHUP")
+                self.notifier.ready()
         elif number == signal.SIGUSR1:
             if not self.stopping:
                 log.info("rolling restart started", signal="SIGUSR1")
@@ -500,6 +519,7 @@ class Supervisor:
         if self.stopping == 1:
             self.exit_code = exit_code
             self.rolling.clear()
+            self.notifier.stopping()
             log.info("router stopping", exit_code=exit_code)
             self.end_by = now + int(self.config.drain_deadline * SECOND) + DRAIN_MARGIN
             if exit_code == 0 and self.announced:
