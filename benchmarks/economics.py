@@ -2,19 +2,23 @@
 
     python -m benchmarks.economics [--seeds 20] [--jobs 2] [--workloads steady,burst] [--policies simple,simple-1]
                                    [--markdown benchmarks/ECONOMICS.md] [--svg docs/economics.svg]
+                                   [--played played.jsonl]
 
 Each workload is played with each seed by each policy in the simulator (`lambda-dispatch simulate`, docs/simulate.md).
-Nothing runs for real. Prints the page that is kept as ECONOMICS.md.
+Nothing runs for real. Prints the page that is kept as ECONOMICS.md. With `--played` each outcome is kept in a file as
+soon as it is known, and none that is there is played again: an interrupted run goes on where it was, and after a change
+of one policy only its lines have to be deleted.
 """
 
 import argparse
+import json
 import math
 import multiprocessing
 import statistics
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lambda_dispatch import prices
@@ -96,31 +100,49 @@ def row(outcomes: Sequence[Outcome], oracles: Sequence[Outcome]) -> Row:
     )
 
 
-def play(task: tuple[str, int, tuple[str, ...], float]) -> tuple[str, int, dict[str, Outcome]]:
+Key = tuple[str, int, str, float]  # workload, seed, policy, scale
+
+
+def play(task: tuple[str, int, tuple[str, ...], float]) -> list[tuple[Key, Outcome]]:
     name, seed, policies, scale = task
     load = LOADS[name]
     setting = Setting(share=load.share, cpus=load.cpus, seed=seed)
     requests = generate(load, load.rate, load.seconds * scale, load.service, seed)
-    found = {}
+    found = []
     for word in policies:
         outcome = run(parse(word, setting), requests, setting)
-        found[word] = replace(outcome, samples=(), slowest=())
-    return name, seed, found
+        found.append(((name, seed, word, scale), replace(outcome, samples=(), slowest=())))
+    return found
+
+
+def played_before(path: Path | None) -> dict[Key, Outcome]:
+    if path is None or not path.exists():
+        return {}
+    lines = (json.loads(line) for line in path.read_text().splitlines())
+    return {(name, seed, word, scale): Outcome(**outcome) for (name, seed, word, scale), outcome in lines}
 
 
 def measure(
-    workloads: Sequence[str], seeds: int, policies: tuple[str, ...], scale: float, jobs: int
+    workloads: Sequence[str], seeds: int, policies: tuple[str, ...], scale: float, jobs: int, kept: Path | None = None
 ) -> dict[str, dict[str, Row]]:
-    tasks = [(name, seed, policies, scale) for seed in range(1, seeds + 1) for name in workloads]
-    played: dict[str, dict[int, dict[str, Outcome]]] = {name: {} for name in workloads}
+    played = played_before(kept)
+    numbers = range(1, seeds + 1)
+    tasks = []
+    for seed in numbers:
+        for name in workloads:
+            missing = tuple(word for word in policies if (name, seed, word, scale) not in played)
+            if missing:
+                tasks.append((name, seed, missing, scale))
     with multiprocessing.Pool(jobs) as pool:
-        for name, seed, found in pool.imap_unordered(play, tasks):
-            played[name][seed] = found
+        for found in pool.imap_unordered(play, tasks):
+            played.update(found)
+            if kept is not None:
+                with kept.open("a") as file:
+                    file.writelines(json.dumps([key, asdict(outcome)]) + "\n" for key, outcome in found)
     rows: dict[str, dict[str, Row]] = {}
     for name in workloads:
-        by_seed = [played[name][seed] for seed in sorted(played[name])]
-        oracles = [found["oracle"] for found in by_seed]
-        rows[name] = {word: row([found[word] for found in by_seed], oracles) for word in policies}
+        oracles = [played[name, seed, "oracle", scale] for seed in numbers]
+        rows[name] = {word: row([played[name, seed, word, scale] for seed in numbers], oracles) for word in policies}
     return rows
 
 
@@ -254,6 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--policies", default=",".join(["lambda", "knative", "simple", "simple-1", *ALGORITHMS[1:]]))
     parser.add_argument("--markdown", type=Path, help="where to write the page; else it is printed")
     parser.add_argument("--svg", type=Path, help="where to write the picture")
+    parser.add_argument("--played", type=Path, help="a file of JSON lines that keeps what has been played")
     given = parser.parse_args(argv)
     workloads = given.workloads.split(",")
     for name in workloads:
@@ -261,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"--workloads: {name!r} is none of {', '.join(LOADS)}")
     policies = ("oracle", *(word for word in given.policies.split(",") if word != "oracle"))
     began = time.monotonic()
-    rows = measure(workloads, given.seeds, policies, given.scale, given.jobs)
+    rows = measure(workloads, given.seeds, policies, given.scale, given.jobs, given.played)
     command = "python -m benchmarks.economics " + " ".join(sys.argv[1:] if argv is None else argv)
     shown = f"../{given.svg}" if given.svg and given.markdown else ""
     text = page(rows, policies, given.seeds, command.strip(), shown)

@@ -1,10 +1,12 @@
 """The same application by Lambda's own dispatch and behind the router, side by side on this machine.
 
-    python -m benchmarks.load.side_by_side [--scale 0.25] [--svg plot.svg] [--json figures.json]
+    python -m benchmarks.load.side_by_side [--scale 0.25] [--algorithms simple,adaptive] [--svg plot.svg]
+                                           [--json figures.json]
 
 A number of clients start at once, each with one request at a time over a connection it keeps. Lambda's own dispatch
 begins with 10 warm environments, the router with 2; every further environment takes the cold start to come up.
-`--scale` shortens all times alike. The embedded Lambda counts environments and what would be billed.
+`--scale` shortens all times alike. The embedded Lambda counts environments and what would be billed. The router runs
+once with each of its scaling algorithms; beside what was billed stands what the simulator says of the same clients.
 """
 
 import argparse
@@ -25,13 +27,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lambda_dispatch.simulator import distributions
+from lambda_dispatch.simulator.outcome import Outcome
 from lambda_dispatch.simulator.plot import Chart, Series, draw
+from lambda_dispatch.simulator.policies import ALGORITHMS, parse
+from lambda_dispatch.simulator.requests import of_clients
+from lambda_dispatch.simulator.run import run as simulate
+from lambda_dispatch.simulator.setting import Setting
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "app.py"
 SAMPLE = 0.1  # seconds between two looks at the environments, before scaling
 SETTLE = 30.0  # seconds instances get to end after the load, so that their invokes are billed
-COLORS = {"direct": "#c0392b", "dispatch": "#1f6fb2"}
-NAMES = {"direct": "Lambda's own dispatch", "dispatch": "lambda-dispatch"}
+COLORS = {"direct": "#c0392b", "dispatch": "#1f6fb2", "simple": "#e67e22", "ewma": "#16a085", "adaptive": "#1f6fb2"}
+NAMES = {
+    "direct": "Lambda's own dispatch",
+    "dispatch": "lambda-dispatch",
+    "simple": "lambda-dispatch, simple",
+    "ewma": "lambda-dispatch, ewma",
+    "adaptive": "lambda-dispatch, adaptive",
+}
 
 
 @dataclass(slots=True)
@@ -50,6 +64,8 @@ class Result:
     environments: list[tuple[float, int]] = field(default_factory=list)
     cold_starts: int = 0
     billed_seconds: float = 0.0
+    invokes: int = 0
+    predicted: Outcome | None = None  # by the simulator
 
     @property
     def times(self) -> list[float]:
@@ -70,7 +86,10 @@ class Result:
             "p99_s": round(self.quantile(0.99), 3),
             "max_s": round(self.quantile(1.0), 3),
             "environments": max((count for _, count in self.environments), default=0),
+            "invokes": self.invokes,
             "billed_environment_seconds": round(self.billed_seconds, 1),
+            "predicted_requests": self.predicted.served if self.predicted else None,
+            "predicted_environment_seconds": round(self.predicted.environment_seconds, 1) if self.predicted else None,
         }
 
 
@@ -265,8 +284,8 @@ class Client:
             self._streams = None
 
 
-async def measure(stack: Stack, options: Options) -> Result:
-    result = Result(stack.mode)
+async def measure(stack: Stack, options: Options, name: str) -> Result:
+    result = Result(name)
     await stack.warm(options.warm[stack.mode])
     stack.turn(init_at_least=options.cold_start)
     before = stack.status()["functions"]["app"]
@@ -294,6 +313,7 @@ async def measure(stack: Stack, options: Options) -> Result:
     watcher.cancel()
     await asyncio.gather(watcher, return_exceptions=True)
     result.cold_starts = after["cold_starts"] - before["cold_starts"]
+    result.invokes = after["invokes"] - before["invokes"]
     result.billed_seconds = (after["billed_ms"] - before["billed_ms"]) / 1000
     return result
 
@@ -304,6 +324,13 @@ def all_ended(stack: Stack) -> dict[str, Any]:
     while (counts := dict(stack.status()["functions"]["app"]))["busy"] and time.monotonic() < until:
         time.sleep(0.1)
     return counts
+
+
+def predict(algorithm: str, options: Options) -> Outcome:
+    """What the simulator says of the same clients, environments and times, knowing nothing of the run."""
+    setting = Setting(cold=distributions.parse(str(options.cold_start)), frozen=options.warm["dispatch"])
+    requests = of_clients(options.clients, options.seconds, options.request)
+    return simulate(parse(algorithm, setting), requests, setting)
 
 
 # showing it
@@ -317,11 +344,17 @@ def table(figures: list[dict[str, Any]]) -> str:
         "p99_s": "p99 s",
         "max_s": "worst s",
         "environments": "environments",
+        "invokes": "invokes",
         "billed_environment_seconds": "billed environment-s",
+        "predicted_environment_seconds": "predicted",
+        "requests": "requests",
+        "predicted_requests": "predicted",
         "failed": "failed",
     }
     rows = [list(heads.values()), ["---"] * len(heads)]
-    rows += [[NAMES[f["mode"]] if key == "mode" else str(f[key]) for key in heads] for f in figures]
+    rows += [
+        [NAMES[f["mode"]] if key == "mode" else "" if f[key] is None else str(f[key]) for key in heads] for f in figures
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -363,7 +396,11 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1, help="multiplies all times")
     parser.add_argument("--svg", type=Path, help="where to write the plot")
     parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--algorithms", default="simple,adaptive", help="of the router; default simple,adaptive")
     given = parser.parse_args()
+    algorithms = given.algorithms.split(",")
+    if unknown := [name for name in algorithms if name not in ALGORITHMS]:
+        parser.error(f"--algorithms: {unknown[0]!r} is none of {', '.join(ALGORITHMS)}")
     options = Options(
         clients=given.clients,
         request=given.request_ms / 1000 * given.scale,
@@ -371,10 +408,12 @@ def main() -> int:
         seconds=given.seconds * given.scale,
         warm={"direct": given.warm_direct, "dispatch": given.warm_dispatch},
     )
-    results = []
-    for mode in ("direct", "dispatch"):
-        with Stack(mode, options.clients + 20) as stack:
-            results.append(asyncio.run(measure(stack, options)))
+    with Stack("direct", options.clients + 20) as stack:
+        results = [asyncio.run(measure(stack, options, "direct"))]
+    for algorithm in algorithms:
+        with Stack("dispatch", options.clients + 20, router_flags=("--scaling-algorithm", algorithm)) as stack:
+            results.append(asyncio.run(measure(stack, options, algorithm)))
+            results[-1].predicted = predict(algorithm, options)
     figures = [result.figures(options) for result in results]
     print(table(figures))
     if given.svg:

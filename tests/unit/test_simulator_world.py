@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lambda_dispatch.simulator.requests import NS
+from lambda_dispatch.simulator.requests import NS, of_clients
 from lambda_dispatch.simulator.service import Service
 from lambda_dispatch.simulator.world import World
 from lambda_dispatch_core.board import board as b
@@ -239,3 +239,12 @@ def test_packing_fills_one_instance_before_the_next() -> None:
 
     play(world, look)
     assert [0, 2] in most and [1, 2] in most and [1, 1] not in most
+
+
+def test_a_client_sends_its_next_request_when_the_last_one_is_over() -> None:
+    requests = of_clients(3, 10.0, 1.0)
+    world = World(requests.arrive[:], requests.takes, service(), limit=2, clients=3, until=10.0)
+    play(world, once(world))
+    # Two slots from 2 s on: two answers at 3, 4 ... 10 s, and the one that waits then is served, too.
+    assert world.completed == 2 * 8 + 1
+    assert sum(world.waits()) == (3 * 2 + 8) * NS  # all for the start, then always one

@@ -11,6 +11,8 @@ NS = 1_000_000_000
 class Requests:
     arrive: "array[int]"  # ns since the beginning, ascending
     takes: "array[int]"  # ns of each, alone on a whole CPU
+    clients: int = 0  # who send the next request when one is over; 0: requests arrive as given
+    until: float = 0.0  # s: clients send nothing afterwards
 
     def __len__(self) -> int:
         return len(self.arrive)
@@ -23,10 +25,16 @@ class Requests:
     @property
     def span(self) -> float:
         """s from the beginning to the last arrival."""
-        return self.arrive[-1] / NS if self.arrive else 0.0
+        return self.until if self.clients else self.arrive[-1] / NS if self.arrive else 0.0
 
 
 def in_order(pairs: Iterable[tuple[float, float]]) -> Requests:
     """Of (arrival, service time) in seconds, in any order."""
     ordered = sorted((int(at * NS), int(takes * NS)) for at, takes in pairs)
     return Requests(array("q", (at for at, _ in ordered)), array("q", (takes for _, takes in ordered)))
+
+
+def of_clients(clients: int, seconds: float, takes: float) -> Requests:
+    """Each client begins at once and sends a request whenever its last one is over, for `seconds`."""
+    most = clients * (int(seconds / takes) + 2)
+    return Requests(array("q", [0] * most), array("q", [int(takes * NS)] * most), clients, seconds)

@@ -74,8 +74,9 @@ def _direct(requests: Requests, setting: Setting) -> Outcome:
 def _simulated(policy: Policy, requests: Requests, setting: Setting) -> Outcome:
     service = setting.service()
     step = requests.span / PICTURE_STEPS
+    # The world writes the arrivals of clients' next requests.
     world = World(
-        requests.arrive,
+        requests.arrive[:] if requests.clients else requests.arrive,
         requests.takes,
         service,
         pools=setting.routers,
@@ -90,6 +91,8 @@ def _simulated(policy: Policy, requests: Requests, setting: Setting) -> Outcome:
         failing=setting.fails(),
         ends_idle=setting.ends_idle,
         sample_every=step,
+        clients=requests.clients,
+        until=requests.until,
     )
     looks: list[Callable[[], None]]
     if policy.config is None:
@@ -103,7 +106,7 @@ def _simulated(policy: Policy, requests: Requests, setting: Setting) -> Outcome:
     billed = world.billed / NS
     return Outcome(
         policy.name,
-        len(requests),
+        world.completed + world.refused + world.expired + world.cut if requests.clients else len(requests),
         world.completed,
         world.refused,
         world.expired,
@@ -119,5 +122,5 @@ def _simulated(policy: Policy, requests: Requests, setting: Setting) -> Outcome:
         max((sample[1] for sample in world.samples), default=0),
         world.busy / NS / (billed * setting.slots) if billed else 0.0,
         tuple((at / NS, living) for at, living, _, _ in world.samples),
-        longest_by_time(requests.arrive, waits, step),
+        () if requests.clients else longest_by_time(requests.arrive, waits, step),
     )

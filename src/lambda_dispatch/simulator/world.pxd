@@ -11,6 +11,9 @@ Requests are paired with slots by the rule of dispatch/matcher.pyx, with its own
 the slots that became free last. An instance that asked to end is a last resort until it is let go, as in
 control/control.py.
 
+With `clients`, requests are not given by time: the first `clients` arrive as given, and each that is over, up to
+`until`, is followed at once by the next one of the arrays, whose arrival is written there.
+
 The service time of a request is what it takes alone on a whole CPU. With `share` of it on the CPU, the requests of one
 environment share `cpus`: n of them take (1 - share) + share x max(1, n x share / cpus) times as long.
 """
@@ -85,6 +88,8 @@ cdef class World:
     cdef int64_t* arrive
     cdef int64_t* takes
     cdef Py_ssize_t count
+    cdef Py_ssize_t issued                  # requests whose arrival is known: all of them, but for clients' next ones
+    cdef int64_t until                      # ns: clients send nothing afterwards
     cdef Py_ssize_t arrived
     cdef int64_t settled                    # requests that came to an end of any kind
     cdef int64_t* sent                      # ns; -1: never dispatched
@@ -124,6 +129,7 @@ cdef class World:
     cdef int _ask_to_end(self, int p, int place, int reason) except -1
     cdef int _retire(self, int p, int place, int reason) except -1
     cdef int _end(self, int p, int place, int reason, bint alive) except -1
+    cdef void _settle(self) noexcept
     cdef int _expire(self, int p) noexcept
     cdef void _ring(self, int p) noexcept
     cdef double _rate(self, int n) noexcept

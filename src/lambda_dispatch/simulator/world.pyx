@@ -63,11 +63,15 @@ cdef class World:
     def __init__(self, array.array arrive not None, array.array takes not None, Service service not None, *,
                  int pools=1, int limit=10, double idle_exit=0.25, double life=885.0, double queue_timeout=120.0,
                  long long queue_limit=0, double tail=90.0, double share=0.0, double cpus=1.0, failing=None,
-                 bint ends_idle=False, double sample_every=0.0):
+                 bint ends_idle=False, double sample_every=0.0, int clients=0, double until=0.0):
         cdef Py_ssize_t i
         if arrive.typecode != "q" or takes.typecode != "q" or len(arrive) != len(takes):
             raise ValueError("arrivals and service times are two arrays of 64-bit integers, of one length")
+        if clients > len(arrive):
+            raise ValueError("as many requests as clients, at least")
         self.count = len(arrive)
+        self.issued = clients if clients > 0 else self.count
+        self.until = <int64_t> (until * SECOND) if clients > 0 else 0
         self.requests = (arrive, takes)
         self.arrive = <int64_t*> arrive.data.as_longlongs
         self.takes = <int64_t*> takes.data.as_longlongs
@@ -135,9 +139,9 @@ cdef class World:
         cdef int p
         cdef Event it
         while True:
-            if self.settled == self.count and self.over_at < 0:
+            if self.settled == self.issued and self.over_at < 0:
                 self.over_at = self.now + self.tail
-            arrival = self.arrive[self.arrived] if self.arrived < self.count else FOREVER
+            arrival = self.arrive[self.arrived] if self.arrived < self.issued else FOREVER
             event = self.heap.events[0].at if self.heap.length else FOREVER
             at = arrival if arrival <= event else event
             if self.due < at:
@@ -319,7 +323,7 @@ cdef class World:
                 return self._send(p, place, request)
         if pool.queued >= self.queue_limit:
             self.refused += 1
-            self.settled += 1
+            self._settle()
             return 0
         self.after[request] = -1
         if pool.last >= 0:
@@ -403,7 +407,7 @@ cdef class World:
         cdef Place* it = &self.places[place]
         self.done[request] = self.now
         self.completed += 1
-        self.settled += 1
+        self._settle()
         pool.completions += 1
         pool.duration += self.now - self.sent[request]
         self.busy += self.now - self.sent[request]
@@ -422,6 +426,13 @@ cdef class World:
             return self._look_if_idle(place)
         return 0
 
+    # A request is over. Where clients send the next one only then, it arrives now.
+    cdef void _settle(self) noexcept:
+        self.settled += 1
+        if self.now < self.until and self.issued < self.count:
+            self.arrive[self.issued] = self.now
+            self.issued += 1
+
     cdef int _expire(self, int p) noexcept:
         cdef Pool* pool = &self.pool[p]
         while pool.first >= 0 and self.arrive[pool.first] + self.patience <= self.now:
@@ -431,7 +442,7 @@ cdef class World:
             pool.queued -= 1
             pool.failures += 1
             self.expired += 1
-            self.settled += 1
+            self._settle()
         return 0
 
     # Requests that slow each other ------------------------------------------------------------------------------------
@@ -574,7 +585,8 @@ cdef class World:
         pool.running -= lost
         pool.failures += lost
         self.cut += lost
-        self.settled += lost
+        for _ in range(lost):
+            self._settle()
         self.in_flight[place] = 0
         it.version += 1
         it.state = INSTANCE_FREE

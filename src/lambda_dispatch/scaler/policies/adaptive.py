@@ -4,13 +4,14 @@ The formulas stand in docs/scaling.md. `InstanceCountMultiplier` plays no part.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lambda_dispatch.scaler.model import START_TIMEOUT, Decision, Instance, Limits, Observation, State
 from lambda_dispatch.scaler.policies.steps import FLOOR_PAUSE, GAP, WARM_PAUSE, least_busy, released
 
 SHORT = 1.0  # s, time constants of the two averages of demand
-LONG = 8.0
+LONG = 2.0
+CHANCE = 0.15  # standard deviations of demand: the averages differ by so much where nothing grows
 HORIZON = 2.0  # s, for how long a decision should hold once its instances are open
 BETA_OUT = 0.5  # standard deviations of head room below which one more is started
 BETA_COLD = 1.0  # the same where no environment is frozen: help takes seconds
@@ -18,12 +19,17 @@ BETA_IN = 1.5  # ... that must remain with one fewer
 SHORT_QUEUE = 0.04  # s: a queue that is over sooner starts nothing
 LEAST_CLEAR = 0.1  # s: a queue that shrinks and is gone by then is left to what is open
 SERVED_WITHIN = 0.5  # s after the opening of what is started, in which everybody who waits is served
+THAWED_WITHIN = 3.0  # ... as a multiple of the start, where that is sooner: to wait for slots costs as much as a start
+STANDS = 0.5  # standard deviations of what is at work: a queue that is never shorter is no chance
+BETA_NOISE = 3.5  # ... beyond which instances of a large fleet are closed at once, and not one by one
+CALM_LEAST = 0.1  # s x instances squared, between two of those
+CALM_MOST = 12000.0  # s / instances: one in two hundred per minute at most
 IN_PAUSE = 1.5  # s between a start and a scale-in, and at first between two directions
 LONGEST_PAUSE = 6.0  # s, what the pause grows to where closing proves wrong
 WRONG_WITHIN = 10.0  # s: what is started again so soon should not have been closed
 INVOKE_PRICE = 0.007  # s of an environment (1,769 MB) that cost as much as one invoke
-UNKNOWN_TURNS = 1.5  # requests that a slot is expected to serve soon, while no time is known
-UNKNOWN = 0.1  # s, a request's time while none has been seen
+UNKNOWN = 0.25  # s, a request's time while none has been seen
+STANDING = 0.25  # s: a queue that is never shorter for one to two such periods stands; it waits for slots, not for luck
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +42,21 @@ class Memory:
     closed_at: float | None = None
     pause: float = IN_PAUSE  # since the last start, before anything is closed
     floor_at: float | None = None
+    low_at: float | None = None  # when the present period of STANDING began
+    low: float = 0.0  # the shortest queue of this period
+    low_before: float = 0.0  # ... and of the one before
+    opened: int = 0  # open instances after the last decision
+    opened_at: float | None = None  # when there were more than before
+
+    @property
+    def standing(self) -> float:
+        return min(self.low, self.low_before)
 
 
 class Adaptive:
     name = "adaptive"
     number = 2
-    memory_size = 8
+    memory_size = 13
 
     def first(self, desired: int = 0) -> Memory:
         return Memory(desired)
@@ -59,15 +74,36 @@ class Adaptive:
             known(memory.closed_at),
             memory.pause,
             known(memory.floor_at),
+            known(memory.low_at),
+            memory.low,
+            memory.low_before,
+            float(memory.opened),
+            known(memory.opened_at),
         )
 
     def restore(self, flat: tuple[float, ...]) -> Memory:
-        desired, at, short, long, started_at, closed_at, pause, floor_at = flat
+        desired, at, short, long, started_at, closed_at, pause, floor_at, low_at, low, low_before, opened, opened_at = (
+            flat
+        )
 
         def known(value: float) -> float | None:
             return None if math.isnan(value) else value
 
-        return Memory(int(desired), known(at), short, long, known(started_at), known(closed_at), pause, known(floor_at))
+        return Memory(
+            int(desired),
+            known(at),
+            short,
+            long,
+            known(started_at),
+            known(closed_at),
+            pause,
+            known(floor_at),
+            known(low_at),
+            low,
+            low_before,
+            int(opened),
+            known(opened_at),
+        )
 
     def decide(self, seen: Observation, memory: Memory, limits: Limits) -> tuple[Decision, Memory]:
         now, slots = seen.now, limits.max_concurrent
@@ -76,10 +112,11 @@ class Adaptive:
         opened = [i for i in seen.instances if i.state is State.OPEN]
         have = len(waiting) + len(opened)
         short, long = averages(seen, memory)
+        memory = shortest(seen, memory)
         seconds = (seen.mean_ms or UNKNOWN * 1000) / 1000
         delay = seen.thaw if seen.frozen else seen.cold
 
-        need, why = self._need(seen, short, long, seconds, delay, len(opened), len(waiting), slots)
+        need, why = self._need(seen, memory, short, long, seconds, delay, len(opened), len(waiting), slots)
         proposed = min(max(need, floor), ceiling)
         idle = seen.pending == 0 and seen.running == 0 and seen.idle_for >= GAP
         start = max(0, min(proposed - have, limits.max_instances - len(seen.instances)))
@@ -96,10 +133,16 @@ class Adaptive:
         kept = max(self._keep(seen, short, seconds, delay, slots, opened), proposed if seen.pending else 0)
         # The floor is never closed for what only starts.
         least = max(kept, min(floor, sum(instance.stays for instance in opened)), limits.pinned)
+        opened_at = now if len(opened) > memory.opened else memory.opened_at
         close: list[Instance] = []
-        rested = memory.started_at is None or now - memory.started_at >= pause
-        if seen.pending == 0 and not start and len(opened) > least and (rested or not seen.arriving):
-            close = least_busy(opened)[: len(opened) - least]
+        if seen.pending == 0 and not start and len(opened) > least:
+            since = (memory.started_at, opened_at, memory.closed_at)
+            if seen.arriving:
+                noise = max(least, self._keep(seen, short, seconds, delay, slots, opened, BETA_NOISE))
+                count = closable(now, since, pause, len(opened), least, noise)
+            else:
+                count = len(opened) - least
+            close = least_busy(opened)[:count]
         if have > ceiling:
             # The maximum has become less than what there is: that waits for nothing.
             close = least_busy(opened)[: max(len(close), have - ceiling)]
@@ -123,6 +166,11 @@ class Adaptive:
             now if close else memory.closed_at,
             pause,
             floor_at,
+            memory.low_at,
+            memory.low,
+            memory.low_before,
+            len(opened) - len(close),
+            opened_at,
         )
         decision = Decision(
             desired,
@@ -138,6 +186,7 @@ class Adaptive:
     def _need(
         self,
         seen: Observation,
+        memory: Memory,
         short: float,
         long: float,
         seconds: float,
@@ -149,7 +198,7 @@ class Adaptive:
         """Instances for what waits and for what is to be expected when they open; why."""
         if seen.pending == 0 and seen.running == 0:
             return 0, ""
-        growth = max(0.0, short - long) / (LONG - SHORT)
+        growth = max(0.0, short - long - CHANCE * math.sqrt(short)) / (LONG - SHORT)
         ahead = min(short + growth * (SHORT + delay), 2 * short)
         # Where requests run, the load is what runs; a queue is the other rule's.
         load = staffed(ahead, seconds, delay + HORIZON, BETA_OUT if seen.frozen else BETA_COLD, slots)
@@ -157,22 +206,36 @@ class Adaptive:
             # Where nothing arrives, the average is only late.
             return (load if seen.arriving else min(load, opened + waiting)), "load"
         freed = min(seen.running, opened * slots) / seconds if seen.mean_ms else 0.0
+        standing = min(memory.standing, float(seen.running))
+        if freed and standing > STANDS * math.sqrt(seen.running):
+            # Every slot is taken and a queue stays: as many more would be at work if they could.
+            load = max(load, math.ceil((seen.running + standing) / slots))
+            if load > opened + waiting:
+                return load, "standing queue"
         if freed and seen.pending / freed <= SHORT_QUEUE:
             return min(load, opened + waiting), ""
         surplus = freed - seen.arriving
         if surplus > 0 and seen.pending / surplus < min(max(delay, LEAST_CLEAR), SERVED_WITHIN):
             return min(load, opened + waiting), ""
-        if not seen.mean_ms:
-            # Nothing is known of what these requests take: what waits, not what may come.
-            return max(opened + math.ceil(seen.pending / (slots * UNKNOWN_TURNS)), load), "queue"
+        if not seen.mean_ms and not seen.arriving:
+            # Nothing is known of what these requests take, and no more are to be expected: a slot for each.
+            return max(opened + math.ceil(seen.pending / slots), load), "queue"
         # Of those who will wait when the new ones open, the open ones serve some in the same time.
-        left = seen.pending + seen.arriving * delay - freed * (delay + SERVED_WITHIN)
-        turns = 1 + SERVED_WITHIN / seconds
+        within = min(SERVED_WITHIN, THAWED_WITHIN * delay)
+        left = seen.pending + seen.arriving * delay - freed * (delay + within)
+        turns = 1 + within / seconds
         queue = math.ceil(max(left, 1.0) / (slots * turns))
         return max(opened + queue, load), "queue"
 
     def _keep(
-        self, seen: Observation, short: float, seconds: float, delay: float, slots: int, opened: list[Instance]
+        self,
+        seen: Observation,
+        short: float,
+        seconds: float,
+        delay: float,
+        slots: int,
+        opened: list[Instance],
+        beta: float = BETA_IN,
     ) -> int:
         """How many open instances must stay. One that idles costs; one closed in error costs a thaw and an invoke."""
         if seen.pending == 0 and seen.running == 0:
@@ -182,7 +245,37 @@ class Adaptive:
             return busy
         load = max(short, float(seen.running)) if seconds > HORIZON else short
         # One that is closed takes up its place until its last request is over.
-        return max(1, staffed(load, seconds, delay + HORIZON + seconds, BETA_IN, slots))
+        return max(1, staffed(load, seconds, delay + HORIZON + seconds, beta, slots))
+
+
+def closable(
+    now: float,
+    since: tuple[float | None, float | None, float | None],
+    pause: float,
+    opened: int,
+    least: int,
+    noise: int,
+) -> int:
+    """How many may be closed while requests arrive: none soon after a start or an opening, whose demand shows only when
+    those who waited for it are at work; of a large fleet, what noise may need again one by one. since: when something
+    was started, opened, closed last."""
+    started, shown, closed = (-math.inf if at is None else at for at in since)
+    if now - max(started, shown) < pause:
+        return 0
+    calm = min(CALM_LEAST * opened**2, CALM_MOST / opened)
+    if calm <= pause:
+        return opened - least
+    return max(opened - noise, int(now - max(started, shown, closed) >= calm))
+
+
+def shortest(seen: Observation, memory: Memory) -> Memory:
+    """Follows the shortest queue of this period and of the one before."""
+    pending = float(seen.pending)
+    if memory.low_at is None or seen.now - memory.low_at >= 2 * STANDING:
+        return replace(memory, low_at=seen.now, low=pending, low_before=0.0)
+    if seen.now - memory.low_at >= STANDING:
+        return replace(memory, low_at=seen.now, low=pending, low_before=memory.low)
+    return memory if memory.low <= pending else replace(memory, low=pending)
 
 
 def averages(seen: Observation, memory: Memory) -> tuple[float, float]:
