@@ -76,6 +76,10 @@ cdef class Door:
         for wire in list(self.wires):
             wire.drain(False)
 
+    def end_drain(self):
+        """The router wants clients again: connections that come from now on are kept. Those that were told go."""
+        self.draining = False
+
     def close_idle(self):
         """Closes every connection that has nothing in hand."""
         cdef ClientWire wire

@@ -20,6 +20,7 @@ from lambda_dispatch.scaler.record import Record
 from lambda_dispatch.scaler.step import Hold, Look, Step, conclude, living_counts, step
 from lambda_dispatch.settings import Reader
 from lambda_dispatch.telemetry import log
+from lambda_dispatch.telemetry.overrides import RouterOverrides
 from lambda_dispatch_core.board import board as b
 
 TICK = 0.1  # s
@@ -63,6 +64,7 @@ class Scaler:
         self._tokens: float | None = None
         self._overrides: dict[int, list[b.Override]] = {}  # by pool, as of the command `_commands`
         self._commands = 0
+        self._router = RouterOverrides(board, config.log_level)
         if before.ticks:
             idle = max(0.0, (clock() - before.heartbeat) / NS)
             self._tokens = before.tokens_milli / 1000 + idle * config.start_rate
@@ -140,6 +142,7 @@ class Scaler:
         now = now_ns / NS
         self._board.scaler_beat(now_ns)
         self._ticks += 1
+        self._router.look(now_ns)
         log.flush()
         if (news := self._settings.news()) is not None:
             self.apply(news.config)
@@ -167,6 +170,7 @@ class Scaler:
         """Takes a configuration, for the looks from now on."""
         self._config = config
         log.configure("scaler", config.log_level, config.log_format)
+        self._router.configure(config.log_level)
         for fleet in self.fleets.values():
             fleet.limits = limits_of(fleet.pool, config)
             bucket = fleet.guard.bucket

@@ -1,4 +1,4 @@
-"""Where a running router can be found: PID.json for `lambda-dispatch status`, and the workers' sockets for each other.
+"""Where a running router can be found: PID.json for `lambda-dispatch status`, the sockets of commands and of workers.
 
 Both lie in one directory of this user's alone. A router that was killed leaves its files; the next one removes them.
 """
@@ -94,7 +94,9 @@ class Whereabouts:
         self.where = directory()
         self._files: list[Path] = []
         self.peers: list[socket.socket] = []
+        self._others: list[socket.socket] = []
         self.addresses: list[str] = []
+        self.commands = ""  # path of the socket for commands
         if self.where is not None:
             sweep(self.where)
 
@@ -118,15 +120,33 @@ class Whereabouts:
             sock.setblocking(False)
             self.addresses.append(address)
 
+    def open_commands(self) -> socket.socket:
+        """The listening Unix socket for commands; this user's alone. After open_peers()."""
+        assert self.where is not None
+        path = self.where / f"{os.getpid()}.{secrets.token_hex(4)}.ctl.sock"
+        self._files.append(path)
+        self.commands = str(path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._others.append(sock)
+        # Linux creates the socket's file with the mode of its descriptor.
+        os.fchmod(sock.fileno(), 0o600)
+        sock.bind(self.commands)
+        path.chmod(0o600)
+        sock.listen()
+        sock.setblocking(False)
+        return sock
+
     def announce(self, ports: dict[str, int], board_fd: int) -> None:
         if self.where is None:
             return
         path = self.where / f"{os.getpid()}.json"
-        path.write_text(json.dumps({"pid": os.getpid(), "board_fd": board_fd, **ports}) + "\n")
+        path.write_text(
+            json.dumps({"pid": os.getpid(), "board_fd": board_fd, "commands": self.commands, **ports}) + "\n"
+        )
         self._files.append(path)
 
     def close(self) -> None:
-        for sock in self.peers:
+        for sock in (*self.peers, *self._others):
             sock.close()
         for path in self._files:
             path.unlink(missing_ok=True)
@@ -140,3 +160,15 @@ def running() -> list[int]:
         return []
     pids = [int(path.stem) for path in where.glob("*.json") if path.stem.isascii() and path.stem.isdigit()]
     return sorted(pid for pid in pids if alive(pid))
+
+
+def command_path(pid: int) -> str:
+    """The socket for commands of a router of this user; empty when there is none."""
+    where = directory()
+    if where is None:
+        return ""
+    try:
+        found = json.loads((where / f"{pid}.json").read_text())
+    except (OSError, ValueError):
+        return ""
+    return str(found.get("commands", ""))

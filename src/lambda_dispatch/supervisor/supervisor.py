@@ -34,13 +34,16 @@ from lambda_dispatch.supervisor import child as children
 from lambda_dispatch.supervisor.admin import AdminKeeper
 from lambda_dispatch.supervisor.certificate import Certificate
 from lambda_dispatch.supervisor.child import Child, how_it_ended
+from lambda_dispatch.supervisor.command_socket import CommandSocket
 from lambda_dispatch.supervisor.notify import Notifier
+from lambda_dispatch.supervisor.operator import Operator
 from lambda_dispatch.supervisor.runtime import Whereabouts
 from lambda_dispatch.supervisor.seat import SECOND, Seat
 from lambda_dispatch.supervisor.signals import SignalQueue
 from lambda_dispatch.supervisor.sockets import BACKLOG, Listeners
 from lambda_dispatch.telemetry import log
 from lambda_dispatch.telemetry.emf import EmfWriter
+from lambda_dispatch.telemetry.overrides import RouterOverrides
 from lambda_dispatch.telemetry.view import take
 from lambda_dispatch_core.board.board import WORKER_FREE, WORKER_GONE, WORKER_READY, Board, make_bell, ring, silence
 
@@ -144,6 +147,10 @@ class Supervisor:
             self.metrics = EmfWriter(sys.stdout.fileno(), now, take(self.board, now, time.time_ns()))
         self.settings = settings.Writer()
         undo.callback(self.settings.close)
+        self.overrides = RouterOverrides(self.board, config.log_level)
+        self.operator = Operator(self.board, lambda: self.config, self._ring_all, self.reload)
+        self.commands = CommandSocket(self.whereabouts.open_commands(), self.operator, self.poll)
+        undo.callback(self.commands.close)
         self.admin = AdminKeeper(config, self.settings)
         undo.callback(self.admin.close)
         self.whereabouts.announce(self._ports(), self.board.fd)
@@ -172,6 +179,8 @@ class Supervisor:
             self._end_scaler(now)
             self._measure(now)
             self.notifier.step(now)
+            self.operator.step(now)
+            self.overrides.look(now)
             log.flush()
             if self.stopping and not (self._children() or self.unserved):
                 return
@@ -181,6 +190,7 @@ class Supervisor:
                 self._on_signal(number)
             silence(self.bell)
             self._on_news()
+            self.commands.serve(time.monotonic_ns())
 
     def _measure(self, now: int, last: bool = False) -> None:
         if self.metrics is not None and (last or now >= self.metrics.due):
@@ -191,10 +201,8 @@ class Supervisor:
         if self.metrics is not None:
             due.append(self.metrics.due)
         due += [child.kill_at for child in self._children() if child.kill_at]
-        if self.notifier.due is not None:
-            due.append(self.notifier.due)
-        if self.admin.due is not None:
-            due.append(self.admin.due)
+        steps = (self.admin, self.operator, self.commands, self.notifier)
+        due += [it.due for it in steps if it.due is not None]
         if self.unsettled:
             due.append(now + SETTLE_AGAIN)
         if not self.stopping:
@@ -345,8 +353,7 @@ class Supervisor:
             if not self.board.reclaim(child.slot):
                 self.unsettled.append(child)
             # What it held is free again, and what it was to answer nobody will: siblings and the scaler look.
-            for bell in (*self.bells, self.scaler_bell):
-                ring(bell)
+            self._ring_all()
         was_successor = child is seat.successor
         seat.ended(child, now)
         ended = how_it_ended(code)
@@ -370,6 +377,10 @@ class Supervisor:
         if seat.hopeless and not self.stopping:
             log.error("restart abandoned", role=seat.role, reason="it died at each start", tries=seat.failures)
             self._stop(EXIT_BOOT)
+
+    def _ring_all(self) -> None:
+        for bell in (*self.bells, self.scaler_bell):
+            ring(bell)
 
     def _settle(self) -> None:
         # The order of deaths does not matter: each makes the others' easier.
@@ -471,6 +482,7 @@ class Supervisor:
         self.config = self.admin.config = done.config
         self.hang_timeout = int(done.config.hang_timeout * SECOND)
         log.configure("supervisor", done.config.log_level, done.config.log_format)
+        self.overrides.configure(done.config.log_level)
         for warning in done.config.warnings:
             log.warning("configuration questionable", detail=warning)
         self.certificate.move(done.config)
@@ -480,8 +492,7 @@ class Supervisor:
         except (OSError, ValueError) as error:
             log.error("reload failed", by=by, error=str(error), action="send SIGUSR1 for a rolling restart")
             return {"reloaded": False, "problems": [str(error)]}
-        for bell in (*self.bells, self.scaler_bell):
-            ring(bell)
+        self._ring_all()
         log.info("configuration reloaded", by=by, live=",".join(done.live) or "none", certificate=renewed)
         for name, why in done.rolling.items():
             log.warning("rolling restart needed", option=name, reason=why, action="send SIGUSR1")

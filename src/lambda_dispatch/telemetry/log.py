@@ -80,6 +80,11 @@ def configure(process: str, level: str = "info", form: str = "text", stream: Tex
         root.addHandler(_FromLibraries())
 
 
+def set_level(level: int) -> None:
+    """Lines below this number are not written from now on."""
+    _Log.level = level
+
+
 def enabled(level: int) -> bool:
     return level >= _Log.level
 

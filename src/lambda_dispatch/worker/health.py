@@ -17,4 +17,5 @@ class Health:
 
     def answer(self, target: bytes) -> tuple[int, bytes]:
         """Status and text. A load balancer stops sending after a 503; requests that still arrive are served."""
-        return (503, b"draining") if self.worker.drain.began else (200, b"OK")
+        self.worker.take_up(self.worker.hub.clock())
+        return (503, b"draining") if self.worker.door.draining else (200, b"OK")

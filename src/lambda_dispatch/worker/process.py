@@ -29,6 +29,7 @@ from lambda_dispatch.front.door import Door
 from lambda_dispatch.front.h1 import H1Wire
 from lambda_dispatch.settings import Reader
 from lambda_dispatch.telemetry import log
+from lambda_dispatch.telemetry.overrides import RouterOverrides
 from lambda_dispatch.tls import server_context
 from lambda_dispatch.worker import reload
 from lambda_dispatch.worker.drain import Drain
@@ -72,6 +73,7 @@ class Worker:
         self.door.pool = self.matcher.add_pool(0, b"default", self.board.pool(0).generation)
         self.door.on_health = self.health.answer
         self.drain = Drain(self)
+        self.overrides = RouterOverrides(self.board, config.log_level)
         self.listeners: dict[str, Listener] = {}  # by kind of port
         self.handshakes = Handshakes(self.hub, loop, config.head_timeout)
         self.memory = MemoryBudget(self.hub, self.door, self.board, self.handshakes, config.memory_budget)
@@ -227,6 +229,7 @@ class Worker:
         self.matcher.publish_all()
         self.door.publish()
         self.drain.step(now)
+        self.take_up(now)
         if self.door.access is not None:
             self.door.access.flush()
         log.flush()
@@ -238,6 +241,15 @@ class Worker:
             self.control.probe(int(self.config.ping_interval * 1e9), int(self.config.ping_timeout * 1e9))
             self.control.forget_pools()
             self._show()
+
+    def take_up(self, now: int) -> None:
+        """What operators have changed. A drained router serves what comes, and keeps no connection for more."""
+        self.overrides.look(now)
+        if self.overrides.draining != self.door.draining and not self.drain.began:
+            if self.overrides.draining:
+                self.door.begin_drain()
+            else:
+                self.door.end_drain()
 
     def _show(self) -> None:
         title = (

@@ -28,6 +28,7 @@ def apply(worker: Worker, config: RouterConfig) -> None:
     """Also what a new worker does: an option that is live is read here."""
     before, worker.config = worker.config, config
     log.configure(f"worker {worker.boot.index}", config.log_level, config.log_format)
+    worker.overrides.configure(config.log_level)
     door = worker.door
     door.apply(config)
     worker.matcher.set_limits(config.max_queue, config.incoming_request_timeout)
