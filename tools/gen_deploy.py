@@ -23,6 +23,7 @@ from lambda_dispatch.config import OPTIONS, RouterConfig  # noqa: E402
 # Options that no platform passes on, each with the reason.
 LEFT_OUT = {
     "Config": "a file; a platform passes each option by itself",
+    "AdminOpenControl": "for a developer's own machine: anybody there gives commands",
     "ReadyFd": "a descriptor that a supervisor of the same machine holds; a container has none",
     "GIT_HASH": "written into the image when it is built",
     "BUILD_TIME": "written into the image when it is built",

@@ -25,8 +25,9 @@ class Alert(NamedTuple):
     wait: str  # how long it must hold
     severity: str
     summary: str
-    fires: dict[str, str]  # series and values of promtool, one a minute, with which it fires at minute 30
+    fires: dict[str, str]  # series and values of promtool, one a minute, with which it fires
     silent: dict[str, str]  # and with which it does not
+    looked_at: str = "30m"  # when that is
 
 
 def m(name: str, labels: str = "") -> str:
@@ -138,6 +139,16 @@ ALERTS = (
         {m("worker_silent_seconds", 'worker="0"'): "0.1x40"},
     ),
     Alert(
+        "LambdaDispatchOverrideForgotten",
+        f"max by (job, function, kind) ({m('override_active')}) > 0",
+        "12h",
+        "info",
+        "An override ({{ $labels.kind }}) is in force for more than 12 h; end it, or write it into the configuration",
+        {m("override_active", F + ',kind="limits"'): "1x800"},
+        {m("override_active", F + ',kind="limits"'): "1x600 0 1x300"},
+        "13h",
+    ),
+    Alert(
         "LambdaDispatchErrorBudgetBurn",
         "lambda_dispatch:errors:ratio_rate5m > 14.4 * 0.001 and lambda_dispatch:errors:ratio_rate1h > 14.4 * 0.001",
         "2m",
@@ -211,7 +222,11 @@ def alert_tests() -> str:
             # ALERTS has a series for each alert that fires, whatever its labels.
             count = [f"          - {{labels: {q('{}')}, value: 1}}"] if fires else []
             expression = f'count(ALERTS{{alertname="{alert.name}",alertstate="firing"}})'
-            lines += ["    promql_expr_test:", f"      - expr: {q(expression)}", "        eval_time: 30m"]
+            lines += [
+                "    promql_expr_test:",
+                f"      - expr: {q(expression)}",
+                f"        eval_time: {alert.looked_at}",
+            ]
             lines += ["        exp_samples:", *count] if fires else ["        exp_samples: []"]
     return "\n".join([*lines, ""])
 
@@ -347,6 +362,7 @@ ROWS: dict[str, list[tuple[str, str, dict[str, str]]]] = {
                 "breaker {{state}}": last("breaker_state", "state"),
             },
         ),
+        ("Overrides by operators", "short", {"{{function}} {{kind}}": last("override_active", "function, kind", JOB)}),
     ],
     "Router": [
         ("CPU", "short", {"{{process}}": rate("process_cpu_seconds_total", "instance, process", JOB)}),

@@ -123,8 +123,12 @@ variable "settings" {
     cloud_watch_metrics_enabled = optional(bool)
     # Admin port: state, metrics and page. A whole number from 1 to 65535, or -1: no admin port. Default: 5005.
     admin_port = optional(number)
-    # Address of the admin port; not loopback: set AdminToken or AdminReadOnly. Any text. Default: 127.0.0.1.
+    # Address of the admin port; not loopback: set a token or AdminReadOnly. Any text. Default: 127.0.0.1.
     admin_host = optional(string)
+    # File that holds AdminToken; it is read again when it has changed. Any text.
+    admin_token_file = optional(string)
+    # File that holds AdminReadToken; it is read again when it has changed. Any text.
+    admin_read_token_file = optional(string)
     # Anyone who reaches the admin port may read it without a token. True or false. Default: false.
     admin_read_only = optional(bool)
     # New connections still served after SIGTERM. Seconds or HH:MM:SS, from 0 to 3600 s. Default: 5.
@@ -201,6 +205,8 @@ locals {
     LAMBDA_DISPATCH_CloudWatchMetricsEnabled        = var.settings.cloud_watch_metrics_enabled
     LAMBDA_DISPATCH_AdminPort                       = var.settings.admin_port
     LAMBDA_DISPATCH_AdminHost                       = var.settings.admin_host
+    LAMBDA_DISPATCH_AdminTokenFile                  = var.settings.admin_token_file
+    LAMBDA_DISPATCH_AdminReadTokenFile              = var.settings.admin_read_token_file
     LAMBDA_DISPATCH_AdminReadOnly                   = var.settings.admin_read_only
     LAMBDA_DISPATCH_LameDuck                        = var.settings.lame_duck
     LAMBDA_DISPATCH_DrainDeadline                   = var.settings.drain_deadline
@@ -217,8 +223,10 @@ variable "secret_arns" {
   type = object({
     # Value of X-Lambda-Dispatch-Secret without which X-Lambda-Name is refused
     function_secret = optional(string)
-    # Bearer token that the admin port asks for
+    # Bearer token that the admin port asks for; gives commands too
     admin_token = optional(string)
+    # Bearer token that reads on the admin port and gives no commands
+    admin_read_token = optional(string)
   })
   default  = {}
   nullable = false
@@ -228,6 +236,7 @@ locals {
   secrets_given = {
     LAMBDA_DISPATCH_FunctionSecret = var.secret_arns.function_secret
     LAMBDA_DISPATCH_AdminToken     = var.secret_arns.admin_token
+    LAMBDA_DISPATCH_AdminReadToken = var.secret_arns.admin_read_token
   }
   secrets_environment = { for name, arn in local.secrets_given : name => arn if arn != null }
 }

@@ -37,7 +37,7 @@ def start(board: Board, count: int) -> None:
 def test_the_page_shows_what_the_board_says_and_goes_on_after_a_kill(page: browser.Page) -> None:
     with Router(workers=2, admin_port=0) as router:
         board = router.board(write=True)
-        own = ("number", "at", "pool", "held", "inputs")
+        own = ("number", "at", "pool", "held", "inputs", "who", "why", "command")
         names = [name for name in Decision._fields if name not in own]
         board.record_decision(
             time.monotonic_ns(),

@@ -105,7 +105,7 @@ def test_the_state_is_the_document_of_status(router: Router) -> None:
         own = view.take(board, 1, 1).document()
     finally:
         board.close()
-    assert set(shown) == {*own, "version"}
+    assert set(shown) == {*own, "version", "control"} and shown["control"] == "off"
     assert {worker["pid"] for worker in shown["workers"]} == set(router.pids().values())
     assert shown["pools"][0]["function"] == "fake" and shown["pools"][0]["verdict"]["level"] == "ok"
     assert set(shown["pools"][0]) == {*own["pools"][0], "verdict"}
@@ -157,7 +157,11 @@ def test_decisions_are_read_from_the_ring(router: Router) -> None:
     port = router.ports["admin"]
     board = router.board(write=True)
     try:
-        names = [name for name in Decision._fields if name not in ("number", "at", "pool", "held", "inputs")]
+        names = [
+            name
+            for name in Decision._fields
+            if name not in ("number", "at", "pool", "held", "inputs", "who", "why", "command")
+        ]
         number = board.record_decision(
             board.created, 0, **{**dict.fromkeys(names, 1), "desired": 4}, held="", inputs=(1.5, 3.0)
         )

@@ -23,6 +23,7 @@ APPLIED = {
     "supervisor/supervisor.py": "def reload",
 }
 READ_AT_USE = {
+    "admin/access.py": r"\bconfig\.(\w+)",  # made again by the admin process's apply()
     "front/function_header.py": r"\bconfig\.(\w+)",  # made again by the worker's apply()
     "worker/drain.py": r"\bself\.worker\.config\.(\w+)",
     "worker/process.py": r"\bself\.control\.probe\(int\(self\.config\.(\w+) \* 1e9\), int\(self\.config\.(\w+)",

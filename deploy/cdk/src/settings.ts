@@ -364,11 +364,23 @@ export interface RouterSettings {
    */
   readonly adminPort?: number;
   /**
-   * Address of the admin port; not loopback: set AdminToken or AdminReadOnly. Any text.
+   * Address of the admin port; not loopback: set a token or AdminReadOnly. Any text.
    *
    * @default - 127.0.0.1
    */
   readonly adminHost?: string;
+  /**
+   * File that holds AdminToken; it is read again when it has changed. Any text.
+   *
+   * @default - nothing
+   */
+  readonly adminTokenFile?: string;
+  /**
+   * File that holds AdminReadToken; it is read again when it has changed. Any text.
+   *
+   * @default - nothing
+   */
+  readonly adminReadTokenFile?: string;
   /**
    * Anyone who reaches the admin port may read it without a token. True or false.
    *
@@ -404,11 +416,17 @@ export interface RouterSecrets {
    */
   readonly functionSecret?: ISecret;
   /**
-   * Bearer token that the admin port asks for.
+   * Bearer token that the admin port asks for; gives commands too.
    *
    * @default - none
    */
   readonly adminToken?: ISecret;
+  /**
+   * Bearer token that reads on the admin port and gives no commands.
+   *
+   * @default - none
+   */
+  readonly adminReadToken?: ISecret;
 }
 
 /** @internal */
@@ -474,6 +492,8 @@ export const SETTING_VARIABLES: { [key: string]: string } = {
   cloudWatchMetricsEnabled: 'LAMBDA_DISPATCH_CloudWatchMetricsEnabled',
   adminPort: 'LAMBDA_DISPATCH_AdminPort',
   adminHost: 'LAMBDA_DISPATCH_AdminHost',
+  adminTokenFile: 'LAMBDA_DISPATCH_AdminTokenFile',
+  adminReadTokenFile: 'LAMBDA_DISPATCH_AdminReadTokenFile',
   adminReadOnly: 'LAMBDA_DISPATCH_AdminReadOnly',
   lameDuck: 'LAMBDA_DISPATCH_LameDuck',
   drainDeadline: 'LAMBDA_DISPATCH_DrainDeadline',
@@ -484,6 +504,7 @@ export const SETTING_VARIABLES: { [key: string]: string } = {
 export const SECRET_VARIABLES: { [key: string]: string } = {
   functionSecret: 'LAMBDA_DISPATCH_FunctionSecret',
   adminToken: 'LAMBDA_DISPATCH_AdminToken',
+  adminReadToken: 'LAMBDA_DISPATCH_AdminReadToken',
 };
 
 /** @internal */

@@ -37,20 +37,22 @@ def main() -> int:
     setproctitle("lambda-dispatch: admin")
     os.nice(NICENESS)
     try:
-        asyncio.run(run(board, config, listener, record["life_fd"], settings))
+        asyncio.run(run(board, config, listener, record["life_fd"], settings, record["commands"]))
     finally:
         board.close()
     return 0
 
 
-async def run(board: Board, config: RouterConfig, listener: socket.socket, life_fd: int, settings: Reader) -> None:
+async def run(
+    board: Board, config: RouterConfig, listener: socket.socket, life_fd: int, settings: Reader, commands: str
+) -> None:
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, over.set)
     # End of file: the supervisor is gone.
     loop.add_reader(life_fd, over.set)
-    admin = Admin(board, config)
+    admin = Admin(board, config, command_path=commands)
     admin.settings = settings
     await admin.server.start_on(listener)
     log.info("admin port opened", host=config.admin_host, port=admin.server.port)

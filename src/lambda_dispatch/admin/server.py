@@ -1,4 +1,4 @@
-"""The admin API, read-only. Routes and documents; docs/operations.md lists them."""
+"""The admin API: routes and documents; docs/operations.md lists them. It reads; commands go to the supervisor."""
 
 import asyncio
 import gzip
@@ -9,16 +9,17 @@ from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
-from lambda_dispatch.admin import decisions
+from lambda_dispatch.admin import commands, decisions
 from lambda_dispatch.admin.access import Gate, Refusal
 from lambda_dispatch.admin.history import SERIES, SPANS, History
 from lambda_dispatch.admin.readiness import Readiness
 from lambda_dispatch.admin.stream import MAX_STREAMS, Stream
-from lambda_dispatch.admin.verdict import verdict
+from lambda_dispatch.admin.verdict import Verdict, verdict
 from lambda_dispatch.config import RouterConfig, effective
 from lambda_dispatch.settings import Reader
 from lambda_dispatch.telemetry import log, prometheus, status
-from lambda_dispatch.telemetry.view import View, take
+from lambda_dispatch.telemetry.overrides import RouterOverrides
+from lambda_dispatch.telemetry.view import PoolView, View, take
 from lambda_dispatch_core import __version__
 from lambda_dispatch_core.board.board import DECISIONS, Board
 from lambda_dispatch_net.http_server import HttpServer, Request, Response, parse_query
@@ -45,16 +46,18 @@ PAGE_TYPES = {"html": "text/html; charset=utf-8", "js": "text/javascript", "css"
 class Admin:
     """All answers come from `self.view`, which tick() renews once a second."""
 
-    def __init__(self, board: Board, config: RouterConfig, version: str = __version__) -> None:
+    def __init__(self, board: Board, config: RouterConfig, version: str = __version__, command_path: str = "") -> None:
         self.board = board
         self.config = config
         self.version = version
         self.settings: Reader | None = None  # where a changed configuration appears
+        self.gate = Gate(config)
+        self.commands = commands.Commands(command_path)
+        self.overrides = RouterOverrides(board, config.log_level)
         self.view = self.look()
         self.history = History(self.view)
         self.stream = Stream(time.time_ns() // 1_000)
         self._feed()
-        self.gate = Gate(config.admin_host, config.admin_token)
         self.server = HttpServer(
             self.answer, max_body=MAX_BODY, max_connections=MAX_CLIENTS, idle=IDLE, failed=self._failed, for_pages=True
         )
@@ -84,11 +87,13 @@ class Admin:
         """Takes a configuration, for the requests from now on."""
         self.config = config
         log.configure("admin", config.log_level, config.log_format)
-        self.gate = Gate(config.admin_host, config.admin_token)
+        self.gate = Gate(config)
+        self.overrides.configure(config.log_level)
 
     def tick(self) -> None:
         if self.settings is not None and (news := self.settings.news()) is not None:
             self.apply(news.config)
+        self.overrides.look(time.monotonic_ns())
         self.view = self.look()
         self.history.feed(self.view)
         if self.stream.open:
@@ -98,46 +103,56 @@ class Admin:
         self.stream.feed({**self.state(), "signals": self.history.latest(), "decided": self.board.decided})
 
     def state(self) -> dict[str, Any]:
-        """The document of `status --json`, with the version and a verdict per pool."""
+        """The document of `status --json`, with the version, a verdict per pool, and how commands are taken."""
         shown = self.view.document()
         for pool, fields in zip(self.view.pools, shown["pools"], strict=True):
-            fields["verdict"] = verdict(pool)._asdict()
-        return {"version": self.version, **shown}
+            fields["verdict"] = self.verdict(pool)._asdict()
+        return {"version": self.version, "control": self.gate.control, **shown}
+
+    def verdict(self, pool: PoolView) -> Verdict:
+        return verdict(pool, [it for it in self.view.overrides if it["function"] == pool.function])
 
     # requests
 
     async def answer(self, request: Request) -> Response:
         try:
-            response = self._route(request)
+            command = commands.command_at(request.path)
+            response = self._route(request) if command is None else await self._command(request, command)
         except Refusal as refusal:
             response = text(f"{refusal}\n", status=refusal.status)
-            if refusal.status == 401:
-                response.headers.append(("www-authenticate", 'Basic realm="lambda-dispatch"'))
-            if refusal.status == 405:
-                response.headers.append(("allow", "GET, HEAD"))
+            response.headers += refusal.headers
         response.headers += SECURITY
         return response
+
+    async def _command(self, request: Request, command: dict[str, Any]) -> Response:
+        if request.method != "POST":
+            raise Refusal(405, f"{request.method} is not allowed here: it is a command", (("allow", "POST"),))
+        self.gate.check_command(request)
+        answer = await self.commands.send(commands.parse(request, command))
+        self.tick()
+        return document(answer)
 
     def _route(self, request: Request) -> Response:
         # Probes of an orchestrator carry no token and say nothing.
         if request.path == "/livez":
             return text("OK\n")
         if request.path == "/readyz":
-            lacks = self.readiness.lacks(self.view)
+            self.overrides.look(time.monotonic_ns())
+            lacks = "drained by a command" if self.overrides.draining else self.readiness.lacks(self.view)
             return text(f"{lacks or 'OK'}\n", status=503 if lacks else 200)
         self.gate.check(request)
         found = self.routes.get(request.path) or self.page.get(request.path)
         if found is None:
-            raise Refusal(404, f"no such path; {', '.join(self.routes)} are there")
+            raise Refusal(404, f"no such path; {', '.join((*self.routes, *commands.PATHS))} are there")
         if request.method not in ("GET", "HEAD"):
-            raise Refusal(405, f"{request.method} is not allowed here")
+            raise Refusal(405, f"{request.method} is not allowed here", (("allow", "GET, HEAD"),))
         return found(request)
 
     def _front(self, request: Request) -> Response:
         """The page for browsers; for curl and other terminals what `lambda-dispatch status` prints."""
         if "text/html" in (request.header("accept") or ""):
             return self.page["/index.html"](request)
-        verdicts = [f"{pool.function}: {verdict(pool).text}" for pool in self.view.pools]
+        verdicts = [f"{pool.function}: {self.verdict(pool).text}" for pool in self.view.pools]
         return text("\n".join([*verdicts, "", status.table(self.view), ""]))
 
     def _metrics(self, request: Request) -> Response:

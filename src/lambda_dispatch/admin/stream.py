@@ -22,6 +22,7 @@ def keyed(document: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {name: value for name, value in document.items() if name not in SPANS}
     for name in KEYED:
         result[name] = {str(each["slot"]): _steady(each) for each in document[name]}
+    result["overrides"] = [{name: each[name] for name in each if name != "left"} for each in document["overrides"]]
     result["pools"] = {str(each["pool"]): _steady(each) for each in document["pools"]}
     result["scaler"] = _steady(document["scaler"])
     return result

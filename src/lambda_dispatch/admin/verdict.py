@@ -1,6 +1,7 @@
 """One sentence per pool: what it is doing, and what holds it back. A pure function of the view."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from lambda_dispatch.telemetry.view import PoolView
 
@@ -10,8 +11,9 @@ class Verdict(NamedTuple):
     text: str
 
 
-def verdict(pool: PoolView) -> Verdict:
-    """The first rule that applies, the worst first."""
+def verdict(pool: PoolView, overrides: Sequence[Mapping[str, Any]] = ()) -> Verdict:
+    """The first rule that applies, the worst first. `overrides`: those of this pool that are in force."""
+    by_hand = {it["kind"]: it["who"] for it in overrides}
     waiting = ""
     if pool.queued:
         waiting = f", {pool.queued} queued, oldest wait {_span(pool.oldest_queued or 0.0)}"
@@ -21,8 +23,11 @@ def verdict(pool: PoolView) -> Verdict:
         return Verdict("bad", f"breaker open: instance starts keep failing; {again}{waiting}")
     if pool.breaker == "half-open":
         return Verdict("bad", f"breaker half-open: a trial start is under way{waiting}")
+    if pool.queued and "pause" in by_hand and up >= pool.desired:
+        return Verdict("bad", f"held back: scaling paused at {pool.desired} by {by_hand['pause']}{waiting}")
     if pool.queued and up >= pool.max_instances:
-        return Verdict("bad", f"held back: maximum of {pool.max_instances} instances reached{waiting}")
+        whose = f", set by {by_hand['limits']}" if "limits" in by_hand else ""
+        return Verdict("bad", f"held back: maximum of {pool.max_instances} instances reached{whose}{waiting}")
     if pool.backoff and pool.desired > up:
         return Verdict("bad", f"backing off after failed starts: next start in {pool.backoff:.1f} s{waiting}")
     # The desired count follows the demand down slowly; without a start or a waiting request nothing is missing.

@@ -51,11 +51,25 @@ def derive(reader: Findings) -> None:
         )
     _derive_tls(reader, get, follow)
     _check_ports(reader, get)
-    if get("admin_port") >= 0 and not (_is_loopback(get("admin_host")) or get("admin_token") or get("admin_read_only")):
+    tokens = ("admin_token", "admin_token_file", "admin_read_token", "admin_read_token_file")
+    guarded = get("admin_read_only") or any(get(name) for name in tokens)
+    if get("admin_port") >= 0 and not (_is_loopback(get("admin_host")) or guarded):
         problems.append(
             f"{reader.name_of('admin_host')} is {get('admin_host')!r}, which others can reach; set AdminToken, or "
             "AdminReadOnly=true to let everybody read, or keep 127.0.0.1"
         )
+
+    if get("admin_open_control") and not _is_loopback(get("admin_host")):
+        problems.append(
+            f"{reader.name_of('admin_open_control')} would let everybody who reaches {get('admin_host')!r} give "
+            "commands; set AdminToken instead, or keep AdminHost 127.0.0.1"
+        )
+    for name in ("admin_token", "admin_read_token"):
+        path = get(f"{name}_file")
+        if path and get(name):
+            problems.append(f"{reader.name_of(f'{name}_file')} and {reader.name_of(name)} are both set; keep one")
+        elif path and not os.access(path, os.R_OK):
+            problems.append(f"{reader.name_of(f'{name}_file')} is {path!r}, which cannot be read")
 
     if get("workers") == 0:
         usable = min(cpus.usable(), MAX_WORKERS)

@@ -273,14 +273,33 @@ class RouterConfig:
         "AdminHost",
         text,
         "127.0.0.1",
-        "address of the admin port; not loopback: set AdminToken or AdminReadOnly",
+        "address of the admin port; not loopback: set a token or AdminReadOnly",
     )
     admin_token: str = option(
         "AdminToken",
         matching(r"[!-~]{16,1024}", "16 to 1024 printable characters without spaces"),
         "",
-        "bearer token that the admin port asks for",
+        "bearer token that the admin port asks for; gives commands too",
         secret=True,
+    )
+    admin_token_file: str = option(
+        "AdminTokenFile", text, "", "file that holds AdminToken; it is read again when it has changed"
+    )
+    admin_read_token: str = option(
+        "AdminReadToken",
+        matching(r"[!-~]{16,1024}", "16 to 1024 printable characters without spaces"),
+        "",
+        "bearer token that reads on the admin port and gives no commands",
+        secret=True,
+    )
+    admin_read_token_file: str = option(
+        "AdminReadTokenFile", text, "", "file that holds AdminReadToken; it is read again when it has changed"
+    )
+    admin_open_control: bool = option(
+        "AdminOpenControl",
+        boolean,
+        False,
+        "on loopback, the admin port takes commands without a token",
     )
     admin_read_only: bool = option(
         "AdminReadOnly", boolean, False, "anyone who reaches the admin port may read it without a token"

@@ -22,8 +22,9 @@ LAST_WAIT = 1.0  # s from SIGTERM to SIGKILL, when the router ends
 
 
 class AdminKeeper:
-    def __init__(self, config: RouterConfig, settings: Writer) -> None:
+    def __init__(self, config: RouterConfig, settings: Writer, commands: str) -> None:
         self.config = config
+        self.commands = commands  # path of the socket for commands
         self._settings = settings
         self.port = 0
         self.pid = 0
@@ -87,6 +88,7 @@ class AdminKeeper:
             "life_fd": life_fd,
             "settings_fd": self._settings.fd,
             "settings_number": self._settings.number,
+            "commands": self.commands,
         }
         read_end, write_end = os.pipe()
         try:

@@ -5,7 +5,6 @@ Everything is idempotent. What is to last stands as an override on the board (do
 process but the supervisor; the scaler and the workers look there. A refused command changes nothing.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -148,7 +147,7 @@ class Operator:
         before = self._in_force(pool.number, b.OVERRIDE_RECYCLE, now)
         # Asked again, it goes on with those that were there at first.
         at = now if before is None else before.at
-        return self._set(pool.number, b.OVERRIDE_RECYCLE, at, command, who, why, first=missing)
+        return self._set(pool.number, b.OVERRIDE_RECYCLE, now, command, who, why, first=missing, at=at)
 
     def _breaker(self, command: Mapping[str, Any], now: int, who: str, why: str) -> Done:
         pool = self._pool(command)
@@ -221,21 +220,21 @@ class Operator:
         self,
         pool: int,
         kind: int,
-        at: int,
+        now: int,
         command: Mapping[str, Any],
         who: str,
         why: str,
         first: int | None = None,
         second: int | None = None,
+        at: int | None = None,
     ) -> Done:
-        now = time.monotonic_ns()
         ttl = seconds(command, "ttl")
         before = self._in_force(pool, kind, now)
         numbers = (-1 if first is None else first, -1 if second is None else second)
         number = self._board.set_override(
             pool,
             kind,
-            at=at,
+            at=now if at is None else at,
             until=now + int(ttl * SECOND) if ttl else 0,
             first=numbers[0],
             second=numbers[1],
@@ -264,7 +263,8 @@ class Operator:
             self._sweep(now)
 
     def changed(self) -> None:
-        self._sweep_at = time.monotonic_ns()
+        """There may be something to end sooner."""
+        self._sweep_at = 1  # long ago
 
     def _sweep(self, now: int) -> None:
         board = self._board

@@ -151,7 +151,7 @@ class Supervisor:
         self.operator = Operator(self.board, lambda: self.config, self._ring_all, self.reload)
         self.commands = CommandSocket(self.whereabouts.open_commands(), self.operator, self.poll)
         undo.callback(self.commands.close)
-        self.admin = AdminKeeper(config, self.settings)
+        self.admin = AdminKeeper(config, self.settings, self.whereabouts.commands)
         undo.callback(self.admin.close)
         self.whereabouts.announce(self._ports(), self.board.fd)
 

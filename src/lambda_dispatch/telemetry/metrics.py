@@ -115,6 +115,15 @@ def _breakers(view: View) -> Samples:
             yield {"function": pool.function, "state": state}, int(pool.breaker == state)
 
 
+def _overrides(view: View) -> Samples:
+    active = {(it["function"], it["kind"]) for it in view.overrides}
+    for kind in ("limits", "pause", "recycle"):
+        for pool in view.active_pools:
+            yield {"function": pool.function, "kind": kind}, float((pool.function, kind) in active)
+    for kind in ("drain", "log-level"):
+        yield {"function": "", "kind": kind}, float(("", kind) in active)
+
+
 def _workers(view: View) -> Samples:
     return (({"state": state}, view.workers_in(state)) for state in b.WORKER_STATES if state != "free")
 
@@ -255,6 +264,13 @@ FAMILIES = (
     _now("uploads_held", "Requests that wait for their body before they may have an instance.", "uploads_held"),
     _now("handshakes", "TLS connections whose handshake is not finished.", "handshakes"),
     _now("memory_held_bytes", "Bytes that count towards MemoryBudget.", "memory_held", "bytes"),
+    Family(
+        "override_active",
+        "gauge",
+        "Whether an operator's override is in force (1) or not (0); function is empty for those of the router.",
+        _overrides,
+        ("function", "kind"),
+    ),
     Family("workers", "gauge", "Worker processes, by state.", _workers, ("state",)),
     Family(
         "worker_silent_seconds",

@@ -184,6 +184,12 @@ def table(view: View) -> str:
             ),
         ),
     ]
+    if view.overrides:
+        heads = ("OVERRIDE", "FUNCTION", "LEFT", "BY", "REASON")
+        rows = (
+            (it["says"], it["function"] or "-", duration(it["left"]), it["who"], it["reason"]) for it in view.overrides
+        )
+        lines += ["", *columns(heads, rows)]
     if view.instances:
         lines += [
             "",

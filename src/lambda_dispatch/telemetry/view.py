@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lambda_dispatch.telemetry.overrides import list_in_force
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board
 
@@ -113,6 +114,7 @@ class View:
     nowhere: b.Numbers  # of requests that no function got: health checks, refused heads
     pools: tuple[PoolView, ...]
     instances: tuple[InstanceView, ...]
+    overrides: tuple[Mapping[str, Any], ...]  # of operators, in force
 
     def workers_in(self, state: str) -> int:
         return sum(worker.state == state for worker in self.workers)
@@ -134,6 +136,7 @@ class View:
             "time_ms": quantiles(self.time),
             "pools": [_shown(pool) for pool in self.pools],
             "instances": [_dict(instance) for instance in self.instances],
+            "overrides": [dict(it) for it in self.overrides],
         }
 
 
@@ -164,6 +167,7 @@ def take(board: Board, now: int, wall: int) -> View:
         nowhere=nowhere,
         pools=tuple(_pool(board, pool, by_pool.get(pool.pool, []), numbers[pool.pool], now) for pool in pools),
         instances=tuple(_instance(it, names, now, board.created_wall - board.created) for it in found),
+        overrides=tuple(list_in_force(board, now)),
     )
 
 

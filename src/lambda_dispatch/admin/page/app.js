@@ -1,4 +1,5 @@
 import * as charts from "./charts.js";
+import * as controls from "./controls.js";
 import { count, element, ms, NONE, span, table } from "./format.js";
 import * as map from "./map.js";
 import { follow } from "./stream.js";
@@ -58,7 +59,8 @@ function processes() {
 
 function header() {
   const workers = Object.values(state.workers), ready = workers.filter((w) => w.state === "ready").length;
-  const draining = workers.some((w) => w.state === "draining") ? " · draining" : "";
+  const drained = (state.overrides ?? []).some((it) => it.kind === "drain");
+  const draining = drained || workers.some((w) => w.state === "draining") ? " · draining" : "";
   const names = by(state.pools, "pool").map((pool) => pool.function);
   const more = names.length > 2 ? ` and ${names.length - 2} more` : "";
   $("version").textContent = state.version;
@@ -79,6 +81,7 @@ function freshness() {
 function render() {
   header();
   verdicts();
+  controls.update(state);
   charts.update(state.taken_ms / 1000, state.signals);
   instances();
   processes();
@@ -117,6 +120,7 @@ async function configuration() {
 }
 
 charts.build($("signals"));
+controls.build();
 charts.load();
 follow((next) => {
   state = next;
@@ -131,10 +135,15 @@ $("map").addEventListener("mousemove", (event) => {
   const it = map.at(event);
   $("hover").textContent = it ? `${it.id}… ${it.state}, ${it.in_flight} of ${it.limit} in flight, ${count(it.requests)} requests, age ${age(it.created_ms)}` : "";
 });
+$("map").addEventListener("click", (event) => map.at(event) && controls.choose(map.at(event).id));
+$("instances").addEventListener("click", (event) => {
+  const row = event.target.closest("tbody tr");
+  if (row) controls.choose(row.cells[1].textContent.replace("…", ""));
+});
 $("map").addEventListener("mouseleave", () => ($("hover").textContent = ""));
 addEventListener("resize", () => state && instances());
 addEventListener("keydown", (event) => {
-  if (event.key === "/" && document.activeElement !== $("filter")) {
+  if (event.key === "/" && !event.target.closest("input, select")) {
     event.preventDefault();
     $("filter").focus();
   }

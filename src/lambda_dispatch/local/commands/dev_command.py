@@ -253,7 +253,7 @@ class Dev:
             *("--control-http-port", str(settings.control_port), "--allow-insecure-control=true"),
             *("--preferred-control-scheme", "http", "--callback-host", "127.0.0.1"),
             *("--max-instances", str(settings.max_environments)),
-            "--admin-port=0",
+            *("--admin-port=0", "--admin-open-control=true"),
             *("--lame-duck", "0", "--drain-deadline", str(DRAIN)),
             *("--log-level", "info" if settings.verbose else "warning"),
             *("--ready-fd", str(write_end)),
