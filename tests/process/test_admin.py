@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from lambda_dispatch import cli, healthcheck
 from lambda_dispatch.admin.server import MAX_CLIENTS
 from lambda_dispatch.admin.stream import MAX_STREAMS
+from lambda_dispatch.scaler.verdict import EXIT_NAMES
 from lambda_dispatch.telemetry import status, view
 from lambda_dispatch_core.board.board import Decision
 from tests.support.supervised import DEADLINE, ROOT, Router, descendants, until
@@ -327,3 +329,32 @@ def test_a_default_port_that_is_taken_costs_the_page_alone() -> None:
         with Router(workers=1, ready=False, admin_port=taken, sources={"admin_port": "--admin-port"}) as refused:
             assert refused.wait() == 69
             assert f"AdminPort {taken}" in refused.log()
+
+
+def test_lives_are_read_from_the_ring_and_from_the_living(router: Router) -> None:
+    board = router.board(write=True)
+    try:
+        now = time.monotonic_ns()
+        gone = board.allocate_instance(0, bytes.fromhex("aabbccdd") + bytes(12), 10, now, now + 10**12)
+        assert gone is not None
+        board.open_instance(*gone, now + 10**9)
+        assert board.close_instance(*gone, now + 5 * 10**9)
+        number = board.record_life(gone[0], now + 5 * 10**9, EXIT_NAMES.index("SelfDeadline") + 1, True)
+        board.free_instance(*gone)
+        alive = board.allocate_instance(0, bytes.fromhex("11223344") + bytes(12), 10, now, now + 10**12)
+        assert alive is not None
+    finally:
+        board.close()
+    port = router.ports["admin"]
+    shown = json.loads(ask(port, "/api/v1/lives").body)
+    assert shown["next"] == number
+    living, ended = shown["lives"]
+    assert (living["id"], living["ended_ms"], living["opened_ms"], living["reason"]) == ("11223344", None, None, None)
+    assert (ended["id"], ended["reason"], ended["let_go"]) == ("aabbccdd", "SelfDeadline", True)
+    assert (ended["opened_ms"] - ended["asked_ms"], ended["ended_ms"] - ended["asked_ms"]) == (1000, 5000)
+    only = json.loads(ask(port, "/api/v1/lives?state=ended").body)["lives"]
+    assert [it["id"] for it in only] == ["aabbccdd"]
+    assert json.loads(ask(port, f"/api/v1/lives?state=ended&since={number}").body) == {"next": number, "lives": []}
+    assert json.loads(ask(port, "/api/v1/lives?pool=other").body)["lives"] == []
+    refused = ask(port, "/api/v1/lives?state=dead")
+    assert (refused.status, refused.text) == (400, "state is 'dead'; it must be all or ended\n")

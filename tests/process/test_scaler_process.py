@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from lambda_dispatch.exits import EX_CONFIG
+from lambda_dispatch.scaler.verdict import EXIT_NAMES
 from lambda_dispatch_core.board import board as b
 from tests.support.held_board import HeldBoard
 from tests.support.stand_in import Invoke, StandIn, stand_in
@@ -60,6 +61,25 @@ def test_a_request_that_waits_invokes_the_function_as_the_protocol_says() -> Non
         assert held.board.secret(slot) == secret != bytes(16)
         said = held.kill()
         assert payload["Secret"] not in said and payload["Id"] not in said
+
+    play(scenario)
+
+
+def test_an_instances_life_is_kept_when_it_has_ended() -> None:
+    async def scenario(held: HeldBoard, service: StandIn) -> None:
+        ((slot, _),) = await opened(held, service)
+        created, opened_at = held.board.instance(slot).created, held.board.instance(slot).opened
+        await held.until(lambda: held.board.list_instances() and held.board.instance(slot).state == b.INSTANCE_OPEN)
+        (invoke,) = await service.invokes(1)
+        held.demand(queued=0, running=0)
+        invoke.ended("SelfLastActive", requests=3)
+        await held.until(lambda: held.board.lived == 1)
+        (life,) = held.board.list_lives()
+        assert life.id == uuid.UUID(invoke.payload["Id"]).bytes[:4]
+        assert (life.asked, life.opened) == (created, opened_at)
+        assert life.ended > life.opened > life.asked
+        assert EXIT_NAMES[life.reason - 1] == "SelfLastActive"
+        assert not life.let_go
 
     play(scenario)
 

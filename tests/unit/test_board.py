@@ -538,3 +538,30 @@ def test_the_ring_keeps_the_last_decisions_in_order(board: Board) -> None:
     assert kept[0].inputs == tuple(float(11 + place) for place in range(b.DECISION_INPUTS)), "and so are inputs"
     assert [it.number for it in board.list_decisions(b.DECISIONS + 8)] == [b.DECISIONS + 9, b.DECISIONS + 10]
     assert board.list_decisions(1 << 60) == []
+
+
+def test_the_ring_of_lives_keeps_the_last_that_ended(board: Board, first: Board) -> None:
+    assert board.list_lives() == [] and board.lived == 0
+    slot, generation = instance(board)
+    opened = board.instance(slot).opened
+    assert first.reserve(slot, generation)
+    board.count_busy(100)
+    board.count_busy(50)
+    assert board.instance(slot).busy_ns == 150
+    first.release(slot)
+    board.count_busy(1000)
+    assert board.close_instance(slot, generation, 30)
+    assert board.record_life(slot, 30, 4, True) == 1
+    (life,) = first.list_lives()
+    seen = board.instance(slot)
+    assert life == b.Life(1, seen.id[:4], 0, seen.created, opened, 30, seen.requests, 150, 4, True)
+    assert board.free_instance(slot, generation)
+    again = instance(board)
+    assert again == (slot, generation + 1)
+    assert board.instance(slot).busy_ns == 0, "a new life begins at nothing"
+    for number in range(2, b.LIVES + 4):
+        assert board.record_life(slot, number, 0, False) == number
+    kept = board.list_lives()
+    assert [it.number for it in kept] == list(range(4, b.LIVES + 4))
+    assert [it.number for it in board.list_lives(b.LIVES + 2)] == [b.LIVES + 3]
+    assert board.list_lives(1 << 60) == [] and board.lived == b.LIVES + 3

@@ -26,6 +26,7 @@ STRUCTS = {
     "InstanceSlot": 128,
     "DecisionSlot": 768,
     "OverrideSlot": 256,
+    "LifeSlot": 64,
 }
 
 Field = tuple[int, int, str]  # offset, bytes, type
@@ -198,6 +199,17 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
         assert number(board, slot + fields["pool"][0]) == 1
         assert os.pread(board.fd, 7, slot + fields["reason"][0]) == b"a test\0"
         board.take_command(1, 1)
+
+        place = board.allocate_instance(1, b"life" + bytes(12), 10, 5, 99)
+        assert place is not None
+        board.open_instance(*place, 6)
+        assert board.record_life(place[0], 7, 8, True) == 1
+        fields = in_doc("LifeSlot")
+        slot = number(board, header["lives_at"][0], 8)
+        names = ("number", "pool", "asked", "opened", "ended", "reason", "let_go")
+        assert [number(board, slot + fields[f][0], fields[f][1]) for f in names] == [1, 1, 5, 6, 7, 8, 1]
+        assert os.pread(board.fd, 4, slot + fields["id"][0]) == b"life"
+        assert number(board, header["lives_written"][0], 8) == 1
         assert number(board, at("pools_at", 1, 512) + in_doc("PoolSlot")["commands_taken"][0], 8) == 1
         worker.close()
     finally:

@@ -14,6 +14,7 @@ from lambda_dispatch_core.board.layout import INSTANCE_FREE as INSTANCE_FREE
 from lambda_dispatch_core.board.layout import INSTANCE_OPEN as INSTANCE_OPEN
 from lambda_dispatch_core.board.layout import INSTANCE_STARTING as INSTANCE_STARTING
 from lambda_dispatch_core.board.layout import INSTANCE_STATES as INSTANCE_STATES
+from lambda_dispatch_core.board.layout import LIVES as LIVES
 from lambda_dispatch_core.board.layout import MAX_INSTANCES as MAX_INSTANCES
 from lambda_dispatch_core.board.layout import MAX_POOLS as MAX_POOLS
 from lambda_dispatch_core.board.layout import MAX_WORKERS as MAX_WORKERS
@@ -49,6 +50,7 @@ from lambda_dispatch_core.board.layout import WORKER_STATES as WORKER_STATES
 from lambda_dispatch_core.board.layout import BoardError as BoardError
 from lambda_dispatch_core.board.layout import Decision as Decision
 from lambda_dispatch_core.board.layout import Instance as Instance
+from lambda_dispatch_core.board.layout import Life as Life
 from lambda_dispatch_core.board.layout import Numbers as Numbers
 from lambda_dispatch_core.board.layout import Override as Override
 from lambda_dispatch_core.board.layout import Pool as Pool

@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 
 cpdef enum:
-    BOARD_VERSION = 6
+    BOARD_VERSION = 7
     MAX_WORKERS = 128           # worker slots; twice the workers, because a rolling restart runs two for one
     MAX_INSTANCES = 4096        # instance slots; scans and the index are sized for it
     MAX_POOLS = 64
@@ -17,6 +17,7 @@ cpdef enum:
     DECISIONS = 2048            # the scaler's last decisions that are kept
     DECISION_TEXT = 32          # bytes: what held starts back
     DECISION_INPUTS = 46        # numbers: what a decision can be taken again from
+    LIVES = 4096                # the last instances that ended and are kept
     BUCKETS = 106               # of a histogram; see time_bucket()
     OUTCOMES = 20               # code class * REASONS + reason
     REASONS = 4
@@ -88,11 +89,13 @@ cdef struct Header:
     uint8_t pad0[4]
     uint64_t pool_numbers_at
     uint32_t pools_gate         # scaler: odd while it frees retired pools; workers then wait to claim one
-    uint32_t pad1
+    uint32_t lives              # records in the ring of lives
     uint64_t decisions_written  # scaler: decisions ever recorded; the last one is number decisions_written
     uint64_t overrides_at       # where the overrides begin, bytes from the start
     uint64_t commands           # supervisor: commands of operators ever carried out; the last one has this number
-    uint8_t pad2[32]
+    uint64_t lives_at           # where the ring of lives begins, bytes from the start
+    uint64_t lives_written      # scaler: instances ever seen to end; the last one is number lives_written
+    uint8_t pad2[16]
 
 
 cdef struct ScalerSlot:         # one writer: the scaler (pid, generation, state: the supervisor)
@@ -244,7 +247,7 @@ cdef struct InstanceSlot:
     int64_t closed              # scaler: when its invoke was seen to have ended
     uint8_t secret[16]          # scaler, before the invoke is sent: what the payload carries; all zero: none
     uint64_t opener             # workers: hash of the address that made the first call; by compare-and-swap from 0
-    uint8_t pad1[8]
+    uint64_t busy_ns            # scaler: time with a request at it, by the scaler's looks (0.1 s)
 
 
 cdef struct DecisionSlot:       # one writer: the scaler. Decision n is record (n - 1) % decisions
@@ -279,6 +282,19 @@ cdef struct DecisionSlot:       # one writer: the scaler. Decision n is record (
     uint8_t who[OVERRIDE_WHO]   # of the command; UTF-8, filled up with zeros
     uint8_t why[OVERRIDE_REASON]
     uint8_t pad1[56]
+
+
+cdef struct LifeSlot:           # one writer: the scaler. Life n is record (n - 1) % lives
+    uint64_t number             # 1 for the first instance of the router that ended; 0 while the record is being written
+    uint8_t id[4]               # the first bytes of the instance's id
+    uint32_t pool
+    int64_t asked               # when it was invoked
+    int64_t opened              # its first channel; 0 it never opened
+    int64_t ended               # when that was seen
+    uint64_t requests           # served
+    uint64_t busy_ns            # time with a request at it, by the scaler's looks
+    uint32_t reason             # how the invoke ended: the scaler's number for it; 0 nobody told
+    uint32_t let_go             # 1 the router had asked it to end
 
 
 cdef struct OverrideSlot:       # one writer: the supervisor

@@ -11,6 +11,7 @@ REASONS: Final[int]
 WORDS: Final[int]
 DECISIONS: Final[int]
 DECISION_INPUTS: Final[int]
+LIVES: Final[int]
 DECISION_TEXT: Final[int]
 OVERRIDES: Final[int]
 OVERRIDE_WHO: Final[int]
@@ -66,6 +67,7 @@ class Instance(NamedTuple):
     deadline: int
     goaway_at: int
     close_requested: bool
+    busy_ns: int = 0
 
 class Worker(NamedTuple):
     slot: int
@@ -138,6 +140,18 @@ class PoolCounts(NamedTuple):
     closed: int
     in_flight: int
     idle: int
+
+class Life(NamedTuple):
+    number: int
+    id: bytes
+    pool: int
+    asked: int
+    opened: int
+    ended: int
+    requests: int
+    busy_ns: int
+    reason: int
+    let_go: bool
 
 class Decision(NamedTuple):
     number: int

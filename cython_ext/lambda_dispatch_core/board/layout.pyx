@@ -43,6 +43,7 @@ class Instance(NamedTuple):
     deadline: int
     goaway_at: int
     close_requested: bool
+    busy_ns: int = 0
 
 
 class Worker(NamedTuple):
@@ -124,6 +125,21 @@ class PoolCounts(NamedTuple):
     closed: int
     in_flight: int
     idle: int
+
+
+class Life(NamedTuple):
+    """An instance that has ended."""
+
+    number: int
+    id: bytes  # the first bytes
+    pool: int
+    asked: int
+    opened: int
+    ended: int
+    requests: int
+    busy_ns: int
+    reason: int
+    let_go: bool
 
 
 class Decision(NamedTuple):

@@ -7,7 +7,8 @@ from libc.stdint cimport int16_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from lambda_dispatch_core.board.layout cimport (
-    DecisionSlot, Header, InstanceSlot, OverrideSlot, PoolNumbers, PoolSlot, ScalerSlot, WorkerPool, WorkerSlot,
+    DecisionSlot, Header, InstanceSlot, LifeSlot, OverrideSlot, PoolNumbers, PoolSlot, ScalerSlot, WorkerPool,
+    WorkerSlot,
 )
 
 
@@ -40,6 +41,7 @@ cdef class BoardMap:
     cdef int16_t* reserved          # [worker * instances + instance]: that worker's part of in_flight
     cdef int16_t* idle              # [worker * instances + instance]: free channels that worker holds
     cdef DecisionSlot* ring         # [decisions]: what the scaler decided lately
+    cdef LifeSlot* life_ring        # [lives]: the instances that ended lately
     cdef OverrideSlot* overrides    # [pool * OVERRIDES + kind]; after the last pool's: the router's
     cdef uint32_t* index            # [2 * instances]: fingerprint << 16 | slot + 1, by id; 0 empty, 0xFFFF no more
 

@@ -11,14 +11,15 @@ from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, mun
 
 from lambda_dispatch_core.bytes.atomics cimport fence, get16, get32, get64, getu32, getu64, putu64
 from lambda_dispatch_core.board.layout cimport (
-    BOARD_VERSION, BUCKETS, CLOSE_REQUESTED, DECISION_INPUTS, DECISION_TEXT, DECISIONS, INSTANCE_FREE, MAX_INSTANCES,
-    MAX_POOLS, MAX_WORKERS, OUTCOMES, OVERRIDE_REASON, OVERRIDE_WHO, OVERRIDES, POOL_FREE, WORDS, DecisionSlot, Header,
-    Histogram, InstanceSlot, OverrideSlot, PoolNumbers, PoolSlot, ScalerSlot, WorkerPool, WorkerSlot,
+    BOARD_VERSION, BUCKETS, CLOSE_REQUESTED, DECISION_INPUTS, DECISION_TEXT, DECISIONS, INSTANCE_FREE, LIVES,
+    MAX_INSTANCES, MAX_POOLS, MAX_WORKERS, OUTCOMES, OVERRIDE_REASON, OVERRIDE_WHO, OVERRIDES, POOL_FREE, WORDS,
+    DecisionSlot, Header, Histogram, InstanceSlot, LifeSlot, OverrideSlot, PoolNumbers, PoolSlot, ScalerSlot,
+    WorkerPool, WorkerSlot,
 )
 
 from lambda_dispatch_core.board.layout import (
-    COUNTERS, GAUGES, NAME, BoardError, Decision, Instance, Numbers, Override, Pool, PoolCounts, PoolTotals, Scaler,
-    Times, Worker,
+    COUNTERS, GAUGES, NAME, BoardError, Decision, Instance, Life, Numbers, Override, Pool, PoolCounts, PoolTotals,
+    Scaler, Times, Worker,
 )
 
 cdef uint64_t MAGIC = 0x4452414F42444C00         # "\0LDBOARD" on a little-endian machine
@@ -127,7 +128,8 @@ cdef class BoardMap:
         if header.size != <uint64_t> size or memcmp(&header.size, &expected.size, 112) != 0\
                 or header.decisions_at != expected.decisions_at or header.decisions != expected.decisions\
                 or header.pool_numbers_at != expected.pool_numbers_at\
-                or header.overrides_at != expected.overrides_at:
+                or header.overrides_at != expected.overrides_at\
+                or header.lives_at != expected.lives_at or header.lives != expected.lives:
             raise BoardError("the board's layout is not this program's: router and tool must be of one release")
         if not -1 <= worker < <int> header.workers:
             raise BoardError(f"no worker slot {worker}: the board has {header.workers}")
@@ -182,6 +184,9 @@ cdef class BoardMap:
         at = up(at + DECISIONS * sizeof(DecisionSlot), 4096)
         h.overrides_at = at
         at = up(at + (pools + 1) * OVERRIDES * sizeof(OverrideSlot), 4096)
+        h.lives_at = at
+        h.lives = LIVES
+        at = up(at + LIVES * sizeof(LifeSlot), 4096)
         h.pool_numbers_at = at
         h.size = up(at + workers * (pools + 1) * sizeof(PoolNumbers), 4096)
         return 0
@@ -212,6 +217,7 @@ cdef class BoardMap:
         self.idle = <int16_t*> (self.base + h.idle_at)
         self.index = <uint32_t*> (self.base + h.index_at)
         self.ring = <DecisionSlot*> (self.base + h.decisions_at)
+        self.life_ring = <LifeSlot*> (self.base + h.lives_at)
         self.overrides = <OverrideSlot*> (self.base + h.overrides_at)
         if self.worker >= 0:
             self.me = &self.worker_slots[self.worker]
@@ -321,6 +327,11 @@ cdef class BoardMap:
         """The number of the last decision; 0 when there is none."""
         return getu64(&self.header.decisions_written)
 
+    @property
+    def lived(self):
+        """The number of the last life; 0 when no instance has ended."""
+        return getu64(&self.header.lives_written)
+
     def worker_state(self, int worker):
         return getu32(&self._worker_slot(worker).state)
 
@@ -334,7 +345,7 @@ cdef class BoardMap:
         return Instance(
             slot, life >> 32, it.id[:16], life & 0xFF, it.pool, it.limit, busy, idle, idle + busy,
             getu64(&it.requests), it.created, get64(&it.opened), it.deadline, get64(&it.goaway_at),
-            (getu32(&it.flags) & CLOSE_REQUESTED) != 0,
+            (getu32(&it.flags) & CLOSE_REQUESTED) != 0, getu64(&it.busy_ns),
         )
 
     def secret(self, int slot):
@@ -500,4 +511,25 @@ cdef class BoardMap:
                 copy.overrides, tuple([copy.inputs[i] for i in range(<int> min(copy.inputs_used, DECISION_INPUTS))]),
                 copy.command, copy.recycled, text_of(copy.who[:OVERRIDE_WHO]), text_of(copy.why[:OVERRIDE_REASON]),
             ))
+        return found
+
+    # -- the ring of lives ---------------------------------------------------------------------------------------------
+
+    def list_lives(self, uint64_t since=0):
+        """Those with a number above `since` that are kept, oldest first."""
+        cdef uint64_t last = getu64(&self.header.lives_written)
+        cdef uint64_t number
+        cdef LifeSlot copy
+        cdef LifeSlot* it
+        found = []
+        for number in range(max(since, last - LIVES if last > LIVES else 0) + 1, last + 1):
+            it = &self.life_ring[(number - 1) % LIVES]
+            if getu64(&it.number) != number:
+                continue
+            memcpy(&copy, it, sizeof(LifeSlot))
+            fence()
+            if getu64(&it.number) != number:
+                continue        # overwritten meanwhile
+            found.append(Life(number, copy.id[:4], copy.pool, copy.asked, copy.opened, copy.ended, copy.requests,
+                              copy.busy_ns, copy.reason, copy.let_go != 0))
         return found

@@ -9,8 +9,8 @@ from lambda_dispatch_core.bytes.atomics cimport (
     fence, get16, get64, getu32, getu64, put16, put64, putu32, putu64, swap64, swapu32, swapu64,
 )
 from lambda_dispatch_core.board.layout cimport (
-    INSTANCE_CLOSED, INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, INSTANCE_STARTING, NOT_USABLE, POOL_ACTIVE,
-    POOL_FREE, POOL_RETIRED, SECRET_SIZE, InstanceSlot, PoolNumbers, PoolSlot,
+    INSTANCE_CLOSED, INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, INSTANCE_STARTING, LIVES, NOT_USABLE,
+    POOL_ACTIVE, POOL_FREE, POOL_RETIRED, SECRET_SIZE, InstanceSlot, LifeSlot, PoolNumbers, PoolSlot,
 )
 from lambda_dispatch_core.board.shared cimport REMOVED, index_hash
 from lambda_dispatch_core.board.worker cimport WorkerSteps
@@ -52,6 +52,7 @@ cdef class ScalerSteps(WorkerSteps):
         it.opened = it.goaway_at = it.closed = 0
         it.deadline = deadline
         it.requests = 0
+        it.busy_ns = 0
         it.flags = 0
         it.opener = 0
         memset(it.secret, 0, SECRET_SIZE)
@@ -79,6 +80,35 @@ cdef class ScalerSteps(WorkerSteps):
                 return True
             life = getu64(&self.slots[slot].life)
         return False
+
+    def record_life(self, int slot, int64_t ended, uint32_t reason, bint let_go):
+        """What the slot says of its instance goes into the ring of lives. For the scaler, when it has ended."""
+        cdef InstanceSlot* seen = self._instance_slot(slot)
+        cdef uint64_t number = self.header.lives_written + 1
+        cdef LifeSlot* it = &self.life_ring[(number - 1) % LIVES]
+        putu64(&it.number, 0)
+        fence()
+        memcpy(it.id, seen.id, 4)
+        it.pool = seen.pool
+        it.asked = seen.created
+        it.opened = get64(&seen.opened)
+        it.ended = ended
+        it.requests = getu64(&seen.requests)
+        it.busy_ns = seen.busy_ns
+        it.reason = reason
+        it.let_go = let_go
+        putu64(&it.number, number)
+        putu64(&self.header.lives_written, number)
+        return number
+
+    def count_busy(self, int64_t ns):
+        """The scaler has looked again after so long: who has a request now is counted as busy meanwhile."""
+        cdef int slot
+        cdef InstanceSlot* it
+        for slot in range(<int> self.header.instances_high):
+            if get16(&self.in_flight[slot]) > 0:
+                it = &self.slots[slot]
+                putu64(&it.busy_ns, it.busy_ns + <uint64_t> ns)
 
     cpdef bint free_instance(self, int slot, uint32_t generation) noexcept:
         cdef int worker

@@ -9,19 +9,20 @@ from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
-from lambda_dispatch.admin import commands, decisions
+from lambda_dispatch.admin import commands, decisions, lives
 from lambda_dispatch.admin.access import Gate, Refusal
 from lambda_dispatch.admin.history import SERIES, SPANS, History
 from lambda_dispatch.admin.readiness import Readiness
 from lambda_dispatch.admin.stream import MAX_STREAMS, Stream
 from lambda_dispatch.admin.verdict import Verdict, verdict
+from lambda_dispatch.admin.waits import Waits
 from lambda_dispatch.config import RouterConfig, effective
 from lambda_dispatch.settings import Reader
 from lambda_dispatch.telemetry import log, prometheus, status
 from lambda_dispatch.telemetry.overrides import RouterOverrides
 from lambda_dispatch.telemetry.view import PoolView, View, take
 from lambda_dispatch_core import __version__
-from lambda_dispatch_core.board.board import DECISIONS, Board
+from lambda_dispatch_core.board.board import DECISIONS, LIVES, Board
 from lambda_dispatch_net.http_server import HttpServer, Request, Response, parse_query
 
 MAX_CLIENTS = 32
@@ -56,6 +57,7 @@ class Admin:
         self.overrides = RouterOverrides(board, config.log_level)
         self.view = self.look()
         self.history = History(self.view)
+        self.waits = Waits(self.view)
         self.stream = Stream(time.time_ns() // 1_000)
         self._feed()
         self.server = HttpServer(
@@ -70,6 +72,8 @@ class Admin:
             "/api/v1/instances": self._instances,
             "/api/v1/decisions": self._decisions,
             "/api/v1/history": self._history,
+            "/api/v1/lives": self._lives,
+            "/api/v1/waits": lambda _: document(self.waits.document()),
             "/api/v1/config": lambda _: document(effective.document(self.config)),
             "/": self._front,
         }
@@ -96,11 +100,13 @@ class Admin:
         self.overrides.look(time.monotonic_ns())
         self.view = self.look()
         self.history.feed(self.view)
+        self.waits.feed(self.view)
         if self.stream.open:
             self._feed()
 
     def _feed(self) -> None:
-        self.stream.feed({**self.state(), "signals": self.history.latest(), "decided": self.board.decided})
+        told = {"signals": self.history.latest(), "decided": self.board.decided, "lived": self.board.lived}
+        self.stream.feed({**self.state(), **told})
 
     def state(self) -> dict[str, Any]:
         """The document of `status --json`, with the version, a verdict per pool, and how commands are taken."""
@@ -188,6 +194,15 @@ class Admin:
         since = number(asked, "since", 0, 0, (1 << 63) - 1)
         limit = number(asked, "limit", DECISIONS, 1, DECISIONS)
         return document(decisions.document(self.board, since, asked.get("pool"), limit))
+
+    def _lives(self, request: Request) -> Response:
+        asked = query(request, "pool", "since", "limit", "state")
+        since = number(asked, "since", 0, 0, (1 << 63) - 1)
+        limit = number(asked, "limit", MAX_LIMIT, 1, LIVES + MAX_LIMIT)
+        state = asked.get("state", "all")
+        if state not in ("all", "ended"):
+            raise Refusal(400, f"state is {state[:20]!r}; it must be all or ended")
+        return document(lives.document(self.board, since, asked.get("pool"), limit, state == "all"))
 
     def _history(self, request: Request) -> Response:
         asked = query(request, "span", "series")

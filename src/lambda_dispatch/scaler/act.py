@@ -75,6 +75,7 @@ class Actor:
         if end is None:
             return
         self._board.close_instance(run.slot, run.generation, now)
+        self._board.record_life(run.slot, now, ended.number if ended is not None else 0, run.asked)
         if ended is not None and ended.name == "Throttled":
             self.throttled += 1
         if end.ends_idle:

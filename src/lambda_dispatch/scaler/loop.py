@@ -146,6 +146,7 @@ class Scaler:
         log.flush()
         if (news := self._settings.news()) is not None:
             self.apply(news.config)
+        self._board.count_busy(min(now_ns - int(self._last * NS), NS))
         by_pool: dict[int, list[b.Instance]] = {}
         for seen in self._board.list_instances():
             if seen.state == b.INSTANCE_CLOSED:
