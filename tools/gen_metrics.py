@@ -149,6 +149,24 @@ ALERTS = (
         "13h",
     ),
     Alert(
+        "LambdaDispatchWorkerRestarts",
+        f"sum by (job, instance) (increase({m('worker_starts_total')}[15m]))"
+        f" > 3 + sum by (job, instance) ({m('workers')})",
+        "0m",
+        "warning",
+        "Workers of {{ $labels.instance }} die: more starts in 15 minutes than a rolling restart makes",
+        {
+            m("worker_starts_total"): "2+1x40",
+            m("workers", 'state="ready"'): "2x40",
+            m("workers", 'state="gone"'): "0x40",
+        },
+        {
+            m("worker_starts_total"): "2x20 6x20",
+            m("workers", 'state="ready"'): "2x40",
+            m("workers", 'state="gone"'): "0x40",
+        },
+    ),
+    Alert(
         "LambdaDispatchErrorBudgetBurn",
         "lambda_dispatch:errors:ratio_rate5m > 14.4 * 0.001 and lambda_dispatch:errors:ratio_rate1h > 14.4 * 0.001",
         "2m",
@@ -372,6 +390,7 @@ ROWS: dict[str, list[tuple[str, str, dict[str, str]]]] = {
             "short",
             {
                 "{{state}}": last("workers", "state", JOB),
+                "starts": f"sum by (job) (increase({m('worker_starts_total', JOB)}[5m]))",
                 "silent s {{worker}}": f"max by (worker) ({m('worker_silent_seconds', JOB)})",
                 "{{version}} Python {{python}}": last("build_info", "version, python", JOB),
             },
@@ -402,6 +421,14 @@ ROWS: dict[str, list[tuple[str, str, dict[str, str]]]] = {
             {
                 "read {{side}}": rate("received_bytes_total", "side", JOB),
                 "written {{side}}": rate("sent_bytes_total", "side", JOB),
+            },
+        ),
+        (
+            "Traces",
+            "ops",
+            {
+                "sent": rate("traced_requests_sent_total", "job", JOB),
+                "lost {{reason}}": rate("traced_requests_lost_total", "reason", JOB),
             },
         ),
         ("MemoryBudget", "bytes", {"held": last("memory_held_bytes", "job", JOB)}),

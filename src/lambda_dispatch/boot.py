@@ -43,6 +43,7 @@ class Boot:
     parent_pid: int
     settings_fd: int = -1  # where a changed configuration appears (lambda_dispatch.settings); -1: nowhere
     settings_number: int = 0  # of what `config` and the certificate are
+    trace_fd: int = -1  # rings of traced requests; -1: nothing is traced
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

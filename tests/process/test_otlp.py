@@ -1,24 +1,24 @@
 """Metrics by OTLP: what a collector decodes, and that no collector can do harm."""
 
 import gzip
-import http.server
 import json
 import os
 import socket
 import struct
-import threading
 import time
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from lambda_dispatch.telemetry import otlp
+from lambda_dispatch.telemetry import otel, otlp
 from lambda_dispatch.telemetry.metrics import FAMILIES
+from lambda_dispatch.telemetry.sender import Sender
 from lambda_dispatch.telemetry.view import take
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board
+from tests.support.collector import Collector
 from tests.support.supervised import Router, until
 
 TIMES = {3_000_000: 5, 1_000_000_000: 2, 500: 3}
@@ -69,60 +69,16 @@ def test_the_official_package_decodes_every_metric_exactly(board: Board) -> None
     assert found["lambda_dispatch.instances_desired"].gauge.data_points[0].as_int == 0
 
 
-class Collector:
-    """Answers as it is told, and keeps what it got."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[str, dict[str, str], bytes]] = []
-        self.answer: tuple[int, dict[str, str], bytes] = (200, {}, b"")
-        self.held = threading.Event()
-        self.held.set()
-        collector = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version: ClassVar[str] = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                collector.held.wait()
-                status, fields, text = collector.answer
-                collector.got.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-                if status == 0:
-                    self.wfile.write(b"\x00garbage\xff\r\n\r\n")
-                    self.close_connection = True
-                    return
-                self.send_response(status)
-                for name, value in {**fields, "content-length": str(len(text))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(text)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-        self.thread.start()
-
-    def close(self) -> None:
-        self.held.set()
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    one = Collector()
-    yield one
-    one.close()
+    with Collector() as one:
+        yield one
 
 
-def exporter(url: str) -> otlp.Exporter:
-    wanted = otlp.settings({"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_HEADERS": "x-key=a%20b"})
+def exporter(url: str) -> Sender:
+    wanted = otel.settings({"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_HEADERS": "x-key=a%20b"})
     assert wanted is not None
-    return otlp.Exporter(wanted)
+    return Sender(wanted, "metrics export failed")
 
 
 @pytest.mark.parametrize("answer", [(503, {}, b""), (429, {}, b"x"), (0, {}, b""), (400, {}, b"\xff" * 100_000)])
@@ -177,15 +133,15 @@ def test_a_collector_that_is_down_or_slow_holds_nobody_up_and_nothing_piles_up(c
 )
 def test_a_setting_that_cannot_be_meant_names_its_variable_and_no_header(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=name) as raised:
-        otlp.settings({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", name: value})
+        otel.settings({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", name: value})
     assert "secret" not in str(raised.value)
 
 
 def test_nothing_is_exported_unless_it_is_asked_for() -> None:
     there = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}
-    assert otlp.settings({}) is None
-    assert otlp.settings({**there, "OTEL_SDK_DISABLED": "true"}) is None
-    assert otlp.settings({**there, "OTEL_METRICS_EXPORTER": "none"}) is None
+    assert otel.settings({}) is None
+    assert otel.settings({**there, "OTEL_SDK_DISABLED": "true"}) is None
+    assert otel.settings({**there, "OTEL_METRICS_EXPORTER": "none"}) is None
 
 
 def test_a_running_router_exports(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:

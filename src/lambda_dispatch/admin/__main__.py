@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from typing import Any
 
 from setproctitle import setproctitle
 
@@ -13,8 +14,10 @@ from lambda_dispatch.admin.server import Admin
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.exits import EXIT_BOOT
 from lambda_dispatch.settings import Reader
-from lambda_dispatch.telemetry import log, otlp
+from lambda_dispatch.telemetry import log, otel, otlp
+from lambda_dispatch.telemetry.spans import SpanExporter
 from lambda_dispatch_core.board.board import Board, BoardError
+from lambda_dispatch_core.board.trace_ring import TraceRing
 
 NICENESS = 5  # workers and the scaler come first
 
@@ -37,14 +40,21 @@ def main() -> int:
     setproctitle("lambda-dispatch: admin")
     os.nice(NICENESS)
     try:
-        asyncio.run(run(board, config, listener, record["life_fd"], settings, record["commands"]))
+        traces = exporter_of(record, board)
+        asyncio.run(run(board, config, listener, record["life_fd"], settings, record["commands"], traces))
     finally:
         board.close()
     return 0
 
 
 async def run(
-    board: Board, config: RouterConfig, listener: socket.socket, life_fd: int, settings: Reader, commands: str
+    board: Board,
+    config: RouterConfig,
+    listener: socket.socket,
+    life_fd: int,
+    settings: Reader,
+    commands: str,
+    traces: SpanExporter | None,
 ) -> None:
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
@@ -54,19 +64,36 @@ async def run(
     loop.add_reader(life_fd, over.set)
     admin = Admin(board, config, command_path=commands)
     admin.settings = settings
+    admin.traces = traces
     await admin.server.start_on(listener)
     log.info("admin port opened", host=config.admin_host, port=admin.server.port)
     ticking = loop.create_task(admin.run())
     exporting = loop.create_task(otlp.export(os.environ, admin.look, board.created_wall))
+    tracing = loop.create_task(admin.traces.run()) if admin.traces is not None else None
     ended = loop.create_task(over.wait())
     await asyncio.wait((ticking, ended), return_when=asyncio.FIRST_COMPLETED)
     loop.remove_reader(life_fd)
-    for task in (ticking, ended, exporting):
+    for task in filter(None, (ticking, ended, exporting, tracing)):
         task.cancel()
+    if admin.traces is not None:
+        admin.traces.finish()
     await admin.server.close()
     log.flush()
     if ticking.done() and not ticking.cancelled():
         ticking.result()
+
+
+def exporter_of(record: dict[str, Any], board: Board) -> SpanExporter | None:
+    """None where nothing is traced."""
+    wanted = otel.tracing(os.environ) if record["trace_fd"] >= 0 else None  # the supervisor has read it before us
+    if wanted is None:
+        return None
+
+    def function(pool: int) -> str:
+        return board.pool_name(pool).decode(errors="replace") if pool < board.pools else ""
+
+    ring = TraceRing.attach(record["trace_fd"])
+    return SpanExporter(ring, wanted, function, os.environ.get("AWS_REGION", ""), record["traces_from_start"])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import gzip
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import resources
 from typing import Any
 
@@ -20,6 +20,7 @@ from lambda_dispatch.config import RouterConfig, effective
 from lambda_dispatch.settings import Reader
 from lambda_dispatch.telemetry import log, prometheus, status
 from lambda_dispatch.telemetry.overrides import RouterOverrides
+from lambda_dispatch.telemetry.spans import SpanExporter
 from lambda_dispatch.telemetry.view import PoolView, View, take
 from lambda_dispatch_core import __version__
 from lambda_dispatch_core.board.board import DECISIONS, LIVES, Board
@@ -55,6 +56,7 @@ class Admin:
         self.gate = Gate(config)
         self.commands = commands.Commands(command_path)
         self.overrides = RouterOverrides(board, config.log_level)
+        self.traces: SpanExporter | None = None  # None where nothing is traced
         self.view = self.look()
         self.history = History(self.view)
         self.waits = Waits(self.view)
@@ -79,7 +81,10 @@ class Admin:
         }
 
     def look(self) -> View:
-        return take(self.board, time.monotonic_ns(), time.time_ns())
+        view = take(self.board, time.monotonic_ns(), time.time_ns())
+        if self.traces is None:
+            return view
+        return replace(view, traces=self.traces.shown({pool.function for pool in view.active_pools}))
 
     async def run(self) -> None:
         """One view a second until cancelled. A view that takes long delays the next, never doubles up."""

@@ -121,6 +121,17 @@ cdef class Slot:
     cdef str where(self)
 
 
+# What a request that is traced is known by (front/trace.pxd).
+cdef struct Mark:
+    uint8_t[16] trace
+    uint8_t[8] parent           # all zero: none
+    uint8_t[8] server           # the span of the request here
+    uint8_t[8] client           # the span of the request at the instance
+    uint8_t flags               # as in traceparent
+    bint remote                 # `parent` came with the request
+    bint keeps_state            # tracestate belongs to this trace
+
+
 cdef class Exchange(Waiter):
     cdef Slot slot              # None unless SENT or ANSWERING
     cdef Pool pool              # it is for
@@ -150,6 +161,7 @@ cdef class Exchange(Waiter):
     cdef readonly int status            # what the client was answered; 0 before
     cdef int served             # the board's place of the instance it was last given to; -1: none
     cdef uint32_t served_generation     # of that place
+    cdef Mark* mark             # NULL, or malloc'ed: it is traced and recorded
     cdef readonly object fault          # why it failed: the x-lambda-dispatch-error word, or None
     cdef object debug           # None, or called (request line, stage, ms since it arrived) as it moves on
     cdef uint8_t[INLINE] spot
@@ -161,6 +173,8 @@ cdef class Exchange(Waiter):
     cdef int body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
     # Request bytes that wait: for a slot, or for credit.
     cdef Py_ssize_t backlog(self) noexcept
+    # It is traced and recorded; the mark is copied.
+    cdef int trace(self, const Mark* mark) except -1
     # Bytes of the request kept here: for a slot, another try, or the instance's credit.
     cdef inline Py_ssize_t held(self) noexcept:
         return ((self.room if self.store != self.spot else 0) + self.partial_room

@@ -161,6 +161,8 @@ cdef class Exchange(Waiter):
         if self.store != self.spot:
             free(self.store)
         free(self.partial)
+        if self.mark != NULL:
+            free(self.mark)
 
     # The client's side ------------------------------------------------------------------------------------------------
 
@@ -180,6 +182,13 @@ cdef class Exchange(Waiter):
             self.store = store
             self.room = room
         return self.store + self.stored
+
+    cdef int trace(self, const Mark* mark) except -1:
+        self.mark = <Mark*> malloc(sizeof(Mark))
+        if self.mark == NULL:
+            raise MemoryError()
+        self.mark[0] = mark[0]
+        return 0
 
     cdef int body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         cdef uint8_t* to

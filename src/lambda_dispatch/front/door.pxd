@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from lambda_dispatch.dispatch.matcher cimport Matcher
 from lambda_dispatch.dispatch.model cimport Pool
+from lambda_dispatch.front.trace cimport Tracer
 from lambda_dispatch.front.uploads cimport Uploads
 from lambda_dispatch.telemetry.access cimport AccessLog
 from lambda_dispatch_net.wire cimport Hub, Wire
@@ -28,6 +29,7 @@ cdef class Door:
     cdef public Pool pool           # of the configured function
     cdef public object by_name      # None, or called (name, secret) -> Pool or (status, reason): X-Lambda-Name
     cdef public AccessLog access    # None when it is off
+    cdef public Tracer tracer       # None when tracing is off
     cdef public object on_health    # called (target) -> (status, text): GET /health
     cdef public object on_debug     # None, or called with the stages of requests that have the debug header
     cdef readonly bint draining     # keep-alive ends: the worker does

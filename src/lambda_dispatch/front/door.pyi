@@ -3,6 +3,7 @@ from collections.abc import Callable
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.dispatch.matcher import Matcher
 from lambda_dispatch.dispatch.model import Pool
+from lambda_dispatch.front.trace import Tracer
 from lambda_dispatch.telemetry.access import AccessLog
 from lambda_dispatch_core.board.board import Board
 from lambda_dispatch_net.wire import Entrance, Hub, Wire
@@ -14,6 +15,7 @@ class Door:
     pool: Pool | None
     by_name: Callable[[bytes, bytes], Pool | tuple[int, str]] | None
     access: AccessLog | None
+    tracer: Tracer | None
     on_health: Callable[[bytes], tuple[int, bytes]]
     on_debug: Callable[[bytes, str, float], None] | None
     draining: bool

@@ -21,17 +21,19 @@ from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memchr, memcpy
 
 from lambda_dispatch.dispatch.features cimport FEATURE_UPGRADE
-from lambda_dispatch.dispatch.model cimport Pool
+from lambda_dispatch.dispatch.model cimport Mark, Pool
 from lambda_dispatch.dispatch.upgrade cimport UPGRADE_LINES
 from lambda_dispatch.front.door cimport ClientWire, Door
 from lambda_dispatch.front.echo cimport EchoSlot
 from lambda_dispatch.front.reserved cimport is_reserved
+from lambda_dispatch.front.trace cimport LEFT, MARK_FIELDS, MARK_ROOM, RECORDED
 from lambda_dispatch.front.uploads cimport ClientExchange
 from lambda_dispatch.telemetry.chance cimport by_chance, put_hex
 from lambda_dispatch_core.bytes.fields cimport (
-    LAST_HOP, LAST_PSEUDO, T_CONTENT_LENGTH, T_COOKIE, T_EXPECT, T_FORWARDED, T_HOST, T_TE, T_X_CHANNEL_ID,
-    T_X_FORWARDED_FOR, T_X_FORWARDED_PORT, T_X_FORWARDED_PROTO, T_X_LAMBDA_DISPATCH_DEBUG,
-    T_UPGRADE, T_X_LAMBDA_DISPATCH_SECRET, T_X_LAMBDA_NAME, T_X_POOL_ID, T_X_REAL_IP, T_X_REQUEST_ID, UNKNOWN, Field,
+    LAST_HOP, LAST_PSEUDO, T_CONTENT_LENGTH, T_COOKIE, T_EXPECT, T_FORWARDED, T_HOST, T_TE, T_TRACEPARENT, T_UPGRADE,
+    T_X_AMZN_TRACE_ID, T_X_CHANNEL_ID, T_X_FORWARDED_FOR, T_X_FORWARDED_PORT, T_X_FORWARDED_PROTO,
+    T_X_LAMBDA_DISPATCH_DEBUG, T_X_LAMBDA_DISPATCH_SECRET, T_X_LAMBDA_NAME, T_X_POOL_ID, T_X_REAL_IP,
+    T_X_REQUEST_ID, UNKNOWN, Field,
     FieldList, token_of,
 )
 from lambda_dispatch_core.bytes.literal cimport begins_lit, is_lit, put_lit
@@ -159,8 +161,9 @@ cdef uint8_t* put_request_id(uint8_t* to) noexcept:
 
 
 # Appends the fields of the tunnelled head to the exchange's store, and the empty line.
+# mark: the trace that the instance is told of; NULL: fields of a trace pass as they came.
 cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const Request* request,
-                      FieldList fields) except -1:
+                      FieldList fields, const Mark* mark) except -1:
     cdef Py_ssize_t room = (OWN_ROOM + request.host_len + request.protocol_len + PyBytes_GET_SIZE(wire.peer)
                             + PyBytes_GET_SIZE(wire.port))
     cdef bint has_proto = False
@@ -181,6 +184,8 @@ cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const
             forwarded = True
         elif f.token == T_X_REQUEST_ID:
             wants_id = False
+    if mark != NULL:
+        room += MARK_ROOM
     start = to = exchange.reserve(room)
     if exchange.needs & FEATURE_UPGRADE:
         to = put_lit(to, UPGRADE_LINES)
@@ -217,6 +222,8 @@ cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const
         elif (T_X_POOL_ID <= f.token <= T_X_CHANNEL_ID or f.token == T_EXPECT
                 or f.token == T_X_LAMBDA_DISPATCH_SECRET):
             continue
+        elif mark != NULL and T_TRACEPARENT <= f.token <= T_X_AMZN_TRACE_ID and door.tracer.replaces(f.token, mark):
+            continue
         if request.connection_options and named_by_connection(fields, f.name, f.name_len):
             continue
         to = put_field(to, f)
@@ -235,9 +242,11 @@ cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const
         to = put_lit(to, b"\r\n")
     if wants_id:
         to = put_request_id(to)
+    if mark != NULL:
+        to = door.tracer.write(to, mark)
     to = put_lit(to, b"\r\n")
     exchange.stored += to - start
-    exchange.head_fields = fields.count + OWN_FIELDS
+    exchange.head_fields = fields.count + OWN_FIELDS + (MARK_FIELDS if mark != NULL else 0)
     return 0
 
 
@@ -285,6 +294,9 @@ cdef Pool named_pool(Door door, ClientExchange exchange, const Field* name, Fiel
 cdef int admit(Door door, ClientWire wire, ClientExchange exchange, const Request* request, FieldList fields) except -1:
     cdef Pool pool = door.pool
     cdef Field* name
+    cdef Mark mark
+    cdef Mark* shown = NULL
+    cdef int traced
     if is_lit(request.method, request.method_len, b"CONNECT"):
         return exchange.fail(501, "connect_not_supported")
     write_line(exchange, request)
@@ -295,6 +307,12 @@ cdef int admit(Door door, ClientWire wire, ClientExchange exchange, const Reques
         return exchange.fail(status, None)
     if is_reserved(request.target, request.target_len):
         return exchange.fail(404, "reserved_path")
+    if door.tracer is not None:
+        traced = door.tracer.begin(fields, &mark)
+        if traced != LEFT:
+            shown = &mark
+        if traced == RECORDED:
+            exchange.trace(&mark)
     if door.by_name is not None:
         name = fields.find(T_X_LAMBDA_NAME)
         if name != NULL:
@@ -305,7 +323,7 @@ cdef int admit(Door door, ClientWire wire, ClientExchange exchange, const Reques
         exchange.debug = door.on_debug
         exchange.tell("received", door.hub.now)
         if begins_lit(request.target, request.target_len, b"/echo-local"):
-            write_fields(door, wire, exchange, request, fields)
+            write_fields(door, wire, exchange, request, fields, shown)
             return exchange.dispatch(EchoSlot(), door.hub.now)
     if pool is None:
         return exchange.fail(503, "no_function")
@@ -313,7 +331,7 @@ cdef int admit(Door door, ClientWire wire, ClientExchange exchange, const Reques
     if request.protocol != NULL and request.protocol[:request.protocol_len].lower() in door.upgrades:
         exchange.needs = FEATURE_UPGRADE
         exchange.request_ended = False
-        write_fields(door, wire, exchange, request, fields)
+        write_fields(door, wire, exchange, request, fields, shown)
         return door.matcher.submit(exchange, door.hub.now)
-    write_fields(door, wire, exchange, request, fields)
+    write_fields(door, wire, exchange, request, fields, shown)
     return exchange.ask(door.uploads, request.has_length, door.hub.now)

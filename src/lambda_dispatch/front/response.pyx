@@ -51,6 +51,7 @@ cdef int count(Door door, Exchange exchange, ClientWire wire, int minor) except 
     cdef WorkerSlot* me = door.board.me
     cdef PoolNumbers* numbers
     cdef int reason
+    cdef int word = 0
     cdef int status = exchange.status
     cdef int64_t now = door.hub.now
     # When it asked for a slot: an upload does when its body allows.
@@ -84,7 +85,8 @@ cdef int count(Door door, Exchange exchange, ClientWire wire, int minor) except 
         reason = OUTCOME_OK if status < 500 else OUTCOME_APPLICATION
         if exchange.fault is not None:
             reason = OUTCOME_CLIENT if exchange.fault == "client_gone" else OUTCOME_ROUTER
-            numbers.words[min(<int> WORD_NUMBERS.get(exchange.fault, WORDS - 1), WORDS - 1)] += 1
+            word = 1 + min(<int> WORD_NUMBERS.get(exchange.fault, WORDS - 1), WORDS - 1)
+            numbers.words[word - 1] += 1
         elif exchange.sent == 0:
             reason = OUTCOME_ROUTER     # a health check
         numbers.outcomes[(status // 100 - 1 if 200 <= status < 600 else 0) * REASONS + reason] += 1
@@ -96,6 +98,8 @@ cdef int count(Door door, Exchange exchange, ClientWire wire, int minor) except 
             observe(&numbers.service, now - exchange.sent)
     if exchange.debug is not None:
         exchange.tell("over: %d %s" % (status, exchange.fault or "served"), now)
+    if exchange.mark != NULL:
+        door.tracer.finish(exchange, wire.proto == b"https", minor, word, asked, now)
     if door.access is not None:
         write_access(door, exchange, wire, minor, now, asked)
     return 0

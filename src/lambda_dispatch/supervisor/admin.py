@@ -33,6 +33,7 @@ class AdminKeeper:
         self._started = 0
         self._start_at = 0
         self._deaths = 0
+        self._first = True  # no admin process has run yet
 
     def _listen(self) -> socket.socket | None:
         config = self.config
@@ -78,7 +79,8 @@ class AdminKeeper:
         """When step() has something to do; None: not before something happens."""
         return self._start_at if self._socket is not None and self._process is None else None
 
-    def step(self, now: int, board_fd: int, life_fd: int) -> None:
+    def step(self, now: int, board_fd: int, life_fd: int, trace_fd: int = -1) -> None:
+        """`trace_fd`: rings of traced requests; -1: nothing is traced."""
         if self._socket is None or self._process is not None or now < self._start_at:
             return
         record = {
@@ -89,6 +91,9 @@ class AdminKeeper:
             "settings_fd": self._settings.fd,
             "settings_number": self._settings.number,
             "commands": self.commands,
+            "trace_fd": trace_fd,
+            # A successor cannot know what its predecessor has sent: it goes on with what is written from now on.
+            "traces_from_start": self._first,
         }
         read_end, write_end = os.pipe()
         try:
@@ -98,7 +103,10 @@ class AdminKeeper:
             write_end = -1
             self._process = subprocess.Popen(
                 [*children.python("lambda_dispatch.admin"), str(read_end)],
-                pass_fds=[read_end, board_fd, self._socket.fileno(), life_fd, self._settings.fd],
+                pass_fds=[
+                    *(read_end, board_fd, self._socket.fileno(), life_fd, self._settings.fd),
+                    *([trace_fd] if trace_fd >= 0 else []),
+                ],
                 process_group=0,
                 preexec_fn=children.DieWithParent(os.getpid()) if sys.platform == "linux" else None,
             )
@@ -110,6 +118,7 @@ class AdminKeeper:
             os.close(read_end)
             if write_end >= 0:
                 os.close(write_end)
+        self._first = False
         self.pid = self._process.pid
         self._started = now
 

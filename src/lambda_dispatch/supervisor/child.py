@@ -79,6 +79,7 @@ def descriptors(boot: Boot) -> list[int]:
         *([boot.peer_fd] if boot.peer_fd >= 0 else []),
         *(fd for _, _, fd in boot.sibling_fds),
         *(fd for fd in (boot.cert_fd, boot.key_fd) if fd >= 0),
+        *([boot.trace_fd] if boot.trace_fd >= 0 else []),
         boot.life_fd,
         *([boot.settings_fd] if boot.settings_fd >= 0 else []),
     ]

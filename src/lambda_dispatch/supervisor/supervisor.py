@@ -41,11 +41,12 @@ from lambda_dispatch.supervisor.runtime import Whereabouts
 from lambda_dispatch.supervisor.seat import SECOND, Seat
 from lambda_dispatch.supervisor.signals import SignalQueue
 from lambda_dispatch.supervisor.sockets import BACKLOG, Listeners
-from lambda_dispatch.telemetry import log
+from lambda_dispatch.telemetry import log, otel
 from lambda_dispatch.telemetry.emf import EmfWriter
 from lambda_dispatch.telemetry.overrides import RouterOverrides
 from lambda_dispatch.telemetry.view import take
 from lambda_dispatch_core.board.board import WORKER_FREE, WORKER_GONE, WORKER_READY, Board, make_bell, ring, silence
+from lambda_dispatch_core.board.trace_ring import TraceRing
 
 # A worker's clients, instances and siblings. macOS refuses more than this though its hard limit says infinity.
 DESCRIPTORS = 65536
@@ -153,7 +154,24 @@ class Supervisor:
         undo.callback(self.commands.close)
         self.admin = AdminKeeper(config, self.settings, self.whereabouts.commands)
         undo.callback(self.admin.close)
+        self.trace = self._open_trace(slots)
+        if self.trace is not None:
+            undo.callback(self.trace.close)
         self.whereabouts.announce(self._ports(), self.board.fd)
+
+    def _open_trace(self, slots: int) -> TraceRing | None:
+        """What workers leave their traced requests in; None: tracing is off."""
+        try:
+            wanted = otel.tracing(os.environ)
+        except ValueError as error:
+            log.warning("tracing not started", error=str(error))
+            return None
+        if wanted is None:
+            return None
+        if not self.admin.port:
+            log.warning("tracing not started", error="the admin process sends the traces; set AdminPort")
+            return None
+        return TraceRing.create(slots)
 
     def _ports(self) -> dict[str, int]:
         return {**self.listeners.ports, "admin": self.admin.port}
@@ -173,7 +191,7 @@ class Supervisor:
             self._settle()
             self._turn_away()
             self._fill(now)
-            self.admin.step(now, self.board.fd, self.life_fd)
+            self.admin.step(now, self.board.fd, self.life_fd, self.trace.fd if self.trace is not None else -1)
             self._roll(now)
             self._watch(now)
             self._end_scaler(now)
@@ -295,6 +313,7 @@ class Supervisor:
             parent_pid=os.getpid(),
             settings_fd=self.settings.fd,
             settings_number=self.settings.number,
+            trace_fd=self.trace.fd if worker and self.trace is not None else -1,
         )
 
     # news -------------------------------------------------------------------------------------------------------------

@@ -154,6 +154,16 @@ def _memory(view: View) -> Samples:
         yield {"process": name}, int(stat[21]) * PAGE
 
 
+def _lost(view: View) -> Samples:
+    traces = view.traces
+    for reason, count in (
+        ("overwritten", traces.overwritten),
+        ("queue_full", traces.dropped),
+        ("refused", traces.refused),
+    ):
+        yield {"reason": reason}, count
+
+
 def _build(view: View) -> Samples:
     yield {"version": __version__, "python": platform.python_version()}, 1
 
@@ -273,12 +283,32 @@ FAMILIES = (
     ),
     Family("workers", "gauge", "Worker processes, by state.", _workers, ("state",)),
     Family(
+        "worker_starts",
+        "counter",
+        "Worker processes started: at first, after a death, and by a rolling restart.",
+        lambda view: iter([({}, view.worker_starts)]),
+    ),
+    Family(
         "worker_silent_seconds",
         "gauge",
         "Time since the worker's event loop last came round (every 0.1 s when it is well).",
         _silent,
         ("worker",),
         "seconds",
+    ),
+    Family(
+        "traced_requests_sent",
+        "counter",
+        "Requests whose spans a collector took.",
+        lambda view: iter([({}, view.traces.sent)]),
+    ),
+    Family(
+        "traced_requests_lost",
+        "counter",
+        "Requests recorded for a trace whose spans no collector got: overwritten before they were read, dropped "
+        "because others waited, or refused by the collector.",
+        _lost,
+        ("reason",),
     ),
     Family("process_cpu_seconds", "counter", "CPU time of a process.", _cpu, ("process",), "seconds"),
     Family("process_resident_memory_bytes", "gauge", "Resident memory.", _memory, ("process",), "bytes"),

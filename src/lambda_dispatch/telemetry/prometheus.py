@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from lambda_dispatch.telemetry import protobuf as pb
+from lambda_dispatch.telemetry.exemplars import Buckets, Exemplar
 from lambda_dispatch.telemetry.metrics import FAMILIES, PREFIX
 from lambda_dispatch.telemetry.view import View
 from lambda_dispatch_core.board import board as b
@@ -59,7 +60,8 @@ def render(view: View, openmetrics: bool = False) -> str:
             lines.append(f"# UNIT {name} {family.unit}")
         for labels, value in family.samples(view):
             if isinstance(value, b.Times):
-                lines.extend(_histogram(family.full, labels, value))
+                found = view.traces.exemplars.of(family.name, labels["function"]) if openmetrics else {}
+                lines.extend(_histogram(family.full, labels, value, found))
             else:
                 lines.append(f"{family.full}{_labels(labels)} {value}")
     if openmetrics:
@@ -67,16 +69,29 @@ def render(view: View, openmetrics: bool = False) -> str:
     return "\n".join([*lines, ""])
 
 
-def _histogram(full: str, labels: Mapping[str, str], times: b.Times) -> Iterator[str]:
+def _histogram(full: str, labels: Mapping[str, str], times: b.Times, exemplars: Buckets) -> Iterator[str]:
     seen, at = 0, 0
     for n, bound in _CLASSIC:
         seen += sum(times.counts[at : n + 1])
+        yield f"{full}_bucket{_labels({**labels, 'le': repr(bound)})} {seen}{_exemplar(exemplars, at, n + 1)}"
         at = n + 1
-        yield f"{full}_bucket{_labels({**labels, 'le': repr(bound)})} {seen}"
     seen += sum(times.counts[at:])
-    yield f"{full}_bucket{_labels({**labels, 'le': '+Inf'})} {seen}"
+    yield f"{full}_bucket{_labels({**labels, 'le': '+Inf'})} {seen}{_exemplar(exemplars, at, len(times.counts))}"
     yield f"{full}_sum{_labels(labels)} {seconds(times.sum_ns)}"
     yield f"{full}_count{_labels(labels)} {seen}"
+
+
+def _exemplar(exemplars: Buckets, first: int, end: int) -> str:
+    """The newest of these buckets, as it stands behind a sample."""
+    it = latest(exemplars, first, end)
+    if it is None:
+        return ""
+    return f' # {{trace_id="{it.trace.hex()}",span_id="{it.span.hex()}"}} {it.value!r} {it.at / 1e9:.3f}'
+
+
+def latest(exemplars: Buckets, first: int, end: int) -> Exemplar | None:
+    found = [exemplars[n] for n in range(first, end) if n in exemplars] if exemplars else []
+    return max(found, key=lambda it: it.at, default=None)
 
 
 def seconds(ns: int) -> str:
@@ -103,7 +118,8 @@ def protobuf(view: View) -> bytes:
         for labels, value in family.samples(view):
             pairs = b"".join(pb.message(1, pb.text(1, name), pb.text(2, text)) for name, text in labels.items())
             if isinstance(value, b.Times):
-                parts.append(pb.message(4, pairs, pb.message(7, *_native(value))))
+                found = view.traces.exemplars.of(family.name, labels["function"])
+                parts.append(pb.message(4, pairs, pb.message(7, *_native(value, found))))
             else:
                 place = 3 if family.kind == "counter" else 2
                 parts.append(pb.message(4, pairs, pb.message(place, pb.double(1, value))))
@@ -114,14 +130,16 @@ def protobuf(view: View) -> bytes:
     return b"".join(out)
 
 
-def _native(times: b.Times) -> Iterator[bytes]:
+def _native(times: b.Times, exemplars: Buckets) -> Iterator[bytes]:
     yield pb.number(1, sum(times.counts))
     yield pb.double(2, times.sum_ns / 1e9)
     seen, at = 0, 0
     for n, bound in _CLASSIC:
         seen += sum(times.counts[at : n + 1])
+        it = latest(exemplars, at, n + 1)
         at = n + 1
-        yield pb.message(3, pb.number(1, seen), pb.double(2, bound))
+        shown = [pb.message(3, *_exemplar_parts(it))] if it is not None else []
+        yield pb.message(3, pb.number(1, seen), pb.double(2, bound), *shown)
     yield pb.signed(5, SCHEMA)
     yield pb.double(6, _BOUNDS[0] or 0.0)
     yield pb.number(7, times.counts[0])
@@ -132,6 +150,15 @@ def _native(times: b.Times) -> Iterator[bytes]:
     for count in counts:
         yield pb.signed(13, count - before)
         before = count
+    for it in exemplars.values():
+        yield pb.message(16, *_exemplar_parts(it))
+
+
+def _exemplar_parts(it: Exemplar) -> Iterator[bytes]:
+    for name, id in (("trace_id", it.trace), ("span_id", it.span)):
+        yield pb.message(1, pb.text(1, name), pb.text(2, id.hex()))
+    yield pb.double(2, it.value)
+    yield pb.message(3, pb.number(1, it.at // 1_000_000_000), pb.number(2, it.at % 1_000_000_000))
 
 
 def filled(times: b.Times) -> tuple[int, tuple[int, ...]]:

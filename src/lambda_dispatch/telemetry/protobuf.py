@@ -1,9 +1,12 @@
-"""The wire format of Protocol Buffers, as far as metrics need it. A message is the bytes of its fields, one by one."""
+"""The wire format of Protocol Buffers, as far as metrics and traces need it.
+
+A message is the bytes of its fields, one by one.
+"""
 
 import struct
 from collections.abc import Iterable
 
-VARINT, FIXED64, LENGTH = 0, 1, 2
+VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 
 
 def varint(value: int) -> bytes:
@@ -39,6 +42,10 @@ def fixed64(field: int, value: int) -> bytes:
     return varint(field << 3 | FIXED64) + struct.pack("<Q", value)
 
 
+def fixed32(field: int, value: int) -> bytes:
+    return varint(field << 3 | FIXED32) + struct.pack("<I", value)
+
+
 def sfixed64(field: int, value: int) -> bytes:
     return varint(field << 3 | FIXED64) + struct.pack("<q", value)
 
@@ -55,3 +62,45 @@ def text(field: int, value: str) -> bytes:
 def packed(field: int, values: Iterable[int]) -> bytes:
     """A repeated varint field; sint values through zigzag()."""
     return message(field, *map(varint, values))
+
+
+def first(data: bytes, field: int) -> int | bytes | None:
+    """The first field of this number in a message: a number, or the bytes of a message; None where there is none, or
+    the bytes are no message."""
+    at = 0
+    while at < len(data):
+        key, at = _read_varint(data, at)
+        if key < 0:
+            return None
+        kind = key & 7
+        if kind == VARINT:
+            value, end = _read_varint(data, at)
+            if value < 0:
+                return None
+            if key >> 3 == field:
+                return value
+        elif kind == LENGTH:
+            length, at = _read_varint(data, at)
+            end = at + length
+            if length < 0 or end > len(data):
+                return None
+            if key >> 3 == field:
+                return data[at:end]
+        elif kind in (FIXED64, FIXED32):
+            end = at + (8 if kind == FIXED64 else 4)
+        else:
+            return None
+        at = end
+    return None
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """(value, where it ends); -1 where there is none."""
+    value = 0
+    for place in range(10):
+        if at + place >= len(data):
+            break
+        value |= (data[at + place] & 0x7F) << 7 * place
+        if data[at + place] < 0x80:
+            return value, at + place + 1
+    return -1, len(data)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lambda_dispatch.telemetry.exemplars import Exemplars
 from lambda_dispatch.telemetry.overrides import list_in_force
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board
@@ -102,6 +103,17 @@ class InstanceView:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceView:
+    """What became of the requests that were recorded for traces; none where tracing is off."""
+
+    sent: int = 0
+    overwritten: int = 0  # in a worker's ring, before they were read
+    dropped: int = 0  # because others waited for the collector
+    refused: int = 0  # the collector was not there, or did not take them
+    exemplars: Exemplars = Exemplars()
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     pid: int
     taken_ms: int  # ms since 1970
@@ -115,6 +127,8 @@ class View:
     pools: tuple[PoolView, ...]
     instances: tuple[InstanceView, ...]
     overrides: tuple[Mapping[str, Any], ...]  # of operators, in force
+    worker_starts: int = 0  # ever, over all slots
+    traces: TraceView = TraceView()
 
     def workers_in(self, state: str) -> int:
         return sum(worker.state == state for worker in self.workers)
@@ -168,6 +182,7 @@ def take(board: Board, now: int, wall: int) -> View:
         pools=tuple(_pool(board, pool, by_pool.get(pool.pool, []), numbers[pool.pool], now) for pool in pools),
         instances=tuple(_instance(it, names, now, board.created_wall - board.created) for it in found),
         overrides=tuple(list_in_force(board, now)),
+        worker_starts=sum(it.generation for it in board.list_workers()),
     )
 
 

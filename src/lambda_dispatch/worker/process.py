@@ -27,8 +27,9 @@ from lambda_dispatch.errors import StartError
 from lambda_dispatch.exits import EX_CONFIG, EXIT_BOOT
 from lambda_dispatch.front.door import Door
 from lambda_dispatch.front.h1 import H1Wire
+from lambda_dispatch.front.trace import Tracer
 from lambda_dispatch.settings import Reader
-from lambda_dispatch.telemetry import log
+from lambda_dispatch.telemetry import log, otel
 from lambda_dispatch.telemetry.overrides import RouterOverrides
 from lambda_dispatch.tls import server_context
 from lambda_dispatch.worker import reload
@@ -40,6 +41,7 @@ from lambda_dispatch.worker.memory import MemoryBudget
 from lambda_dispatch.worker.room import Room
 from lambda_dispatch.worker.vacant import VacantSets
 from lambda_dispatch_core.board.board import WORKER_DRAINING, WORKER_READY, Board, ring, silence
+from lambda_dispatch_core.board.trace_ring import TraceRing
 from lambda_dispatch_net.wire import Hub
 
 # By ALPN.
@@ -72,6 +74,9 @@ class Worker:
         self.door = Door(self.hub, self.matcher, self.board, config, _common(config))
         self.door.pool = self.matcher.add_pool(0, b"default", self.board.pool(0).generation)
         self.door.on_health = self.health.answer
+        if boot.trace_fd >= 0:
+            self.door.tracer = _tracer(boot, self.board)
+            self.matcher.tells_instance = True
         self.drain = Drain(self)
         self.overrides = RouterOverrides(self.board, config.log_level)
         self.listeners: dict[str, Listener] = {}  # by kind of port
@@ -278,6 +283,14 @@ async def _serve_unix(loop: Any, make: Callable[[], object], sock: socket.socket
     # the supervisor: the next worker in this slot serves the same socket. (uvloop accepts the argument on 3.11, too.)
     server: asyncio.Server = await loop.create_unix_server(make, sock=sock, cleanup_socket=False)
     return server
+
+
+def _tracer(boot: Boot, board: Board) -> Tracer | None:
+    wanted = otel.tracing(os.environ)  # the supervisor has read it before us
+    if wanted is None:
+        return None
+    ring = TraceRing.attach(boot.trace_fd, boot.index)
+    return Tracer(ring, board, wanted.ratio, wanted.follows, wanted.propagators)
 
 
 def _common(config: RouterConfig) -> list[tuple[bytes, bytes]]:

@@ -52,7 +52,7 @@ def apply(worker: Worker, config: RouterConfig) -> None:
             door.access.flush()
         fields = tuple(config.access_log_fields.split(","))
         door.access = None if config.access_log == "off" else AccessLog(1, config.access_log, fields)
-        worker.matcher.tells_instance = door.access is not None
+    worker.matcher.tells_instance = door.access is not None or door.tracer is not None
 
 
 def renew(contexts: list[ssl.SSLContext], certificate: str, key: str) -> None:
