@@ -99,6 +99,7 @@ class InstanceView:
     left: float | None  # s until its invoke must have ended
     close_requested: bool
     created_ms: int  # ms since 1970
+    opened_ms: int | None
     deadline_ms: int | None
 
 
@@ -293,6 +294,7 @@ def _instance(it: b.Instance, names: Mapping[int, str], now: int, epoch: int) ->
         left=round((it.deadline - now) / 1e9, 1) if it.deadline else None,
         close_requested=it.close_requested,
         created_ms=(it.created + epoch) // 1_000_000,
+        opened_ms=(it.opened + epoch) // 1_000_000 if it.opened else None,
         deadline_ms=(it.deadline + epoch) // 1_000_000 if it.deadline else None,
     )
 

@@ -3,6 +3,7 @@ import * as controls from "./controls.js";
 import { count, element, ms, NONE, span, table } from "./format.js";
 import * as map from "./map.js";
 import { follow } from "./stream.js";
+import * as times from "./times.js";
 
 const SHOWN = 100; // rows of the instance table; the filter finds the others
 const $ = (id) => document.getElementById(id);
@@ -86,6 +87,8 @@ function render() {
   instances();
   processes();
   decided();
+  times.lives($("lives"), $("ends"), state);
+  times.waits($("waits"), state.taken_ms);
 }
 
 let decisions = [];
@@ -129,6 +132,8 @@ follow((next) => {
   freshness();
 });
 setInterval(freshness, 1000);
+times.loadWaits();
+setInterval(times.loadWaits, 10000);
 $("filter").addEventListener("input", () => state && instances());
 $("configuration").addEventListener("toggle", configuration);
 $("map").addEventListener("mousemove", (event) => {
@@ -140,7 +145,11 @@ $("instances").addEventListener("click", (event) => {
   const row = event.target.closest("tbody tr");
   if (row) controls.choose(row.cells[1].textContent.replace("…", ""));
 });
-$("map").addEventListener("mouseleave", () => ($("hover").textContent = ""));
+$("lives").addEventListener("mousemove", (event) => ($("life").textContent = times.life(event)));
+$("waits").addEventListener("mousemove", (event) => ($("wait").textContent = state ? times.wait(event, state.taken_ms) : ""));
+for (const [name, text] of [["map", "hover"], ["lives", "life"], ["waits", "wait"]]) {
+  $(name).addEventListener("mouseleave", () => ($(text).textContent = ""));
+}
 addEventListener("resize", () => state && instances());
 addEventListener("keydown", (event) => {
   if (event.key === "/" && !event.target.closest("input, select")) {
