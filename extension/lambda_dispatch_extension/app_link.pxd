@@ -32,10 +32,14 @@ cdef class AppUser:
     cdef int on_answer(self, const ResponseHead* head, FieldList fields, bint end) except -1
     # A piece of the body, framing removed; n may be 0 only with end.
     cdef int on_answer_data(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
+    # Trailers: the answer has ended with them. The default leaves them out. Pointers are valid until this returns.
+    cdef int on_answer_trailers(self, FieldList trailers) except -1
     # Everything one read brought has been handed over; only here a user whose answer has ended may release the link.
     cdef int on_answer_pause(self) except -1
     # The answer is cut off; the link is closed and has no user.
     cdef int on_app_lost(self, AppLink link, int fault) except -1
+    # Over HTTP/2: the request has failed, and is over. unseen: the application cannot have acted on it.
+    cdef int on_call_lost(self, str why, bint unseen) except -1
     # What was written to the link has left this process, or nearly so.
     cdef int on_app_room(self) except -1
     # The application does not take bytes as fast as they come.
@@ -76,6 +80,8 @@ cdef class AppLink(Wire):
     cdef int read_body(self, const uint8_t** p, Py_ssize_t* n) except -1
     cdef int keep(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef int lose(self, int fault) except -1
+    # What an AppFault is, for people. begun: of the answer.
+    cdef str fault_text(self, int fault, bint begun)
 
 
 cdef class AppPool:
@@ -89,6 +95,7 @@ cdef class AppPool:
     cdef set links              # every open link
     cdef set dials              # tasks that are connecting
     cdef object sweeper         # timer handle that closes what was idle too long, or None
+    cdef public object http2    # the H2App that requests go by, or None: the application is spoken to in HTTP/1.1
     cdef readonly OutBuffer scratch     # where a user puts a head together, within one pass over one link's bytes
 
     # An idle connection, or None: then one is being made and on_link or on_no_link follows, never from within this

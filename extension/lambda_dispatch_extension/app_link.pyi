@@ -1,6 +1,7 @@
 from typing import final
 
 from lambda_dispatch_core.bytes.buffer import OutBuffer
+from lambda_dispatch_extension.app_h2 import H2App
 from lambda_dispatch_net.wire import Hub, Wire
 
 class AppUser: ...
@@ -21,6 +22,7 @@ class AppPool:
     port: int
     connect_timeout: float
     idle_timeout: float
+    http2: H2App | None
     scratch: OutBuffer
     def __init__(self, hub: Hub, host: str, port: int, *, connect_timeout: float, idle_timeout: float) -> None: ...
     def close_idle(self) -> None: ...

@@ -56,7 +56,13 @@ cdef class AppUser:
     cdef int on_answer_data(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         return 0
 
+    cdef int on_answer_trailers(self, FieldList trailers) except -1:
+        return self.on_answer_data(NULL, 0, True)
+
     cdef int on_answer_pause(self) except -1:
+        return 0
+
+    cdef int on_call_lost(self, str why, bint unseen) except -1:
         return 0
 
     cdef int on_app_lost(self, AppLink link, int fault) except -1:
@@ -270,6 +276,14 @@ cdef class AppLink(Wire):
             self.lose(APP_RESET if self.was_reset else APP_CLOSED)
         return 0
 
+    cdef str fault_text(self, int fault, bint begun):
+        if fault == APP_BAD_HEAD:
+            return f"application sent a bad answer head: {self.bad_why}"
+        if fault == APP_BAD_BODY:
+            return "application sent broken chunked framing"
+        how = "reset" if fault == APP_RESET else "closed"
+        return f"application {how} the connection {'within' if begun else 'before'} its answer"
+
     cdef int lose(self, int fault) except -1:
         cdef AppUser user = self.user
         self.user = None
@@ -358,6 +372,8 @@ cdef class AppPool:
             link = <AppLink> item
             link.close()
         self.idle.clear()
+        if self.http2 is not None:
+            self.http2.close_idle()
         if self.sweeper is not None:
             self.sweeper.cancel()
             self.sweeper = None
@@ -371,6 +387,8 @@ cdef class AppPool:
             link = <AppLink> item
             link.abort()
         self.close_idle()
+        if self.http2 is not None:
+            self.http2.abort()
 
     @property
     def open(self):

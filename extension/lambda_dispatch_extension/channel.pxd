@@ -21,6 +21,7 @@ from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.h2.session cimport H2Stream
 from lambda_dispatch_core.http1.head cimport HeadScan, RequestHead
+from lambda_dispatch_extension.app_h2 cimport H2App, H2Call
 from lambda_dispatch_extension.app_link cimport AppLink, AppPool
 from lambda_dispatch_extension.router_link cimport Ledger, RouterLink, StreamUser
 
@@ -49,6 +50,7 @@ cdef class Channel(StreamUser):
     # One request; set by begin()
     cdef uint8_t app                # an AppSide of channel.pyx: where the request goes
     cdef uint8_t answer             # an AnswerSide of channel.pyx: how far the answer is
+    cdef H2Call call                # likewise, where the application speaks HTTP/2; None otherwise
     cdef AppLink link               # while the application has the request; None otherwise
     cdef bint request_ended         # END_STREAM came from the router
     cdef bint head_request
@@ -69,17 +71,23 @@ cdef class Channel(StreamUser):
     cdef int take_head(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
     cdef int begin_counting(self) except -1
     cdef int begin(self, RequestHead* head, FieldList fields, const uint8_t* rest, Py_ssize_t n, bint end) except -1
+    cdef int begin_call(self, H2App app, RequestHead* head, FieldList fields, const uint8_t* rest, Py_ssize_t n,
+                        bint end) except -1
     cdef int take_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
     cdef int end_upgraded(self) except -1
     cdef int put(self, const uint8_t* p, Py_ssize_t n, bint chunk) except -1
     cdef int ask_link(self, bint fresh) except -1
     cdef int attach(self, AppLink link) except -1
-    cdef bint is_go_away(self, const RequestHead* head, FieldList fields) noexcept
     cdef int credit(self) except -1
     cdef int emit(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
     cdef int emit_gzip(self, bytes piece, bint end) except -1
+    # Lets the application's side go: in order, or at once.
+    cdef int part(self, bint whole) except -1
+    # The application's answer is not read on for now.
+    cdef inline int hold_answer(self) except -1:
+        return self.call.hold_back() if self.call is not None else self.link.stop_reading()
+
     cdef int abandon_app(self) except -1
-    cdef str fault_text(self, AppLink link, int fault)
     cdef int check_done(self) except -1
     cdef int over(self, bint whole) except -1
     cdef int fail(self, uint32_t code) except -1

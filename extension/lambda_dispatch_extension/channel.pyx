@@ -2,22 +2,21 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint32_t
-from libc.string cimport memcmp
-from posix.strings cimport strncasecmp
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from lambda_dispatch_core.bytes.buffer cimport OutBuffer
-from lambda_dispatch_core.bytes.fields cimport T_X_LAMBDA_ID, Field, FieldList, token_of
+from lambda_dispatch_core.bytes.fields cimport Field, FieldList, token_of
 from lambda_dispatch_core.h2.session cimport CANCEL, INTERNAL_ERROR, REFUSED_STREAM
 from lambda_dispatch_core.http1.head cimport (
     HeadLimits, RequestHead, ResponseHead, head_error_reason, head_error_status, parse_tunnel_request, scan_head,
-    write_chunk, write_last_chunk, write_status_line,
+    write_chunk, write_last_chunk,
 )
+from lambda_dispatch_extension.app_h2 cimport H2App, H2Call
 from lambda_dispatch_extension.app_link cimport APP_BAD_BODY, APP_BAD_HEAD, APP_RESET, APP_UNTOUCHED, AppLink, AppPool
-from lambda_dispatch_extension.compression cimport accepts_gzip, compressible, varies
+from lambda_dispatch_extension.compression cimport SYNC_FLUSH, accepts_gzip, compressible, new_gzip, varies
 from lambda_dispatch_extension.heads cimport (
-    CHUNKED, LENGTH, NO_BODY, UNSETTLED, UPGRADE, end_request_head, idempotent, write_answer_head, write_lines,
-    write_interim_head, write_request_head,
+    CHUNKED, LENGTH, NO_BODY, UNSETTLED, UPGRADE, end_request_head, fill_request_head, idempotent, is_go_away,
+    write_answer_head, write_interim_head, write_request_head, write_text_answer,
 )
 from lambda_dispatch_extension.router_link cimport RouterLink, StreamUser
 
@@ -55,7 +54,6 @@ cdef enum:
     ONE_PIECE = 16 * 1024
     # Heads in a row that make no sense: the router is speaking something else.
     MISREAD_MAX = 16
-    GZIP_LEVEL = 6
 
 cdef HeadLimits request_limits
 request_limits.head = REQUEST_HEAD
@@ -64,12 +62,6 @@ request_limits.fields = REQUEST_FIELDS
 
 # What we can do for a router that knows it, words with commas; docs/extension.md.
 cdef bytes FEATURES = b"upgrade"
-
-cdef bytes GO_AWAY_PATH = b"/_lambda_dispatch/goaway"
-cdef const uint8_t* go_away_path = <const uint8_t*> PyBytes_AS_STRING(GO_AWAY_PATH)
-cdef Py_ssize_t go_away_len = len(GO_AWAY_PATH)
-
-cdef object zlib = None         # imported when the first answer is compressed
 
 
 @cython.final
@@ -138,7 +130,7 @@ cdef class Channel(StreamUser):
         """Ends the channel and the request on it."""
         if self.state == BUSY:
             self.ledger.parking = False
-            self.fail(CANCEL if self.answer != NONE or self.link is not None else REFUSED_STREAM)
+            self.fail(CANCEL if self.answer != NONE or self.app == CONNECTED else REFUSED_STREAM)
         else:
             self.refuse()
 
@@ -201,13 +193,10 @@ cdef class Channel(StreamUser):
         return 0
 
     cdef int on_reset(self, bint refused) except -1:
-        cdef AppLink link = self.link
         cdef uint8_t state = self.state
         if state == BUSY:
             # The client went away, or the router's own side of it failed.
-            self.link = None
-            if link is not None:
-                link.drop()
+            self.part(False)
             return self.over(False)
         if state == OFF:
             return 0
@@ -267,12 +256,9 @@ cdef class Channel(StreamUser):
     # A head that cannot be read is answered like any bad request: the application has no part in it, and the next
     # channel goes on. The status is the one that the router's own front door would send.
     cdef int misunderstood(self, int error, bint end) except -1:
-        cdef bytes why = b"incomplete"
-        cdef bytes body
         cdef OutBuffer scratch = self.pool.scratch
-        if error:
-            why = <bytes> head_error_reason(error)
-        body = b"the request's head could not be read: " + why + b"\n"
+        cdef bytes why = <bytes> head_error_reason(error) if error else b"incomplete"
+        cdef bytes body = b"the request's head could not be read: " + why + b"\n"
         self.ledger.owner.on_trouble("request refused", f"request head {why.decode('ascii')}", None)
         self.misread += 1
         self.begin_counting()
@@ -281,10 +267,7 @@ cdef class Channel(StreamUser):
         self.request_ended = end
         self.carry.length = 0
         scratch.length = 0
-        write_status_line(scratch, head_error_status(error) if error else 400, NULL, 0)
-        write_lines(scratch, self.answer_lines)
-        write_lines(scratch, b"content-type: text/plain\r\ncontent-length: %d\r\n\r\n" % len(body))
-        write_lines(scratch, body)
+        write_text_answer(scratch, head_error_status(error) if error else 400, self.answer_lines, body)
         self.router.session.send_data(self.stream, scratch.data, scratch.length, True)
         scratch.length = 0
         self.router.spoken()
@@ -297,6 +280,7 @@ cdef class Channel(StreamUser):
         self.ledger.in_flight += 1
         self.ledger.last_active = self.router.hub.now
         self.link = None
+        self.call = None
         self.app = WANTED
         self.answer = NONE
         self.request_ended = False
@@ -313,7 +297,7 @@ cdef class Channel(StreamUser):
 
     cdef int begin(self, RequestHead* head, FieldList fields, const uint8_t* rest, Py_ssize_t n, bint end) except -1:
         cdef bint upgrade
-        if self.is_go_away(head, fields):
+        if is_go_away(head, fields, self.lambda_id):
             self.router.session.send_data(self.stream, NULL, 0, True)
             self.router.spoken()
             self.off()
@@ -325,6 +309,8 @@ cdef class Channel(StreamUser):
         self.head_request = head.is_head
         self.repeatable = idempotent(head.method, head.method_len)
         self.gzip_wanted = self.compression and not head.is_head and accepts_gzip(fields)
+        if self.pool.http2 is not None and not upgrade:
+            return self.begin_call(<H2App> self.pool.http2, head, fields, rest, n, end)
         self.keeping = True
         self.framing = write_request_head(self.kept, head, fields, self.app_lines, end and n == 0, upgrade,
                                           &self.body_left)
@@ -334,18 +320,14 @@ cdef class Channel(StreamUser):
             self.ask_link(False)
         return 0
 
-    # The path alone is no go-away: any client could send it. The router names our own invoke in it.
-    cdef bint is_go_away(self, const RequestHead* head, FieldList fields) noexcept:
-        cdef Field* f
-        cdef int i
-        if head.target_len != go_away_len or memcmp(head.target, go_away_path, go_away_len) != 0:
-            return False
-        for i in range(fields.count):
-            f = &fields.at[i]
-            if f.token == T_X_LAMBDA_ID and f.value_len == <Py_ssize_t> PyBytes_GET_SIZE(self.lambda_id) and (
-                    strncasecmp(<const char*> f.value, PyBytes_AS_STRING(self.lambda_id), f.value_len) == 0):
-                return True
-        return False
+    cdef int begin_call(self, H2App app, RequestHead* head, FieldList fields, const uint8_t* rest, Py_ssize_t n,
+                        bint end) except -1:
+        cdef int64_t length = fill_request_head(app.request, head, fields, self.app_lines)
+        self.app = CONNECTED
+        self.call = app.begin(self, app.request, length, end and n == 0)
+        if n or end:
+            return self.take_body(rest, n, end)
+        return 0
 
     cdef int take_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         if end:
@@ -355,6 +337,12 @@ cdef class Channel(StreamUser):
                 self.router.session.consumed(self.stream, n)
                 self.router.spoken()
             return self.check_done()
+        if self.call is not None:
+            self.owed += n
+            if not self.call.send(p, n, end):
+                self.ledger.owner.on_trouble("request failed", "request body differs from its content-length", None)
+                return self.fail(INTERNAL_ERROR)
+            return self.check_done() if end else 0
         if self.framing == UNSETTLED:
             self.framing = end_request_head(self.kept, n > 0)
         self.owed += n
@@ -387,6 +375,14 @@ cdef class Channel(StreamUser):
     cdef int end_upgraded(self) except -1:
         if self.answer != ENDED:
             return self.link.end_ours()
+        return self.check_done()
+
+    cdef int on_request_trailers(self, FieldList trailers) except -1:
+        if self.state != BUSY or self.call is None:
+            return self.on_request_data(NULL, 0, True)
+        self.request_ended = True
+        if not self.call.send_trailers(trailers):
+            return self.fail(INTERNAL_ERROR)
         return self.check_done()
 
     # Body bytes towards the application; chunk: framed, and none at all is the last chunk.
@@ -439,8 +435,9 @@ cdef class Channel(StreamUser):
         return self.pool.put(link)
 
     cdef int on_no_link(self, bint refused, str why) except -1:
-        if self.state != BUSY or self.app != CONNECTING:
+        if self.state != BUSY or (self.app != CONNECTING and self.call is None):
             return 0
+        self.call = None
         if refused:
             self.ledger.owner.on_app_refused(why)
         else:
@@ -459,7 +456,8 @@ cdef class Channel(StreamUser):
         return 0
 
     cdef int on_app_room(self) except -1:
-        return self.credit()
+        self.credit()
+        return 0
 
     # An application that has answered and does not read on will never take the rest.
     cdef int on_app_stuck(self) except -1:
@@ -499,7 +497,16 @@ cdef class Channel(StreamUser):
         self.router.session.send_data(self.stream, scratch.data, scratch.length, False)
         scratch.length = 0
         if self.stream.pending > PENDING_HIGH:
-            self.link.stop_reading()
+            self.hold_answer()
+        return self.router.spoken()
+
+    cdef int on_answer_trailers(self, FieldList trailers) except -1:
+        if self.gzip is not None:
+            self.emit_gzip(self.gzip.flush(), False)
+        if self.answer == HEAD_HELD:
+            self.emit(NULL, 0, False)
+        self.router.session.send_head(self.stream, trailers, True)
+        self.answer = ENDED
         return self.router.spoken()
 
     cdef int on_answer_data(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
@@ -519,12 +526,14 @@ cdef class Channel(StreamUser):
     # Everything one read brought has been seen: what it brought leaves now, so that streaming streams.
     cdef int on_answer_pause(self) except -1:
         if self.answer == ENDED:
-            if not self.request_ended and not self.upgraded and (not self.link.reusable or self.link.paused):
+            if not self.request_ended and not self.upgraded and (
+                    self.call.backlog() > 0 if self.call is not None
+                    else not self.link.reusable or self.link.paused):
                 return self.abandon_app()
             return self.check_done()
         if self.gzip is not None and self.gzip_unflushed:
             self.gzip_unflushed = False
-            self.emit_gzip(self.gzip.flush(zlib.Z_SYNC_FLUSH), False)
+            self.emit_gzip(self.gzip.flush(SYNC_FLUSH), False)
         if self.answer == HEAD_HELD:
             self.emit(NULL, 0, False)
         return 0
@@ -549,7 +558,7 @@ cdef class Channel(StreamUser):
         if end:
             self.answer = ENDED
         elif self.stream.pending > PENDING_HIGH:
-            self.link.stop_reading()
+            self.hold_answer()
         return router.spoken()
 
     cdef int on_drained(self) except -1:
@@ -559,7 +568,17 @@ cdef class Channel(StreamUser):
             return self.check_done()
         if self.link is not None:
             return self.link.start_reading()
-        return 0
+        return self.call.go_on() if self.call is not None else 0
+
+    cdef int on_call_lost(self, str why, bint unseen) except -1:
+        self.call = None
+        if self.answer == ENDED:
+            return self.abandon_app()
+        if unseen and self.answer == NONE:
+            self.ledger.owner.on_trouble("request returned", why, None)
+            return self.fail(REFUSED_STREAM)
+        self.ledger.owner.on_trouble("request failed", why, None)
+        return self.fail(CANCEL)
 
     cdef int on_app_lost(self, AppLink link, int fault) except -1:
         self.link = None
@@ -570,47 +589,41 @@ cdef class Channel(StreamUser):
                 self.repeatable or fault == APP_RESET or fault == APP_UNTOUCHED):
             # The connection had waited in the pool and went stale before the application saw the request.
             return self.ask_link(True)
-        self.ledger.owner.on_trouble("request failed", self.fault_text(link, fault), link.bad)
+        self.ledger.owner.on_trouble("request failed", link.fault_text(fault, self.answer != NONE), link.bad)
         return self.fail(INTERNAL_ERROR if fault == APP_BAD_HEAD or fault == APP_BAD_BODY else CANCEL)
-
-    cdef str fault_text(self, AppLink link, int fault):
-        if fault == APP_BAD_HEAD:
-            return f"application sent a bad answer head: {link.bad_why}"
-        if fault == APP_BAD_BODY:
-            return "application sent broken chunked framing"
-        how = "reset" if fault == APP_RESET else "closed"
-        return f"application {how} the connection {'before' if self.answer == NONE else 'within'} its answer"
 
     # The answer has left and the application reads no more of the request.
     cdef int abandon_app(self) except -1:
-        cdef AppLink link = self.link
-        self.link = None
-        if link is not None:
-            link.drop()
+        self.part(False)
         self.app = LEFT
         self.credit()
         return self.check_done()
 
     # The end ----------------------------------------------------------------------------------------------------------
 
+    cdef int part(self, bint whole) except -1:
+        cdef AppLink link = self.link
+        cdef H2Call call = self.call
+        self.link = None
+        self.call = None
+        if call is not None:
+            return call.drop()
+        if link is not None:
+            return link.release() if whole else link.drop()
+        return 0
+
     cdef int check_done(self) except -1:
-        cdef AppLink link
         if self.answer != ENDED or not self.request_ended:
             return 0
-        link = self.link
-        if link is not None:
-            self.link = None
+        if self.app == CONNECTED:
             self.app = LEFT
-            link.release()
+            self.part(True)
         if self.stream.pending:
             return 0
         return self.over(self.misread == 0)
 
     cdef int fail(self, uint32_t code) except -1:
-        cdef AppLink link = self.link
-        self.link = None
-        if link is not None:
-            link.drop()
+        self.part(False)
         self.router.session.reset(self.stream, code)
         self.router.spoken()
         return self.over(False)
@@ -632,11 +645,3 @@ cdef class Channel(StreamUser):
         if self.carry.capacity > KEPT_BUFFER:
             self.carry.clear()
         return self.open_stream()
-
-
-cdef object new_gzip():
-    global zlib
-    if zlib is None:
-        import zlib as module
-        zlib = module
-    return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)

@@ -15,3 +15,8 @@ cdef bint accepts_gzip(FieldList request) noexcept
 cdef bint compressible(const ResponseHead* head, FieldList answer, bint head_request) noexcept
 # A Vary field of the answer names accept-encoding (or everything) already.
 cdef bint varies(FieldList answer) noexcept
+# A compressor of gzip; zlib is imported by the first.
+cdef object new_gzip()
+
+cdef enum:
+    SYNC_FLUSH = 2              # zlib's Z_SYNC_FLUSH: all that was put in comes out

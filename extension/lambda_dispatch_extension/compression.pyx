@@ -217,3 +217,16 @@ def would_compress(int status, pairs, *, bint chunked=False, long long length=-1
 def would_vary(pairs):
     """Whether an answer with these fields says already that it depends on accept-encoding (tests)."""
     return varies(listed(pairs))
+
+
+cdef object zlib = None
+cdef enum:
+    GZIP_LEVEL = 6
+
+
+cdef object new_gzip():
+    global zlib
+    if zlib is None:
+        import zlib as module
+        zlib = module
+    return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)

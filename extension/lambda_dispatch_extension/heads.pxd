@@ -24,6 +24,9 @@ cdef enum BodyFraming:
 # otherwise. While it is UNSETTLED the head lacks its end: end_request_head() is to follow.
 cdef int write_request_head(OutBuffer out, const RequestHead* head, FieldList fields, bytes ids, bint ended,
                             bint upgrade, int64_t* length) except -1
+# The same head for HTTP/2, in place of what is in `to`: pseudo-header fields, and fields with names in lower case;
+# values are borrowed. Returns the content-length, or -1.
+cdef int64_t fill_request_head(FieldList to, const RequestHead* head, FieldList fields, bytes ids) except -2
 # Ends a head whose length is not known: with a chunked body, or none. Returns CHUNKED or NO_BODY.
 cdef int end_request_head(OutBuffer out, bint body) except -1
 # Appends the answer's head for the router. squeeze: the body follows gzipped; vary: it could have for another client.
@@ -31,6 +34,10 @@ cdef int write_answer_head(OutBuffer out, const ResponseHead* head, FieldList fi
                            bint vary) except -1
 # RFC 9110 section 9.2.2: the method's requests may be sent again when nothing came back.
 cdef bint idempotent(const uint8_t* p, Py_ssize_t n) noexcept nogil
+# Whether the router says go-away to the invoke of this id. The path alone is none: any client could send it.
+cdef bint is_go_away(const RequestHead* head, FieldList fields, bytes lambda_id) noexcept
 # Appends an interim answer's head (1xx) for the router.
 cdef int write_interim_head(OutBuffer out, const ResponseHead* head, FieldList fields) except -1
 cdef int write_lines(OutBuffer out, bytes lines) except -1
+# An answer of our own for the router: one line of text.
+cdef int write_text_answer(OutBuffer out, int status, bytes ids, bytes body) except -1

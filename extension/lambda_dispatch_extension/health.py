@@ -75,7 +75,10 @@ class Health:
         self.polls += 1
         try:
             async with timeout(TRY):
-                status, _, _ = await request(self.pool, message, head_only=True)
+                if message and self.pool.http2 is not None:
+                    status = await self.pool.http2.status(options.health_path.encode())
+                else:
+                    status, _, _ = await request(self.pool, message, head_only=True)
         except NoAnswer as error:
             self.answer = str(error)
             return False

@@ -30,6 +30,7 @@ class Margin(NamedTuple):
 
 class Options(NamedTuple):
     port: int = 3001  # the application's
+    app_protocol: str = "http1"  # what the application is spoken to in; auto: h2c where it answers to that
     async_init: bool = False
     async_init_timeout: float = 10.0  # s, inside the first invoke
     compression: bool = True
@@ -118,6 +119,12 @@ def path(text: str) -> str:
 def protocol(text: str) -> str:
     if text.lower() not in ("http", "tcp"):
         raise ValueError("not http or tcp")
+    return text.lower()
+
+
+def app_protocol(text: str) -> str:
+    if text.lower() not in ("http1", "h2c", "auto"):
+        raise ValueError("not http1, h2c or auto")
     return text.lower()
 
 
@@ -233,6 +240,7 @@ LOOPBACK = "unset it for 127.0.0.1"
 TABLE = (
     Option("PORT", "port", port, lwa="PORT"),
     Option("HOST", "host", host, LOOPBACK, lwa="HOST", older=True),
+    Option("APP_PROTOCOL", "app_protocol", app_protocol),
     Option("ASYNC_INIT", "async_init", boolean, lwa="ASYNC_INIT", lwa_convert=exactly_true, older=True),
     Option("ASYNC_INIT_TIMEOUT", "async_init_timeout", seconds),
     Option("INIT_TIMEOUT", "init_timeout", seconds),

@@ -46,6 +46,8 @@ cdef class RouterLink(H2Wire):
 cdef class StreamUser(AppUser):
     cdef int on_status(self, int status, bint end) except -1
     cdef int on_request_data(self, const uint8_t* p, Py_ssize_t n, bint end) except -1
+    # The request ends, with trailers.
+    cdef int on_request_trailers(self, FieldList trailers) except -1
     # The stream is gone. refused: the router cannot have acted on it.
     cdef int on_reset(self, bint refused) except -1
     cdef int on_drained(self) except -1

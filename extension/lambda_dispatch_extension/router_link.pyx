@@ -33,6 +33,9 @@ cdef class StreamUser(AppUser):
     cdef int on_request_data(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         return 0
 
+    cdef int on_request_trailers(self, FieldList trailers) except -1:
+        return self.on_request_data(NULL, 0, True)
+
     cdef int on_reset(self, bint refused) except -1:
         return 0
 
@@ -73,7 +76,11 @@ cdef class LinkEvents(H2Events):
         return user.on_request_data(p, n, end)
 
     cdef int on_trailers(self, H2Stream stream, FieldList trailers) except -1:
-        return self.on_data(stream, NULL, 0, True)
+        cdef StreamUser user
+        if stream.owner is None:
+            return 0
+        user = <StreamUser> stream.owner
+        return user.on_request_trailers(trailers)
 
     cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
         cdef StreamUser user

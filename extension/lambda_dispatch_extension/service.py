@@ -9,8 +9,10 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lambda_dispatch_extension import exits, payload
+from lambda_dispatch_extension.app_h2 import H2App
 from lambda_dispatch_extension.app_link import AppPool
 from lambda_dispatch_extension.app_process import AppProcess, environment
+from lambda_dispatch_extension.collect import NoAnswer
 from lambda_dispatch_extension.dialer import Dialer
 from lambda_dispatch_extension.health import INIT_WARNING, Health
 from lambda_dispatch_extension.invoke import AppDown, Invoke
@@ -38,6 +40,7 @@ ASYNC_INIT_WAIT = 9.5  # s of Lambda's 10 s of init
 IN_FLIGHT_PATIENCE = 0.15  # s that requests have when the environment ends; all of the end takes at most 0.3 s
 CUT_PATIENCE = 0.02  # s for an invoke to return after that
 APP_PATIENCE = 0.08  # s that the application then has before it is killed
+PROTOCOL_PAUSE = 0.02  # s between two tries to learn what the application speaks
 API_PATIENCE = 1.0  # s for the last call to the Runtime API
 EXTENSIONS = "/opt/extensions"
 FORBIDDEN = 403  # how the Extensions and Runtime API refuse what the sender's state or kind does not allow
@@ -45,6 +48,10 @@ MAX_CONCURRENCY = 64  # upper bound of AWS_LAMBDA_MAX_CONCURRENCY
 DIRECT_REFUSED = (
     "this function takes the router's invokes only, because LAMBDA_DISPATCH_DIRECT is off, and this is a direct event "
     "({}): call the router, or unset LAMBDA_DISPATCH_DIRECT"
+)
+HTTP2_REFUSED = (
+    "the application is spoken to in HTTP/2 (LAMBDA_DISPATCH_APP_PROTOCOL=h2c), and direct events ({}) are relayed in "
+    "HTTP/1.1: call the router, or set LAMBDA_DISPATCH_APP_PROTOCOL=http1"
 )
 
 
@@ -67,6 +74,8 @@ class Service:
         self.pool = AppPool(
             self.hub, options.host, options.port, connect_timeout=options.app_connect, idle_timeout=options.app_idle
         )
+        if options.app_protocol == "h2c":
+            self.pool.http2 = self._app_h2()
         self.health = Health(options, self._health_pool())
         self.dialer = Dialer(options, self.hub)
         self.app: AppProcess | None = None
@@ -105,6 +114,10 @@ class Service:
             connect_timeout=options.app_connect,
             idle_timeout=options.app_idle,
         )
+
+    def _app_h2(self) -> H2App:
+        options = self.options
+        return H2App(self.hub, options.host, options.port, connect_timeout=options.app_connect)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = ensure_future(self._guarded(work))
@@ -209,7 +222,22 @@ class Service:
         if not running:
             raise Fatal(why)
 
+    async def _learn_protocol(self) -> None:
+        """Asks once, as soon as the application accepts a connection, whether it speaks HTTP/2."""
+        app = self._app_h2()
+        while True:
+            try:
+                if await app.speaks():
+                    self.pool.http2 = app
+                say("application protocol", protocol="http1" if self.pool.http2 is None else "h2c")
+                return
+            except NoAnswer as error:
+                self.health.answer = str(error)
+                await sleep(PROTOCOL_PAUSE)
+
     async def _watch_health(self) -> None:
+        if self.options.app_protocol == "auto":
+            await self._learn_protocol()
         await self.health.wait()
         self._app_up.set()
 
@@ -261,6 +289,8 @@ class Service:
         kind = kind_of(value)
         if kind == ROUTER:
             await self.api.respond(invocation.request_id, await self._serve_router(value, invocation.deadline))
+        elif self.options.app_protocol == "h2c":
+            await self.api.fail(invocation.request_id, "DirectEventRefused", HTTP2_REFUSED.format(kind))
         elif self.options.direct:
             await self._serve_event(invocation, kind, value)
         else:

@@ -35,6 +35,7 @@ def test_without_any_variable_the_defaults_are_the_originals() -> None:
         ("PORT", "0x50", "port"),
         ("PORT", "-1", "port"),
         ("PORT", "８０", "port"),
+        ("APP_PROTOCOL", "h3", "app_protocol"),
         ("ASYNC_INIT", "maybe", "async_init"),
         ("ASYNC_INIT_TIMEOUT", "soon", "async_init_timeout"),
         ("ENABLE_COMPRESSION", "2", "compression"),
@@ -63,6 +64,7 @@ def test_a_bad_value_is_noted_and_the_default_is_used(name: str, value: str, fie
     ("name", "value", "field", "expected"),
     [
         ("PORT", "8080", "port", 8080),
+        ("APP_PROTOCOL", "H2C", "app_protocol", "h2c"),
         ("ASYNC_INIT", "TRUE", "async_init", True),
         ("ASYNC_INIT_TIMEOUT", "2.5", "async_init_timeout", 2.5),
         ("ENABLE_COMPRESSION", "false", "compression", False),

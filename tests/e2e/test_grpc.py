@@ -1,0 +1,217 @@
+"""gRPC from a client of grpcio through worker and extension to a server of grpcio, all real processes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.support.extension_rig import Rig, rig
+from tests.support.loop import until
+from tests.support.worker_process import WorkerProcess
+
+grpc = pytest.importorskip("grpc", reason="grpcio is missing: pip install grpcio")
+
+UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+PATIENCE = 20.0
+
+
+@dataclass
+class World:
+    worker: WorkerProcess
+    rig: Rig
+    channel: Any
+
+    def unary(self) -> Any:
+        return self.channel.unary_unary("/t.Test/Unary")
+
+    def server_stream(self) -> Any:
+        return self.channel.unary_stream("/t.Test/ServerStream")
+
+    def client_stream(self) -> Any:
+        return self.channel.stream_unary("/t.Test/ClientStream")
+
+    def bidi(self) -> Any:
+        return self.channel.stream_stream("/t.Test/Bidi")
+
+    async def app_says(self, words: str) -> str:
+        assert self.rig.app is not None
+        return await self.rig.app.line(words)
+
+
+@asynccontextmanager
+async def world(protocol: str = "h2c", channels: int = 10) -> AsyncIterator[World]:
+    async with AsyncExitStack() as stack:
+        worker = await stack.enter_async_context(WorkerProcess.running())
+        env = {"LAMBDA_DISPATCH_APP_PROTOCOL": protocol, "LAMBDA_DISPATCH_HEALTH_CHECK_PROTOCOL": "tcp"}
+        r = await stack.enter_async_context(rig(app=("-m", "tests.support.apps.grpc_app"), env=env))
+        given = worker.start(channels)
+        url = f"http://127.0.0.1:{worker.ports['control_http']}/api/chunked"
+        r.invoke(channels, 890.0, PoolId=None, Id=given.id, DispatcherUrl=url)
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{worker.ports['http']}", options=UNLIMITED)
+        stack.push_async_callback(channel.close)
+        yield World(worker, r, channel)
+        await worker.quiet()
+        assert "internal error" not in worker.text()
+        assert not [line for line in r.extension.lines if "internal error" in line], r.extension.lines
+
+
+def run(body: Callable[[World], Awaitable[None]], **settings: Any) -> None:
+    async def whole() -> None:
+        async with asyncio.timeout(60), world(**settings) as it:
+            await body(it)
+
+    asyncio.run(whole())
+
+
+async def failure(call: Any) -> Any:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "auto"])
+def test_a_unary_call_passes(protocol: str) -> None:
+    async def body(it: World) -> None:
+        assert await it.unary()(b"hello", timeout=PATIENCE) == b"hello"
+        assert await it.unary()(b"", timeout=PATIENCE) == b""
+
+    run(body, protocol=protocol)
+
+
+def test_many_calls_at_once_each_get_their_own_answer() -> None:
+    async def body(it: World) -> None:
+        unary = it.unary()
+        left = iter(range(2000))
+
+        async def caller() -> None:
+            for number in left:
+                said = b"%d" % number * 10
+                assert await unary(said, timeout=PATIENCE) == said
+
+        await asyncio.gather(*(caller() for _ in range(64)))
+
+    run(body)
+
+
+def test_metadata_passes_in_the_head_and_in_the_trailers() -> None:
+    async def body(it: World) -> None:
+        binary = bytes(range(256))
+        call = it.unary()(b"x", metadata=(("x-echo", "one"), ("x-trail-bin", binary)), timeout=PATIENCE)
+        assert await call == b"x"
+        assert dict(await call.initial_metadata())["x-echo"] == "one"
+        assert dict(await call.trailing_metadata())["x-trail-bin"] == binary
+        assert await call.code() == grpc.StatusCode.OK
+
+    run(body)
+
+
+def test_a_status_of_the_application_passes() -> None:
+    async def body(it: World) -> None:
+        error = await failure(it.unary()(b"fail", timeout=PATIENCE))
+        assert (error.code(), error.details()) == (grpc.StatusCode.FAILED_PRECONDITION, "no: 100 % \u00fc")
+        error = await failure(it.channel.unary_unary("/t.Test/None")(b"", timeout=PATIENCE))
+        assert error.code() == grpc.StatusCode.UNIMPLEMENTED
+
+    run(body)
+
+
+def test_large_messages_pass_in_every_kind_of_call() -> None:
+    async def body(it: World) -> None:
+        big = bytes(range(256)) * 40_000
+        assert await it.unary()(big, timeout=PATIENCE) == big
+        came = [message async for message in it.server_stream()(b"5 3000000", timeout=PATIENCE)]
+        assert came == [bytes([number]) * 3_000_000 for number in range(5)]
+
+        async def many() -> AsyncIterator[bytes]:
+            for _ in range(200):
+                yield big[:100_000]
+
+        assert await it.client_stream()(many(), timeout=PATIENCE) == b"20000000"
+        assert [len(message) async for message in it.bidi()(many(), timeout=PATIENCE)] == [100_000] * 200
+
+    run(body)
+
+
+def test_a_conversation_goes_turn_by_turn() -> None:
+    async def body(it: World) -> None:
+        call = it.bidi()(timeout=PATIENCE)
+        for number in range(20):
+            await call.write(b"%d" % number)
+            assert await call.read() == b"%d" % number
+        await call.done_writing()
+        assert await call.read() == grpc.aio.EOF
+        assert await call.code() == grpc.StatusCode.OK
+
+    run(body)
+
+
+def test_a_server_may_answer_before_its_client_is_done() -> None:
+    async def body(it: World) -> None:
+        call = it.client_stream()(timeout=PATIENCE)
+        await call.write(b"enough")
+        assert await call == b"6"
+
+    run(body)
+
+
+def test_a_deadline_reaches_the_application_and_ends_the_call() -> None:
+    async def body(it: World) -> None:
+        assert await it.unary()(b"deadline", timeout=50) == b"deadline"
+        assert (await it.app_says("deadline")) in ("deadline 49", "deadline 50")
+        error = await failure(it.unary()(b"wait", timeout=0.5))
+        assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        await it.app_says("cancelled unary")
+
+    run(body)
+
+
+def test_a_cancelled_call_is_cancelled_at_the_application_in_every_stage() -> None:
+    async def body(it: World) -> None:
+        call = it.unary()(b"wait")
+        await it.app_says("waiting unary")
+        call.cancel()
+        await it.app_says("cancelled unary")
+
+        stream = it.server_stream()(b"3 0")
+        assert [await stream.read() for _ in range(3)] == [b"", b"", b""]
+        await it.app_says("waiting server_stream")
+        stream.cancel()
+        await it.app_says("cancelled server_stream")
+
+        for kind, name in ((it.client_stream(), "client_stream"), (it.bidi(), "bidi")):
+            call = kind()
+            await call.write(b"one")
+            await it.app_says(f"heard {name}")
+            call.cancel()
+            await it.app_says(f"cancelled {name}")
+        assert await it.unary()(b"still there", timeout=PATIENCE) == b"still there"
+
+    run(body)
+
+
+def test_an_application_that_dies_is_unavailable_to_its_clients() -> None:
+    async def body(it: World) -> None:
+        stream = it.bidi()(timeout=PATIENCE)
+        await stream.write(b"one")
+        assert await stream.read() == b"one"
+        error = await failure(it.unary()(b"crash", timeout=PATIENCE))
+        assert error.code() == grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stream.read()
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+    run(body)
+
+
+def test_nothing_is_left_of_calls_that_are_over() -> None:
+    async def body(it: World) -> None:
+        for _ in range(3):
+            assert await it.unary()(b"x", timeout=PATIENCE) == b"x"
+        files = it.rig.extension.files()
+        await asyncio.gather(*(it.unary()(b"x", timeout=PATIENCE) for _ in range(50)))
+        await until(lambda: it.rig.extension.files() == files, "no connection more than before")
+
+    run(body)
