@@ -83,6 +83,10 @@ variable "settings" {
     body_grace = optional(string)
     # Protocols a client may go on in by Upgrade, several with commas; none: no such protocol. Up to 16 names in lower case, with commas and without spaces. Default: websocket.
     upgrade_allow = optional(string)
+    # Silence after which an upgraded connection ends; 0: never. Seconds or HH:MM:SS, from 0 to 86400 s. Default: 300.
+    upgrade_idle_timeout = optional(string)
+    # Age at which an upgraded connection ends; 0: its instance's. Seconds or HH:MM:SS, from 0 to 86400 s. Default: 0.
+    upgrade_max_lifetime = optional(string)
     # HTTP/2 PING to an instance every. Seconds or HH:MM:SS, from 0.1 to 3600 s. Default: 5.
     ping_interval = optional(string)
     # Silence after which an instance is gone. Seconds or HH:MM:SS, from 0.1 to 3600 s. Default: 15.
@@ -184,6 +188,8 @@ locals {
     LAMBDA_DISPATCH_UploadShare                     = var.settings.upload_share
     LAMBDA_DISPATCH_BodyGrace                       = var.settings.body_grace
     LAMBDA_DISPATCH_UpgradeAllow                    = var.settings.upgrade_allow
+    LAMBDA_DISPATCH_UpgradeIdleTimeout              = var.settings.upgrade_idle_timeout
+    LAMBDA_DISPATCH_UpgradeMaxLifetime              = var.settings.upgrade_max_lifetime
     LAMBDA_DISPATCH_PingInterval                    = var.settings.ping_interval
     LAMBDA_DISPATCH_PingTimeout                     = var.settings.ping_timeout
     LAMBDA_DISPATCH_TcpKeepaliveIdle                = var.settings.tcp_keepalive_idle

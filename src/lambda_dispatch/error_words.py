@@ -72,3 +72,7 @@ class ErrorWord(StrEnum):
     UPLOAD_TIMEOUT = "upload_timeout", 504
     # No answer: only in the access log.
     CLIENT_GONE = "client_gone", 0
+    UPGRADE_DRAINED = "upgrade_drained", 0
+    UPGRADE_IDLE = "upgrade_idle", 0
+    UPGRADE_TOO_OLD = "upgrade_too_old", 0
+    UPGRADE_CUT = "upgrade_cut", 0

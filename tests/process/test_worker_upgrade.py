@@ -143,11 +143,34 @@ async def test_an_upgrade_waits_in_the_queue_like_any_request(worker: WorkerProc
 
 
 @scenario
-async def test_a_client_that_vanishes_ends_the_channel(worker: WorkerProcess) -> None:
-    peer = await worker.instance(accepts(echo), more_fields=FEATURES)
+async def test_what_a_client_said_before_it_vanished_is_delivered_and_then_its_end(worker: WorkerProcess) -> None:
+    heard = []
+
+    async def listens(call: Call) -> None:
+        heard.append(await call.body())
+        await call.end()
+
+    await worker.instance(accepts(listens), more_fields=FEATURES)
+    client = await worker.client()
+    await upgraded(client)
+    await client.send(b"last words")
+    await until(lambda: worker.numbers()["bytes_in"] > 0, "the words to be read")
+    client.reset()
+    await until(lambda: len(heard) == 1, "the end")
+    assert heard[0] in (b"last words", b""), "a reset may overtake what the kernel holds"
+    await worker.quiet()
+
+
+@scenario
+async def test_an_application_that_goes_on_without_its_client_is_reset(worker: WorkerProcess) -> None:
+    async def never_ends(call: Call) -> None:
+        await call.gone()
+
+    peer = await worker.instance(accepts(never_ends), more_fields=FEATURES)
     client = await worker.client()
     await upgraded(client)
     client.reset()
+    await until(lambda: peer.calls[0].request_ended, "the client's end")
     assert await soon(peer.calls[0].gone(), "the reset") == 8, "CANCEL"
     await worker.quiet()
 

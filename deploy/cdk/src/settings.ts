@@ -244,6 +244,18 @@ export interface RouterSettings {
    */
   readonly upgradeAllow?: string;
   /**
+   * Silence after which an upgraded connection ends; 0: never. Seconds or HH:MM:SS, from 0 to 86400 s.
+   *
+   * @default - 300
+   */
+  readonly upgradeIdleTimeout?: string;
+  /**
+   * Age at which an upgraded connection ends; 0: its instance's. Seconds or HH:MM:SS, from 0 to 86400 s.
+   *
+   * @default - 0
+   */
+  readonly upgradeMaxLifetime?: string;
+  /**
    * HTTP/2 PING to an instance every. Seconds or HH:MM:SS, from 0.1 to 3600 s.
    *
    * @default - 5
@@ -471,6 +483,8 @@ export const SETTING_VARIABLES: { [key: string]: string } = {
   uploadShare: 'LAMBDA_DISPATCH_UploadShare',
   bodyGrace: 'LAMBDA_DISPATCH_BodyGrace',
   upgradeAllow: 'LAMBDA_DISPATCH_UpgradeAllow',
+  upgradeIdleTimeout: 'LAMBDA_DISPATCH_UpgradeIdleTimeout',
+  upgradeMaxLifetime: 'LAMBDA_DISPATCH_UpgradeMaxLifetime',
   pingInterval: 'LAMBDA_DISPATCH_PingInterval',
   pingTimeout: 'LAMBDA_DISPATCH_PingTimeout',
   tcpKeepaliveIdle: 'LAMBDA_DISPATCH_TcpKeepaliveIdle',

@@ -202,6 +202,13 @@ class RouterConfig:
         "websocket",
         "protocols a client may go on in by Upgrade, several with commas; none: no such protocol",
     )
+    # Who says nothing for this long is forgotten by something on the way, too; libraries ping at 20 to 60 s.
+    upgrade_idle_timeout: float = option(
+        "UpgradeIdleTimeout", seconds(0, 86400), 300.0, "silence after which an upgraded connection ends; 0: never"
+    )
+    upgrade_max_lifetime: float = option(
+        "UpgradeMaxLifetime", seconds(0, 86400), 0.0, "age at which an upgraded connection ends; 0: its instance's"
+    )
 
     # Instances' connections
     ping_interval: float = option("PingInterval", seconds(0.1, 3600), 5.0, "HTTP/2 PING to an instance every")

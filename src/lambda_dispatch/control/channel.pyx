@@ -130,6 +130,14 @@ cdef class Channel(Slot):
             return wire.matcher.satisfied(self, wire.hub.now)
         return 0
 
+    cdef int leave(self) except -1:
+        cdef ControlWire wire = self.wire
+        if wire is not None:
+            self.allowance = ABANDONED
+            wire.control.abandoned(self)
+            return wire.matcher.satisfied(self, wire.hub.now)
+        return 0
+
     cdef int tail(self, Py_ssize_t n, bint end) except -1:
         self.wire.session.consumed(self.stream, n)
         self.surplus += <uint32_t> n

@@ -55,6 +55,9 @@ MAX_CONNECTIONS = 8
 # Connections that speak for no instance, in one worker; the oldest is closed for one more. A thousand instances that
 # start at once come within a second. Never more than a quarter of the descriptors.
 MAX_STRANGERS = 2048
+# Upgraded connections of an instance that goes are let go of over this time: with the wait for its replacement, and
+# what each gets to end, it is less than the 15 s an extension leaves itself.
+LEAVE_SPREAD = 5_000_000_000
 # A connection whose invoke has returned waits so long for the next one. Extensions that keep theirs do so for 5 s, and
 # one that is frozen meanwhile answers no PING.
 KEPT_NS = 6_000_000_000
@@ -318,6 +321,7 @@ class Control:
         all channels are gone they return from the invoke, and are frozen with what they have not sent.
         """
         self.matcher.retire(instance)
+        self.matcher.tunnels.leave_instance(instance, self.hub.now, LEAVE_SPREAD)
         spare = 1 if instance.busy_count > 0 and not at_once else 0
         for wire in instance.carriers():
             wire.send_goaways(spare)

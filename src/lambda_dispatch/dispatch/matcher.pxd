@@ -14,6 +14,7 @@ The order over all workers is turns.pxd's.
 from libc.stdint cimport int64_t, uint8_t
 
 from lambda_dispatch.dispatch.model cimport Exchange, Instance, Pool, Slot
+from lambda_dispatch.dispatch.tunnel cimport Tunnels
 from lambda_dispatch_core.board.board cimport Board
 
 
@@ -32,6 +33,7 @@ cdef class Matcher:
     cdef Py_ssize_t queue_limit         # exchanges per pool
     cdef readonly int running           # exchanges that a slot serves now, all pools
     cdef public Lender lender           # None: this worker is alone
+    cdef public Tunnels tunnels         # exchanges that have gone on in another protocol
     cdef object on_sibling              # called (worker slot): a sibling's request should be served first; rings it
     cdef public bint tells_instance     # siblings are told which instance has their request
     cdef object on_need                 # called (no arguments) when an exchange had to wait: rings the scaler

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 from lambda_dispatch.dispatch.model import Instance, Pool
+from lambda_dispatch.dispatch.tunnel import Tunnels
 from lambda_dispatch_core.board.board import Board
 
 class Lender: ...
@@ -13,6 +14,7 @@ class Matcher:
     instances: dict[bytes, Instance]
     running: int
     lender: Lender | None
+    tunnels: Tunnels
     tells_instance: bool
     def __init__(
         self,

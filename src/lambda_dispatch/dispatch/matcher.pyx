@@ -7,6 +7,7 @@ from lambda_dispatch.dispatch.foreign cimport unfit
 from lambda_dispatch.dispatch.model cimport (
     HINTS, OPEN, RESORT, RETIRED, WAITING, Exchange, Instance, Pool, Slot,
 )
+from lambda_dispatch.dispatch.tunnel cimport Tunnels
 from lambda_dispatch_core.bytes.atomics cimport get16, get32, get64, getu32
 from lambda_dispatch_core.board.board cimport INSTANCE_OPEN, Board, WorkerPool
 from lambda_dispatch_core.board.layout cimport NOT_USABLE, WORKER_DRAINING, WORKER_READY
@@ -25,6 +26,7 @@ cdef class Matcher:
         self.board = board
         self.pools = {}
         self.instances = {}
+        self.tunnels = Tunnels()
         self.set_limits(queue_limit, queue_timeout)
         self.on_need = on_need
         self.on_sibling = on_sibling

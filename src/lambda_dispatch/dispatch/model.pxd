@@ -117,6 +117,9 @@ cdef class Slot:
     # The request has ended and the answer has all its content-length promised, only the stream's end has not come: the
     # exchange is over for the client, who need not wait for that.
     cdef int satisfied(self) except -1
+    # The exchange is over for the client, and the request has ended: what the instance still says is dropped, for a
+    # while.
+    cdef int leave(self) except -1
     # Whose it is, for debugging.
     cdef str where(self)
 
@@ -132,6 +135,18 @@ cdef struct Mark:
     bint keeps_state            # tracestate belongs to this trace
 
 
+# What the bytes of an exchange pass that has gone on in another protocol (tunnel.pxd): it passes them on, or not.
+cdef class Passage:
+    # From the instance.
+    cdef int down(self, Exchange exchange, const uint8_t* p, Py_ssize_t n, bint end) except -1
+    # From the client.
+    cdef int up(self, Exchange exchange, const uint8_t* p, Py_ssize_t n, bint end) except -1
+    # It has failed, its slot is gone. True when the client has been told in its protocol.
+    cdef bint broken(self, Exchange exchange, str reason) except -1
+    # Nothing passes any more.
+    cdef int over(self, Exchange exchange) except -1
+
+
 cdef class Exchange(Waiter):
     cdef Slot slot              # None unless SENT or ANSWERING
     cdef Pool pool              # it is for
@@ -141,6 +156,7 @@ cdef class Exchange(Waiter):
     # Bits of features.pxd that its instance should have; see without(). FEATURE_UPGRADE: its head asks for another
     # protocol and its request is open until the answer says whether the rest is that protocol's.
     cdef uint8_t needs
+    cdef Passage passage        # None before an answer of 101
     cdef int head_fields        # fields of the request's head at most; a scan counts exactly where that matters
     cdef bint is_head           # the method is HEAD: the answer has no body whatever its head says
     cdef bint resent            # it had its second try
@@ -218,6 +234,9 @@ cdef class Exchange(Waiter):
     # A sibling's request, its head in the store: it goes on telling its stages if it did so there.
     cdef int follow(self) except -1
     cdef int tell(self, str stage, int64_t now) except -1
+    # Over for the client before one of its sides has ended by itself. ended: the instance's has.
+    cdef int part(self, bint ended) except -1
+    cdef int _let_go(self, Slot slot, bint ended) except -1
     # early: all of the answer is here, the end of the stream is not.
     cdef int _end(self, bint early) except -1
     cdef int _head_came(self, const uint8_t* p, Py_ssize_t n, bint end, Py_ssize_t* used) except -1

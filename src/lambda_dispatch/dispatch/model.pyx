@@ -143,8 +143,25 @@ cdef class Slot:
     cdef int satisfied(self) except -1:
         return self.finished()
 
+    cdef int leave(self) except -1:
+        return self.cancel()
+
     cdef str where(self):
         return "the router itself"
+
+
+cdef class Passage:
+    cdef int down(self, Exchange exchange, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        raise NotImplementedError
+
+    cdef int up(self, Exchange exchange, const uint8_t* p, Py_ssize_t n, bint end) except -1:
+        raise NotImplementedError
+
+    cdef bint broken(self, Exchange exchange, str reason) except -1:
+        raise NotImplementedError
+
+    cdef int over(self, Exchange exchange) except -1:
+        raise NotImplementedError
 
 
 cdef class Exchange(Waiter):
@@ -196,6 +213,8 @@ cdef class Exchange(Waiter):
         if self.stage == OVER:
             return 0
         self.request_bytes += n
+        if self.passage is not None:
+            return self.passage.up(self, p, n, end)
         if end:
             self.request_ended = True
         if self.whole and self.stage != ANSWERING and (
@@ -230,8 +249,23 @@ cdef class Exchange(Waiter):
         self.stage = OVER
         if slot is not None:
             self.slot = None
-            slot.cancel()
+            if self.passage is None:
+                slot.cancel()
+            else:
+                self._let_go(slot, self.answer_ended)       # what it has said is delivered
         return self.on_over()
+
+    cdef int part(self, bint ended) except -1:
+        cdef Slot slot = self.slot
+        self.stage = OVER
+        self.slot = None
+        self._let_go(slot, ended)
+        return self.on_over()
+
+    cdef int _let_go(self, Slot slot, bint ended) except -1:
+        if not self.request_ended:
+            slot.send(NULL, 0, True)
+        return slot.finished() if ended else slot.leave()
 
     cdef int read_needs(self) noexcept:
         cdef Py_ssize_t n
@@ -392,6 +426,8 @@ cdef class Exchange(Waiter):
             self.answer_left -= n
             if end and self.answer_left > 0:
                 return self.fail(502, "answer_too_short")
+        elif self.passage is not None:
+            return self.passage.down(self, p, n, end)
         self.answer_bytes += n
         # An instance may end its stream later than its answer: the client need not wait for that.
         whole = end or (self.answer_left == 0 and self.request_ended)
@@ -437,7 +473,8 @@ cdef class Exchange(Waiter):
             self.slot = None
             slot.cancel()
         if answered:
-            self.on_broken()
+            if self.passage is None or not self.passage.broken(self, reason):
+                self.on_broken()
         else:
             self.status = status
             self.on_refused(status, reason)

@@ -135,6 +135,7 @@ cdef class H1Exchange(ClientExchange):
         wire.body_open = True
         wire.body_chunked = False
         wire.body_left = INT64_MAX
+        wire.door.matcher.tunnels.begin(self, protocol, n, wire.hub.now)
         write_status_line(wire.out, head.status, head.reason, head.reason_len)
         write_lit(wire.out, UPGRADE_LINES)
         wire.out.write(protocol, n)
@@ -173,6 +174,8 @@ cdef class H1Exchange(ClientExchange):
         cdef H1Wire wire = self.wire
         if self.upload:
             self.uploads.forget(self)
+        if self.upgraded:
+            self.passage.over(self)
         if wire is not None:
             count(wire.door, self, wire, wire.minor)
             self.wire = None

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lambda_dispatch.control.control import LEAVE_SPREAD
 from lambda_dispatch.telemetry import log
 from lambda_dispatch_core.board.board import WORKER_DRAINING, WORKER_READY
 
@@ -32,6 +33,8 @@ SERVING = (WORKER_READY, WORKER_DRAINING)
 HURRY = 1 * SECOND
 # What a connection gets that the client's kernel was already making when listening ended: the way to it and back.
 HANDSHAKES = 3 * SECOND // 10
+# What an upgraded connection gets to end by its protocol before the deadline.
+LAST_WORDS = 3 * SECOND
 # What instances get to read their go-away and close.
 LEAVE = 2 * SECOND
 # What the scaler gets to replace the instances of a worker that is replaced: a slow cold start. Never more than half of
@@ -108,6 +111,8 @@ class Drain:
         if now >= self._lame_until:
             self._end_listening(now)
             worker.door.close_idle()
+            left = max(0, self._deadline - now - LAST_WORDS)
+            worker.matcher.tunnels.leave_all(now, min(LEAVE_SPREAD, left))
         if now >= self._deadline and worker.door.wires:
             log.warning("drain deadline exceeded", aborted=len(worker.door.wires))
             worker.door.cut_all()

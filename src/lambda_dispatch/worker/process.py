@@ -235,6 +235,7 @@ class Worker:
         self.door.publish()
         self.drain.step(now)
         self.take_up(now)
+        self.matcher.tunnels.tick(now)
         if self.door.access is not None:
             self.door.access.flush()
         log.flush()
@@ -243,6 +244,7 @@ class Worker:
         self._ticks += 1
         if self._ticks % SLOW_TICKS == 0:
             self.door.sweep(now)
+            self.matcher.tunnels.sweep(now)
             self.control.probe(int(self.config.ping_interval * 1e9), int(self.config.ping_timeout * 1e9))
             self.control.forget_pools()
             self._show()

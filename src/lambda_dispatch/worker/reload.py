@@ -31,6 +31,7 @@ def apply(worker: Worker, config: RouterConfig) -> None:
     worker.overrides.configure(config.log_level)
     door = worker.door
     door.apply(config)
+    worker.matcher.tunnels.apply(config)
     worker.matcher.set_limits(config.max_queue, config.incoming_request_timeout)
     worker.control.apply(config)
     worker.handshakes.set_timeout(config.head_timeout)

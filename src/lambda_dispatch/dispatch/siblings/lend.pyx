@@ -6,6 +6,7 @@ from libc.string cimport memchr, memcmp
 
 from lambda_dispatch.dispatch.matcher cimport Matcher
 from lambda_dispatch.dispatch.model cimport PRESSURE, Exchange
+from lambda_dispatch.dispatch.upgrade cimport protocol_of
 from lambda_dispatch.dispatch.trailers cimport copied, passing
 from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.bytes.fields cimport LAST_PSEUDO, T_PATH, UNKNOWN, Field, FieldList
@@ -55,6 +56,10 @@ cdef class GuestExchange(Exchange):
         return self._head(head, fields, self.bare and self.answer_left <= 0)
 
     cdef int on_upgraded(self, ResponseHead* head, FieldList fields) except -1:
+        cdef Py_ssize_t n
+        cdef const uint8_t* protocol = protocol_of(self.store, self.stored, &n)
+        if self.wire is not None:
+            self.wire.matcher.tunnels.begin(self, protocol, n, self.wire.hub.now)
         return self._head(head, fields, False)
 
     # As an extension would write it.
@@ -138,6 +143,8 @@ cdef class GuestExchange(Exchange):
         return 0
 
     cdef int on_over(self) except -1:
+        if self.passage is not None:
+            self.passage.over(self)
         if self.wire is not None:
             self.stream.owner = None
             self.stream = None
