@@ -56,7 +56,11 @@ class Collector:
         self.server.server_close()
 
     def bodies(self, path: str) -> list[bytes]:
-        return [gzip.decompress(body) for where, _, body in list(self.got) if where == path]
+        return [
+            gzip.decompress(body) if fields.get("content-encoding") == "gzip" else body
+            for where, fields, body in list(self.got)
+            if where == path
+        ]
 
     def spans(self) -> list[Span]:
         """Every span it was sent."""
