@@ -74,6 +74,15 @@ ALERTS = (
         {m("instances_desired", F): "10x40", m("instances_max", F): "10x40", m("queue_length", F): "0x40"},
     ),
     Alert(
+        "LambdaDispatchBudgetSpent",
+        f"{m('budget_spent')} > 0",
+        "0m",
+        "critical",
+        "MaxCostPerHour or MaxInvokesPerMinute of {{ $labels.function }} is spent: only the floor of instances goes on",
+        {m("budget_spent", F): "1x40"},
+        {m("budget_spent", F): "0x40"},
+    ),
+    Alert(
         "LambdaDispatchNotReachingDesired",
         f"sum by (job, function) ({m('instances', 'state=~`open`')}) < 0.8 * sum by (job, function) "
         f"({m('instances_desired')})".replace("`", '"'),
@@ -350,12 +359,29 @@ ROWS: dict[str, list[tuple[str, str, dict[str, str]]]] = {
         ),
         ("Cold start", "s", quantiles("cold_start_seconds")),
         (
+            "Environments: billed, and by Lambda's own dispatch",
+            "short",
+            {
+                "billed": rate("environment_seconds_total", "job"),
+                "with a request": rate("environment_busy_seconds_total", "job"),
+                "by Lambda's own dispatch": rate("direct_environment_seconds_total", "job"),
+                "budget spent": last("budget_spent", "job"),
+            },
+        ),
+        (
+            "Cost per second",
+            "currencyUSD",
+            {"cost": rate("cost_usd_total", "job"), "by Lambda's own dispatch": rate("direct_cost_usd_total", "job")},
+        ),
+        ("Predicted wait", "s", {"next request": last("predicted_wait_seconds", "job")}),
+        (
             "Lives",
             "ops",
             {
                 "starts": rate("instance_starts_total", "job"),
                 "failed": rate("instance_starts_failed_total", "job"),
                 "ended": rate("instances_ended_total", "job"),
+                "invokes": rate("invokes_by_function_total", "job"),
             },
         ),
         (

@@ -43,6 +43,12 @@ variable "settings" {
     start_burst = optional(number)
     # Invokes per second of a pool beyond the burst. A number from 0.1 to 100. Default: 50.
     start_rate = optional(number)
+    # Memory of the function, for what it costs; 0: costs are not computed. A whole number from 0 to 10240. Default: 0.
+    function_memory_mb = optional(number)
+    # USD that a pool may cost in an hour; then only MinInstances (1 at least) go on; 0: no limit. A number from 0 to 1e+06. Default: 0.
+    max_cost_per_hour = optional(number)
+    # Invokes of a pool in a minute; then only MinInstances (1 at least) are started; 0: no limit. A whole number from 0 to 1000000. Default: 0.
+    max_invokes_per_minute = optional(number)
     # After each invoke, one that only warms a spare environment. True or false. Default: false.
     init_only_buddies = optional(bool)
     # Worker processes at most; 0: as many as there are CPUs to use. A whole number from 0 to 64. Default: 0.
@@ -168,6 +174,9 @@ locals {
     LAMBDA_DISPATCH_MaxInstances                    = var.settings.max_instances
     LAMBDA_DISPATCH_StartBurst                      = var.settings.start_burst
     LAMBDA_DISPATCH_StartRate                       = var.settings.start_rate
+    LAMBDA_DISPATCH_FunctionMemoryMb                = var.settings.function_memory_mb
+    LAMBDA_DISPATCH_MaxCostPerHour                  = var.settings.max_cost_per_hour
+    LAMBDA_DISPATCH_MaxInvokesPerMinute             = var.settings.max_invokes_per_minute
     LAMBDA_DISPATCH_InitOnlyBuddies                 = var.settings.init_only_buddies
     LAMBDA_DISPATCH_MaxWorkerThreads                = var.settings.max_worker_threads
     LAMBDA_DISPATCH_Workers                         = var.settings.workers

@@ -227,7 +227,17 @@ cdef struct PoolSlot:           # key, state, name: claimed by anyone, in steps;
     uint32_t last_exit          # how the last invoke ended: the scaler's number for it
     uint32_t pad0
     uint64_t commands_taken     # number of the last operator's command that the scaler has seen
-    uint8_t pad1[112]
+    int64_t predicted_wait_us   # what the next request will wait for a slot
+    uint64_t open_ms            # of environments, ever: from each invoke to its return
+    uint64_t busy_ms            # of those: with a request
+    uint64_t invokes            # ever, init-only ones among them
+    uint64_t cost_nusd          # 10^-9 USD, ever; 0 while FunctionMemoryMb is not set
+    uint64_t direct_ms          # of environments, ever, that Lambda's own dispatch had needed for the same requests
+    uint64_t direct_invokes     # and its invokes
+    uint64_t direct_nusd        # and what they had cost
+    uint32_t budget             # spent: bit 0 MaxCostPerHour, bit 1 MaxInvokesPerMinute
+    uint32_t pad1
+    uint8_t pad2[40]
     uint8_t name[POOL_NAME]     # name or name:qualifier or ARN, no terminator
 
 

@@ -121,6 +121,15 @@ class Pool(NamedTuple):
     last_decision: int
     last_exit: int
     commands_taken: int
+    predicted_wait_us: int
+    open_ms: int
+    busy_ms: int
+    invokes: int
+    cost_nusd: int
+    direct_ms: int
+    direct_invokes: int
+    direct_nusd: int
+    budget: int
 
 class PoolTotals(NamedTuple):
     queued: int

@@ -302,7 +302,8 @@ cdef class BoardMap:
             pool, it.generation, name, getu32(&it.state), it.created, it.retired, it.breaker, it.desired, it.starting,
             it.open, it.draining, it.min_instances, it.max_instances, it.limit, it.channels, it.starts,
             it.starts_failed, it.ended, it.backoff_until, it.rate_milli, it.average_us, it.last_decision, it.last_exit,
-            getu64(&it.commands_taken),
+            getu64(&it.commands_taken), get64(&it.predicted_wait_us), it.open_ms, it.busy_ms, it.invokes, it.cost_nusd,
+            it.direct_ms, it.direct_invokes, it.direct_nusd, it.budget,
         )
 
     def list_pools(self):

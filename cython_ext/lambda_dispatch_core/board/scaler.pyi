@@ -49,3 +49,17 @@ class ScalerSteps(WorkerSteps):
         last_decision: int,
         last_exit: int,
     ) -> None: ...
+    def publish_ledger(
+        self,
+        pool: int,
+        *,
+        predicted_wait_us: int,
+        open_ms: int,
+        busy_ms: int,
+        invokes: int,
+        cost_nusd: int,
+        direct_ms: int,
+        direct_invokes: int,
+        direct_nusd: int,
+        budget: int,
+    ) -> None: ...

@@ -243,3 +243,20 @@ cdef class ScalerSteps(WorkerSteps):
         it.breaker = breaker
         it.last_decision = last_decision
         it.last_exit = last_exit
+
+    def publish_ledger(self, int pool, *, int64_t predicted_wait_us, uint64_t open_ms, uint64_t busy_ms,
+                       uint64_t invokes, uint64_t cost_nusd, uint64_t direct_ms, uint64_t direct_invokes,
+                       uint64_t direct_nusd, uint32_t budget):
+        """What a pool has cost, and what the next request will wait."""
+        if not 0 <= pool < self.pools:
+            raise IndexError(f"no pool slot {pool}")
+        cdef PoolSlot* it = &self.pool_slots[pool]
+        put64(&it.predicted_wait_us, predicted_wait_us)
+        it.open_ms = open_ms
+        it.busy_ms = busy_ms
+        it.invokes = invokes
+        it.cost_nusd = cost_nusd
+        it.direct_ms = direct_ms
+        it.direct_invokes = direct_invokes
+        it.direct_nusd = direct_nusd
+        it.budget = budget

@@ -124,6 +124,24 @@ export interface RouterSettings {
    */
   readonly startRate?: number;
   /**
+   * Memory of the function, for what it costs; 0: costs are not computed. A whole number from 0 to 10240.
+   *
+   * @default - 0
+   */
+  readonly functionMemoryMb?: number;
+  /**
+   * USD that a pool may cost in an hour; then only MinInstances (1 at least) go on; 0: no limit. A number from 0 to 1e+06.
+   *
+   * @default - 0
+   */
+  readonly maxCostPerHour?: number;
+  /**
+   * Invokes of a pool in a minute; then only MinInstances (1 at least) are started; 0: no limit. A whole number from 0 to 1000000.
+   *
+   * @default - 0
+   */
+  readonly maxInvokesPerMinute?: number;
+  /**
    * After each invoke, one that only warms a spare environment. True or false.
    *
    * @default - false
@@ -463,6 +481,9 @@ export const SETTING_VARIABLES: { [key: string]: string } = {
   maxInstances: 'LAMBDA_DISPATCH_MaxInstances',
   startBurst: 'LAMBDA_DISPATCH_StartBurst',
   startRate: 'LAMBDA_DISPATCH_StartRate',
+  functionMemoryMb: 'LAMBDA_DISPATCH_FunctionMemoryMb',
+  maxCostPerHour: 'LAMBDA_DISPATCH_MaxCostPerHour',
+  maxInvokesPerMinute: 'LAMBDA_DISPATCH_MaxInvokesPerMinute',
   initOnlyBuddies: 'LAMBDA_DISPATCH_InitOnlyBuddies',
   maxWorkerThreads: 'LAMBDA_DISPATCH_MaxWorkerThreads',
   workers: 'LAMBDA_DISPATCH_Workers',

@@ -23,6 +23,8 @@ def verdict(pool: PoolView, overrides: Sequence[Mapping[str, Any]] = ()) -> Verd
         return Verdict("bad", f"breaker open: instance starts keep failing; {again}{waiting}")
     if pool.breaker == "half-open":
         return Verdict("bad", f"breaker half-open: a trial start is under way{waiting}")
+    if pool.budget:
+        return Verdict("bad", f"budget: {pool.budget}, only the floor goes on{waiting}")
     if pool.queued and "pause" in by_hand and up >= pool.desired:
         return Verdict("bad", f"held back: scaling paused at {pool.desired} by {by_hand['pause']}{waiting}")
     if pool.queued and up >= pool.max_instances:

@@ -49,6 +49,11 @@ def derive(reader: Findings) -> None:
             f"{reader.name_of('min_instances')} is {get('min_instances')}; it must not be more than MaxInstances "
             f"({get('max_instances')})"
         )
+    if get("max_cost_per_hour") and not get("function_memory_mb"):
+        problems.append(
+            f"{reader.name_of('max_cost_per_hour')} is {get('max_cost_per_hour'):g}, but FunctionMemoryMb is not set; "
+            "set it to the memory of the function, without which its cost is not known"
+        )
     _derive_tls(reader, get, follow)
     _check_ports(reader, get)
     tokens = ("admin_token", "admin_token_file", "admin_read_token", "admin_read_token_file")

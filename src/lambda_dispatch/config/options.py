@@ -142,6 +142,21 @@ class RouterConfig:
     # Lambda gives a function 1,000 new environments in any 10 s: burst + 10 s x rate stays within it.
     start_burst: int = option("StartBurst", whole(1, 1000), 500, "invokes a pool may send at once")
     start_rate: float = option("StartRate", decimal(0.1, 100), 50.0, "invokes per second of a pool beyond the burst")
+    function_memory_mb: int = option(
+        "FunctionMemoryMb", whole(0, 10240), 0, "memory of the function, for what it costs; 0: costs are not computed"
+    )
+    max_cost_per_hour: float = option(
+        "MaxCostPerHour",
+        decimal(0, 1_000_000),
+        0.0,
+        "USD that a pool may cost in an hour; then only MinInstances (1 at least) go on; 0: no limit",
+    )
+    max_invokes_per_minute: int = option(
+        "MaxInvokesPerMinute",
+        whole(0, 1_000_000),
+        0,
+        "invokes of a pool in a minute; then only MinInstances (1 at least) are started; 0: no limit",
+    )
     init_only_buddies: bool = option(
         "InitOnlyBuddies", boolean, False, "after each invoke, one that only warms a spare environment"
     )

@@ -8,6 +8,7 @@ come; nothing is repaired: what the strict parser refuses is answered and the co
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
+from lambda_dispatch.dispatch.model cimport Pool
 from lambda_dispatch.front.door cimport ClientWire
 from lambda_dispatch.front.h2 cimport H2ClientWire
 from lambda_dispatch.front.uploads cimport ClientExchange
@@ -48,7 +49,7 @@ cdef class H1Wire(ClientWire):
     cdef int over(self) except -1
     cdef int proceed(self) except -1
     cdef int reject(self, int status, str reason) except -1
-    cdef int reply(self, int status, bytes text, str reason, bint is_head) except -1
+    cdef int reply(self, int status, bytes text, str reason, bint is_head, Pool pool) except -1
     cdef int settle(self) except -1
     # Our side of an upgraded connection has ended.
     cdef int end_ours(self) except -1

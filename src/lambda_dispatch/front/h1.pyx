@@ -5,7 +5,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 
-from lambda_dispatch.dispatch.model cimport PRESSURE, WAITING
+from lambda_dispatch.dispatch.model cimport PRESSURE, WAITING, Pool
 from lambda_dispatch.dispatch.upgrade cimport UPGRADE_LINES, protocol_of
 from lambda_dispatch.front.door cimport ClientWire, Door, Held, keeps
 from lambda_dispatch.front.h2 cimport H2ClientWire
@@ -155,7 +155,7 @@ cdef class H1Exchange(ClientExchange):
         # A health check's answer refuses nothing.
         if reason is not None and wire.body_open:
             wire.keep_alive = False
-        return wire.reply(status, self.text or text_of(status), reason, self.is_head)
+        return wire.reply(status, self.text or text_of(status), reason, self.is_head, self.pool)
 
     cdef int on_broken(self) except -1:
         cdef H1Wire wire = self.wire
@@ -472,8 +472,8 @@ cdef class H1Wire(ClientWire):
         write_lit(self.out, b"\r\n")
         return 0
 
-    cdef int reply(self, int status, bytes text, str reason, bint is_head) except -1:
-        cdef FieldList fields = own_fields(self.door, status, text, reason)
+    cdef int reply(self, int status, bytes text, str reason, bint is_head, Pool pool) except -1:
+        cdef FieldList fields = own_fields(self.door, status, text, reason, pool)
         cdef int i
         cdef Field* f
         write_status_line(self.out, status, NULL, 0)

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t
 
+from lambda_dispatch.dispatch.model cimport Pool
 from lambda_dispatch.front.door cimport ClientWire, Pace
 from lambda_dispatch.front.uploads cimport ClientExchange
 from lambda_dispatch_net.wire cimport Wire
@@ -41,7 +42,7 @@ cdef class H2ClientWire(ClientWire):
     cdef H2Exchange begin_exchange(self, H2Stream stream, bint end)
     cdef int reset_reader(self, H2Stream stream, H2Exchange exchange) except -1
     cdef int request(self, H2Stream stream, FieldList head, bint end) except -1
-    cdef int reply(self, H2Stream stream, int status, bytes text, str reason, bint is_head) except -1
+    cdef int reply(self, H2Stream stream, int status, bytes text, str reason, bint is_head, Pool pool) except -1
     cdef int maybe_end(self) except -1
 
 

@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free
 
-from lambda_dispatch.dispatch.model cimport INLINE, OVER, PRESSURE
+from lambda_dispatch.dispatch.model cimport INLINE, OVER, PRESSURE, Pool
 from lambda_dispatch.dispatch.trailers cimport copied, passing
 from lambda_dispatch.front.door cimport ClientWire, Door, Held, keeps
 from lambda_dispatch.front.grpc cimport grpc_head, grpc_status, grpc_trailers, is_grpc, said_status
@@ -178,7 +178,7 @@ cdef class H2Exchange(ClientExchange):
             self.grpc_status = grpc_status(status, reason)
             self.wire.session.send_head(self.stream, grpc_head(self.wire.door, status, text_of(status), reason), True)
             return self.wire.touch()
-        return self.wire.reply(self.stream, status, self.text or text_of(status), reason, self.is_head)
+        return self.wire.reply(self.stream, status, self.text or text_of(status), reason, self.is_head, self.pool)
 
     cdef int on_broken(self) except -1:
         cdef H2ClientWire wire = self.wire
@@ -393,10 +393,10 @@ cdef class H2ClientWire(ClientWire):
         return 0
 
     # An answer of our own.
-    cdef int reply(self, H2Stream stream, int status, bytes text, str reason, bint is_head) except -1:
+    cdef int reply(self, H2Stream stream, int status, bytes text, str reason, bint is_head, Pool pool) except -1:
         cdef FieldList head = FieldList()
         head.append(b":status", b"%d" % status)
-        for name, value in own_fields(self.door, status, text, reason).pairs():
+        for name, value in own_fields(self.door, status, text, reason, pool).pairs():
             head.append(name, value)
         for name, value in self.door.common_fields.pairs():
             head.append(name, value)

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t
 
-from lambda_dispatch.dispatch.model cimport Exchange
+from lambda_dispatch.dispatch.model cimport Exchange, Pool
 from lambda_dispatch.front.door cimport ClientWire, Door
 from lambda_dispatch_core.board.board cimport Board
 from lambda_dispatch_core.bytes.fields cimport (
@@ -34,8 +34,8 @@ cdef inline bint may_have_length(int status) noexcept:
 # The one line of text that an answer of our own has.
 cdef bytes text_of(int status)
 # The fields of an answer of our own, but for those that every answer has. word: for x-lambda-dispatch-error, or None.
-# The list is used again by the next call.
-cdef FieldList own_fields(Door door, int status, bytes text, str word)
+# pool: whose queue the client would wait in, for retry-after; or None. The list is used again by the next call.
+cdef FieldList own_fields(Door door, int status, bytes text, str word, Pool pool)
 # The exchange is over: counted, and logged where that is asked for. minor: HTTP/1.minor, -1 for HTTP/2.
 cdef int count(Door door, Exchange exchange, ClientWire wire, int minor) except -1
 # The same for the access log alone. asked: when it asked for an instance.

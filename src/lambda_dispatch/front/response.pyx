@@ -6,7 +6,7 @@ from lambda_dispatch.dispatch.model cimport Exchange, Pool
 from lambda_dispatch.front.door cimport ClientWire, Door
 from lambda_dispatch.telemetry.access cimport Entry
 from lambda_dispatch_core.board.board cimport REASONS, WORDS, Board, PoolNumbers, WorkerSlot, observe
-from lambda_dispatch_core.bytes.atomics cimport getu64
+from lambda_dispatch_core.bytes.atomics cimport get64, getu64
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.http1.head cimport reason_phrase
 
@@ -18,6 +18,9 @@ cdef enum:
     OUTCOME_APPLICATION = 1     # the application answered 500 or more
     OUTCOME_ROUTER = 2          # the router answered, or broke the answer off
     OUTCOME_CLIENT = 3          # the client left before its answer was complete
+
+cdef enum:
+    RETRY_MOST = 120            # s: no prediction reaches further (scaler/wait.py)
 
 cdef dict WORD_NUMBERS = {str(word): number for number, word in enumerate(ErrorWord)}
 
@@ -35,7 +38,16 @@ cdef bytes text_of(int status):
     return text
 
 
-cdef FieldList own_fields(Door door, int status, bytes text, str word):
+# s, whole, after which a client that is refused may find a slot: what the scaler expects the next request to wait.
+cdef int retry_after(Door door, Pool pool) noexcept:
+    cdef int64_t us
+    if pool is None or door.board.pool_slots == NULL:
+        return 1
+    us = get64(&door.board.pool_slots[pool.index].predicted_wait_us)
+    return <int> min(max(1, (us + 999999) // 1000000), RETRY_MOST)
+
+
+cdef FieldList own_fields(Door door, int status, bytes text, str word, Pool pool):
     own.clear()
     own.append(b"content-type", b"text/plain")
     own.append(b"content-length", b"%d" % len(text))
@@ -43,7 +55,7 @@ cdef FieldList own_fields(Door door, int status, bytes text, str word):
     if word is not None:
         own.append(b"x-lambda-dispatch-error", word.encode("ascii"))
         if status == 503:
-            own.append(b"retry-after", b"1")
+            own.append(b"retry-after", b"%d" % retry_after(door, pool))
     return own
 
 

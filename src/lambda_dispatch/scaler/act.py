@@ -123,6 +123,7 @@ class Actor:
 
     async def _warm(self, fleet: Fleet, function: FunctionName, id: str) -> None:
         await asyncio.sleep(BUDDY_DELAY)
+        fleet.ledger.invoked(self._clock() / NS)
         ended = await self._invoke(fleet, function, id, {"InitOnly": True, "NumberOfChannels": 0})
         log.debug("init-only invoke ended", pool=fleet.label, instance=id[:8], reason=ended.name)
 

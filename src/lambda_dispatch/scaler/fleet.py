@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from lambda_dispatch.function_name import FunctionName
 from lambda_dispatch.scaler.guard import Breaker, Outcome, Start, StartGuard
+from lambda_dispatch.scaler.ledger import Budget, Ledger
 from lambda_dispatch.scaler.model import START_TIMEOUT, Limits
 from lambda_dispatch.scaler.observe import NS, Rates
 from lambda_dispatch.scaler.policies import Policy
@@ -94,6 +95,10 @@ class Fleet:
         self.desired = 0
         self.rates = Rates()
         self.times = StartTimes()
+        self.ledger = Ledger()
+        self.budget = Budget()
+        self.spent = ""  # which budget was, at the last look
+        self.predicted_wait = 0.0  # s, of the next request
         self.runs: dict[int, Run] = {}
         self.starts = 0
         self.starts_failed = 0
@@ -108,6 +113,7 @@ class Fleet:
         start, thaws = self.guard.began(now), self.times.began(now)
         run = self.runs[slot] = Run(slot, generation, id, start, stays=stays, thaws=thaws)
         self.starts += 1
+        self.ledger.invoked(now)
         return run
 
     def adopt(self, seen: b.Instance) -> None:

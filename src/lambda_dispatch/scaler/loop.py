@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 
+from lambda_dispatch import prices
 from lambda_dispatch.boot import Boot
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.function_name import parse
@@ -12,6 +13,7 @@ from lambda_dispatch.scaler import record as records
 from lambda_dispatch.scaler.act import Actor, Api
 from lambda_dispatch.scaler.fleet import BREAKER_NUMBERS, SLOW_START, Fleet, News
 from lambda_dispatch.scaler.guard import Breaker, StartGuard
+from lambda_dispatch.scaler.ledger import SPENT, Budget, Rate
 from lambda_dispatch.scaler.model import START_TIMEOUT, Limits
 from lambda_dispatch.scaler.observe import NS
 from lambda_dispatch.scaler.overrides import Orders, orders
@@ -174,6 +176,7 @@ class Scaler:
         self._router.configure(config.log_level)
         for fleet in self.fleets.values():
             fleet.limits = limits_of(fleet.pool, config)
+            fleet.ledger.rate, fleet.budget = rate_of(config), budget_of(config)
             bucket = fleet.guard.bucket
             bucket.available(self._clock() / NS)  # what was earned so far, was earned at the old rate
             bucket.burst, bucket.rate = config.start_burst, config.start_rate
@@ -313,6 +316,8 @@ def new_fleet(pool: b.Pool, config: RouterConfig, now: float, tokens: float | No
         limits_of(pool.pool, config),
         guard,
     )
+    fleet.ledger.rate, fleet.budget = rate_of(config), budget_of(config)
+    fleet.ledger.resume(pool)
     fleet.starts, fleet.starts_failed, fleet.ended = pool.starts, pool.starts_failed, pool.ended
     fleet.last_exit, fleet.last_decision = pool.last_exit, pool.last_decision / NS
     return fleet
@@ -325,6 +330,17 @@ def limits_of(pool: int, config: RouterConfig) -> Limits:
         min_instances=config.min_instances if pool == 0 else 0,
         max_instances=config.max_instances,
     )
+
+
+def rate_of(config: RouterConfig) -> Rate:
+    if not config.function_memory_mb:
+        return Rate()
+    cost = prices.load()
+    return Rate(config.function_memory_mb / 1024 * cost["lambda_x86_gb_second"].value, cost["lambda_request"].value)
+
+
+def budget_of(config: RouterConfig) -> Budget:
+    return Budget(config.max_cost_per_hour, config.max_invokes_per_minute)
 
 
 def publish(board: b.Board, fleet: Fleet, counts: Mapping[int, int]) -> None:
@@ -344,6 +360,19 @@ def publish(board: b.Board, fleet: Fleet, counts: Mapping[int, int]) -> None:
         breaker=BREAKER_NUMBERS[fleet.guard.breaker],
         last_decision=int(fleet.last_decision * NS),
         last_exit=fleet.last_exit,
+    )
+    ledger = fleet.ledger
+    board.publish_ledger(
+        fleet.pool,
+        predicted_wait_us=int(fleet.predicted_wait * 1e6),
+        open_ms=int(ledger.open_s * 1000),
+        busy_ms=int(ledger.busy_s * 1000),
+        invokes=ledger.invokes,
+        cost_nusd=int(ledger.usd * 1e9),
+        direct_ms=int(ledger.direct_s * 1000),
+        direct_invokes=ledger.direct_invokes,
+        direct_nusd=int(ledger.direct_usd * 1e9),
+        budget=SPENT[fleet.spent],
     )
 
 

@@ -15,13 +15,16 @@ from typing import Any, NamedTuple
 
 from lambda_dispatch.scaler.fleet import BREAKER_NUMBERS, Fleet, News, Run
 from lambda_dispatch.scaler.guard import Breaker
+from lambda_dispatch.scaler.ledger import COST, INVOKES
 from lambda_dispatch.scaler.model import Decision, Limits, Observation
 from lambda_dispatch.scaler.observe import NS, observe
 from lambda_dispatch.scaler.record import Record, inputs_of
+from lambda_dispatch.scaler.wait import predicted
 from lambda_dispatch_core.board import board as b
 
 FULL = "the board is full"
 PAUSED = "scaling is paused"
+LEAST = 1  # instances that a spent budget leaves where MinInstances is 0
 
 
 class Hold(StrEnum):
@@ -100,6 +103,7 @@ def step(fleet: Fleet, look: Look) -> Step:
         fleet.memory = fleet.policy.first(fleet.desired)
 
     fleet.rates.update(look.now, look.totals)
+    fleet.ledger.look(look.now, look.totals, living, fleet.times.cold)
     if look.hold is Hold.LEAVING:
         slots = tuple(seen.slot for seen in living)
         for slot in slots:
@@ -111,6 +115,10 @@ def step(fleet: Fleet, look: Look) -> Step:
         limits = replace(limits, pinned=fleet.desired)
     if look.command is not None and look.command.kind == b.OVERRIDE_BREAKER:
         fleet.guard.reset(look.now)
+    floor = max(limits.min_instances, LEAST)
+    fleet.spent = fleet.budget.spent(fleet.ledger, look.now)
+    if fleet.spent == COST:
+        limits = replace(limits, max_instances=min(limits.max_instances, floor))
     staying = {slot for slot, run in fleet.runs.items() if run.stays}
     observation = observe(look.now, look.totals, fleet.rates, living, staying, fleet.ends_idle, fleet.times)
     memory, before = fleet.memory, fleet.desired
@@ -119,11 +127,16 @@ def step(fleet: Fleet, look: Look) -> Step:
 
     # While every worker drains, an instance that ends is only missed by requests that wait.
     wanted = decision.start if observation.pending or not look.ending else 0
+    if (left := fleet.budget.invokes_left(fleet.ledger, look.now)) is not None and left < wanted:
+        counting = sum(seen.state in (b.INSTANCE_STARTING, b.INSTANCE_OPEN) for seen in living)
+        wanted = min(wanted, max(left, floor - counting))
+        fleet.spent = fleet.spent or INVOKES
     granted = fleet.guard.grant(wanted, look.now)
     start = tuple(
         Order(number < decision.stay, look.buddies and fleet.guard.grant_spare(look.now)) for number in range(granted)
     )
-    held = fleet.guard.denied.split(",")[0] if granted < wanted else PAUSED if limits.pinned >= 0 else ""
+    held = fleet.guard.denied.split(",")[0] if granted < wanted else PAUSED if limits.pinned >= 0 else fleet.spent
+    fleet.predicted_wait = predicted(observation, limits.max_concurrent)
     let_go = (*decision.close, *decision.release)
     recycle = to_recycle(look, living, fleet, let_go) if look.recycle is not None else ()
     for slot in (*let_go, *recycle):
@@ -135,7 +148,7 @@ def step(fleet: Fleet, look: Look) -> Step:
         before=before,
         desired=decision.desired,
         proposed=decision.proposed,
-        wanted=wanted,
+        wanted=decision.start if fleet.spent else wanted,
         stay=decision.stay,
         started=granted,
         closed=len(decision.close),

@@ -55,6 +55,7 @@ class ProductScaler:
             started += 1
             if order.buddy:
                 world.warm()
+                fleet.ledger.invoked(now)
         changed = False
         for slot in done.commands.let_go:
             changed |= world.let_go(pool, slot)

@@ -164,6 +164,9 @@ def table(view: View) -> str:
                 "IDLE",
                 "QUEUED",
                 "REQ/S",
+                "WAIT",
+                "ENV-S",
+                "BY LAMBDA",
                 "BREAKER",
             ),
             (
@@ -178,7 +181,10 @@ def table(view: View) -> str:
                     p.idle_channels,
                     p.queued,
                     f"{p.requests_per_second:.1f}",
-                    p.breaker + (f" (no start for {p.backoff} s)" if p.backoff else ""),
+                    f"{p.predicted_wait:.1f}",
+                    f"{p.open_seconds:.0f}",
+                    f"{p.direct_seconds:.0f}",
+                    (p.budget or p.breaker) + (f" (no start for {p.backoff} s)" if p.backoff else ""),
                 )
                 for p in view.pools
             ),

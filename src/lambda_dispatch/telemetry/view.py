@@ -18,6 +18,7 @@ from lambda_dispatch_core.board.board import Board
 
 # PoolSlot.breaker, by its number. Everything that prints a breaker state uses these words.
 BREAKER_STATES = ("closed", "half-open", "open")
+BUDGETS = ("", "MaxCostPerHour spent", "MaxInvokesPerMinute spent")
 
 # Quantiles that are published: the median, and the time that 1 % of the requests exceed.
 QUANTILES = {"p50": 0.5, "p99": 0.99}
@@ -80,6 +81,15 @@ class PoolView:
     min_instances: int
     max_instances: int
     unused: float | None  # s since the last request asked for it
+    predicted_wait: float  # s, of the next request
+    open_seconds: float  # billed time of environments
+    busy_seconds: float  # of that: with a request
+    invokes: int
+    cost_usd: float  # list price; 0 while FunctionMemoryMb is not set
+    direct_seconds: float  # the same three, had Lambda itself dispatched the requests
+    direct_invokes: int
+    direct_cost_usd: float
+    budget: str  # which one is spent; empty: none
     numbers: b.Numbers  # what telemetry counts: histograms, outcomes, bytes
 
 
@@ -274,6 +284,15 @@ def _pool(board: Board, pool: b.Pool, instances: Sequence[b.Instance], numbers: 
         min_instances=pool.min_instances,
         max_instances=pool.max_instances,
         unused=_ago(totals.last_used, now),
+        predicted_wait=pool.predicted_wait_us / 1e6,
+        open_seconds=pool.open_ms / 1000,
+        busy_seconds=pool.busy_ms / 1000,
+        invokes=pool.invokes,
+        cost_usd=pool.cost_nusd / 1e9,
+        direct_seconds=pool.direct_ms / 1000,
+        direct_invokes=pool.direct_invokes,
+        direct_cost_usd=pool.direct_nusd / 1e9,
+        budget=BUDGETS[pool.budget] if pool.budget < len(BUDGETS) else str(pool.budget),
         numbers=numbers,
     )
 

@@ -20,9 +20,17 @@ function verdicts() {
       ["desired", pool.desired], ["open", pool.open], ["starting", pool.starting], ["draining", pool.draining],
       ["in flight", pool.in_flight], ["queued", pool.queued], ["max", pool.max_instances],
     ];
+    const money = (usd) => (pool.cost_usd ? "$" + usd.toFixed(usd < 1 ? 4 : 2) : NONE);
+    const wait = ["next waits", pool.predicted_wait ? span(pool.predicted_wait) : "0"];
+    const cost = [
+      wait, ["open", span(pool.open_seconds)], ["idle", span(pool.open_seconds - pool.busy_seconds)],
+      ["invokes", count(pool.invokes)], ["cost", money(pool.cost_usd)],
+      ["by Lambda", span(pool.direct_seconds)], ["would cost", money(pool.direct_cost_usd)],
+    ].map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)));
     const list = facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, count(value))));
     return element("article", { class: "card verdict " + pool.verdict.level },
-      element("b", {}, pool.verdict.text), element("span", { class: "name" }, pool.function), element("dl", {}, ...list));
+      element("b", {}, pool.verdict.text), element("span", { class: "name" }, pool.function), element("dl", {}, ...list),
+      element("dl", { class: "cost" }, ...cost));
   });
   $("verdicts").replaceChildren(...cards);
 }
