@@ -17,6 +17,7 @@ usage: lambda-dispatch COMMAND [OPTIONS]
   router      the router: takes requests, invokes the function, hands requests to its instances
   status      what a running router is doing, read from its shared memory
   ctl         tells a running router what to do: limits, pause, recycle, drain, log level
+  top         the same second by second in a terminal, of this machine or by an admin port
   healthcheck whether the router lives, or is ready: exit code 0 or 1
   extension   the process beside your application inside Lambda
   lambda      an embedded local Lambda service, for tests and development
@@ -34,6 +35,7 @@ ELSEWHERE = {
     "lambda": "lambda_dispatch.local.commands.lambda_command",
     "dev": "lambda_dispatch.local.commands.dev_command",
     "status": "lambda_dispatch.telemetry.status",
+    "top": "lambda_dispatch.top",
     "cost": "lambda_dispatch.cost",
     "ctl": "lambda_dispatch.ctl",
     "healthcheck": "lambda_dispatch.healthcheck",

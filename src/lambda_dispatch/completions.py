@@ -8,6 +8,7 @@ import io
 import re
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from typing import NamedTuple
 
@@ -65,20 +66,25 @@ def flags(command: str) -> list[Flag]:
         ]
         found.append(Flag("--config", OPTIONS["config_file"].help, True, (), True))
         return found + [Flag(name, text) for name, text in ROUTER.items()]
-    return [Flag(name) for name in dict.fromkeys([*FLAG.findall(help_of(command)), "--help"])]
+    text = "".join([help_of(command), *(help_of(command, word) for word in words(command) if command == "ctl")])
+    return [Flag(name) for name in dict.fromkeys([*FLAG.findall(text), "--help"])]
 
 
 def words(command: str) -> tuple[str, ...]:
     """What may follow a command, beside flags."""
-    return SHELLS if command == "completions" else ()
+    if command == "completions":
+        return SHELLS
+    # As argparse lists subcommands: four blanks, the name, and its help there or on the next line.
+    return tuple(re.findall(r"^ {4}([a-z][a-z-]+)(?= {2}|$)", help_of(command), re.M)) if command == "ctl" else ()
 
 
-def help_of(command: str) -> str:
+@cache
+def help_of(command: str, *words: str) -> str:
     from lambda_dispatch.cli import ELSEWHERE
 
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-        import_module(ELSEWHERE[command]).main(["--help"])
+        import_module(ELSEWHERE[command]).main([*words, "--help"])
     return said.getvalue()
 
 

@@ -54,6 +54,8 @@ def test_commands_flags_and_values_are_completed(complete: object, tmp_path: Pat
     assert sorted(complete(path, "router", "--scaling-algorithm", "")) == ["adaptive", "ewma", "simple"]
     assert complete(path, "status", "--pro") == ["--prometheus"]
     assert complete(path, "completions", "zs") == ["zsh"]
+    assert set(complete(path, "ctl", "")) >= {"limits", "pause", "resume", "reload"}
+    assert complete(path, "ctl", "limits", "--mi") == ["--min"]
     (tmp_path / "unlikely-name.toml").touch()
     assert complete(path, "router", "--config", f"{tmp_path}/unli") == [f"{tmp_path}/unlikely-name.toml"]
 

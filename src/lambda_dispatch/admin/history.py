@@ -61,8 +61,9 @@ class History:
         points = self._points["15m"]
         return dict(zip(SERIES, points[-1][1], strict=True)) if points else {}
 
-    def document(self, span: str, series: tuple[str, ...]) -> dict[str, Any]:
-        points = self._points[span]
+    def document(self, span: str, series: tuple[str, ...], limit: int = 0) -> dict[str, Any]:
+        """`limit`: the last points only; 0 for all."""
+        points = list(self._points[span])[-limit:]
         places = [(name, SERIES.index(name)) for name in series]
         return {
             "span": span,

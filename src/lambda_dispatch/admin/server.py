@@ -210,7 +210,7 @@ class Admin:
         return document(lives.document(self.board, since, asked.get("pool"), limit, state == "all"))
 
     def _history(self, request: Request) -> Response:
-        asked = query(request, "span", "series")
+        asked = query(request, "span", "series", "limit")
         span = asked.get("span", "15m")
         if span not in SPANS:
             raise Refusal(400, f"span is {span[:20]!r}; it must be {' or '.join(SPANS)}")
@@ -218,7 +218,7 @@ class Admin:
         for name in series:
             if name not in SERIES:
                 raise Refusal(400, f"series {name[:20]!r} is not known; {', '.join(SERIES)} are")
-        return document(self.history.document(span, series))
+        return document(self.history.document(span, series, number(asked, "limit", 0, 0, SPANS["24h"][1])))
 
     def _failed(self, error: BaseException) -> None:
         log.error("admin request failed", error=f"{type(error).__name__}: {error}")
