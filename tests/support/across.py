@@ -101,6 +101,9 @@ async def fleet(workers: int, **config: Any) -> AsyncIterator[Fleet]:
         one = Fleet(router, board, workers)
         try:
             yield one
+        except BaseException:
+            print(router.log())  # pytest shows it with the failure: the cause of a 502 is named there
+            raise
         finally:
             failures = [failure for peer in one.peers for failure in peer.failures]
             for peer in one.peers:
