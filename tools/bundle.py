@@ -1,4 +1,4 @@
-"""Writes the extension as something that any image can carry:  ./run bundle [--output DIR]
+"""Writes the extension as something that any image can carry:  ./run bundle [--output DIR] [--arch x86_64|arm64]
 
     DIR/bundle-ARCH/opt/extensions/lambda-dispatch    the launcher, static
     DIR/bundle-ARCH/opt/lambda-dispatch/              the launcher again (for ENTRYPOINT), python, lib/
@@ -8,7 +8,8 @@
 python is an interpreter of our own (extension/launcher/host.c): libpython, this project's compiled modules, and the
 standard library's modules that we import, as frozen code. lib/ has the dynamic loader, libc and every library that
 these need. The interpreter that runs this program is the one that is bundled: its static libpython where it has one,
-its shared one otherwise. Two runs give the same bytes.
+its shared one otherwise. For the other architecture it is Debian's, with a cross compiler (tools/foreign.py). Two runs
+give the same bytes.
 """
 
 import argparse
@@ -27,8 +28,11 @@ import sysconfig
 import tarfile
 import tempfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from foreign import ForeignError, Sysroot
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCHER = ROOT / "extension" / "launcher"
@@ -37,6 +41,7 @@ PACKAGE = "lambda_dispatch_extension"
 BOOT = "lambda_dispatch_bundle"
 TIME = int(os.environ.get("SOURCE_DATE_EPOCH", "1577836800"))  # 2020-01-01; a zip begins at 1980
 ARCH = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+DEBIAN = {"x86_64": "amd64", "arm64": "arm64"}  # Debian's names of ours
 MUSL_CC = os.environ.get("MUSL_CC", "musl-gcc")
 CC = os.environ.get("CC", "gcc").split()
 STRIP, OBJCOPY = os.environ.get("STRIP", "strip"), os.environ.get("OBJCOPY", "objcopy")
@@ -126,9 +131,14 @@ def frozen_code(name: str, path: Path, package: bool) -> bytes:
 # The interpreter -----------------------------------------------------------------------------------------------------
 
 
-def objects(names: list[str], work: Path) -> tuple[list[Path], list[tuple[str, str]]]:
+def objects(names: list[str], work: Path, sysroot: Sysroot | None) -> tuple[list[Path], list[tuple[str, str]]]:
     """The object files of our compiled modules, each with an init function of its own name."""
     temporary = ROOT / "build" / f"temp.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+    objcopy = OBJCOPY
+    if sysroot is not None:
+        temporary = work / "objects"
+        objcopy = f"{sysroot.gnu}-objcopy"
+        compile_modules(names, temporary, sysroot)
     found, table = [], []
     for name in names:
         relative = Path(name.replace(".", "/") + ".o")
@@ -137,10 +147,26 @@ def objects(names: list[str], work: Path) -> tuple[list[Path], list[tuple[str, s
             raise BundleError(f"{relative} is not in {temporary}: run ./run clean, then ./run build")
         function = "PyInit_" + name.replace(".", "_")
         target = work / f"{name}.o"
-        run(OBJCOPY, "--redefine-sym", f"PyInit_{name.rpartition('.')[2]}={function}", "--strip-debug", source, target)
+        run(objcopy, "--redefine-sym", f"PyInit_{name.rpartition('.')[2]}={function}", "--strip-debug", source, target)
         found.append(target)
         table.append((name, function))
     return found, table
+
+
+def compile_modules(names: list[str], temporary: Path, sysroot: Sysroot) -> None:
+    """What ./run build has made C of, for the other architecture, several at once."""
+    flags = ["-O2", "-g0", "-fno-plt", "-fno-semantic-interposition", "-w", f"-ffile-prefix-map={ROOT}=."]
+    flags.append(f"-I{ROOT / 'cython_ext' / 'lambda_dispatch_core'}")
+
+    def one(name: str) -> None:
+        relative = Path(name.replace(".", "/"))
+        root = next(root for root in ROOTS if (root / relative.with_suffix(".c")).exists())
+        target = temporary / root.name / relative.with_suffix(".o")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sysroot.compile(root / relative.with_suffix(".c"), target, flags)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(one, names))
 
 
 def tables(work: Path, frozen: dict[str, tuple[bytes, bool]], builtin: list[tuple[str, str]]) -> list[Path]:
@@ -188,15 +214,18 @@ def libpythons() -> list[list[str]]:
     return found
 
 
-def interpreter(work: Path, target: Path, sources: list[Path], compiled: list[Path]) -> None:
+def interpreter(work: Path, target: Path, sources: list[Path], compiled: list[Path], sysroot: Sysroot | None) -> None:
     include = [f"-I{sysconfig.get_path('include')}", f"-I{sysconfig.get_path('platinclude')}"]
+    compiler = CC
+    if sysroot is not None:
+        compiler, include = [sysroot.compiler], sysroot.flags()
     errors = []
-    for way in libpythons():
+    for way in libpythons() if sysroot is None else sysroot.libpythons():
         try:
             run(
-                *CC, "-O2", "-g0", f"-ffile-prefix-map={work}=.", *include, "-o", target, LAUNCHER / "host.c", *sources,
-                *compiled, *way, "-rdynamic", "-lpthread", "-ldl", "-lm", "-Wl,--gc-sections", "-Wl,--build-id=none",
-                "-Wl,-O1", "-Wl,-z,relro", "-Wl,--hash-style=gnu",
+                *compiler, "-O2", "-g0", f"-ffile-prefix-map={work}=.", *include, "-o", target, LAUNCHER / "host.c",
+                *sources, *compiled, *way, "-rdynamic", "-lpthread", "-ldl", "-lm", "-Wl,--gc-sections",
+                "-Wl,--build-id=none", "-Wl,-O1", "-Wl,-z,relro", "-Wl,--hash-style=gnu",
             )  # fmt: skip
             return
         except BundleError as error:
@@ -234,34 +263,37 @@ def drop_run_path(path: Path) -> None:
     path.write_bytes(data)
 
 
-def put(source: Path, target: Path, mode: int = 0o644, strip: bool = True) -> None:
+def put(source: Path, target: Path, mode: int = 0o644, strip: str = STRIP) -> None:
     shutil.copyfile(source.resolve(), target)
     target.chmod(0o755)
     if strip:
-        run(STRIP, "--strip-unneeded", "-R", ".comment", "-R", ".note.gnu.build-id", target)
+        run(strip, "--strip-unneeded", "-R", ".comment", "-R", ".note.gnu.build-id", target)
     drop_run_path(target)
     target.chmod(mode)
 
 
-def launcher(target: Path) -> None:
-    if shutil.which(MUSL_CC) is None:
+def launcher(target: Path, sysroot: Sysroot | None = None) -> None:
+    flags = ["-Os", "-s", "-Wall", "-Wextra", "-Werror", "-Wl,--build-id=none"]
+    if sysroot is not None:
+        sysroot.launcher(LAUNCHER / "launcher.c", target, flags)
+    elif shutil.which(MUSL_CC) is None:
         raise BundleError(f"{MUSL_CC} is missing: apt-get install musl-tools, or set MUSL_CC to a musl compiler")
-    run(MUSL_CC, "-static", "-Os", "-s", "-Wall", "-Wextra", "-Werror", "-Wl,--build-id=none", "-o", target,
-        LAUNCHER / "launcher.c")  # fmt: skip
+    else:
+        run(MUSL_CC, "-static", *flags, "-o", target, LAUNCHER / "launcher.c")
     target.chmod(0o755)
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
 
 
-def build(output: Path) -> Path:
-    tree = output / f"bundle-{ARCH}"
+def build(output: Path, arch: str = ARCH, sysroot: Sysroot | None = None) -> Path:
+    tree = output / f"bundle-{arch}"
     shutil.rmtree(tree, ignore_errors=True)
     home = tree / "opt" / "lambda-dispatch"
     lib = home / "lib"
     lib.mkdir(parents=True)
     (tree / "opt" / "extensions").mkdir()
-    launcher(home / "lambda-dispatch")
+    launcher(home / "lambda-dispatch", sysroot)
     shutil.copy(home / "lambda-dispatch", tree / "opt" / "extensions" / "lambda-dispatch")
     found = modules()
     frozen, compiled, files = {}, [], {}
@@ -269,10 +301,15 @@ def build(output: Path) -> Path:
         if loader == importlib.machinery.ExtensionFileLoader.__name__ and origin:
             if any(Path(origin).is_relative_to(root) for root in ROOTS):
                 compiled.append(name)
-            else:
+            elif sysroot is None:
                 files[name] = Path(origin)
         elif loader == importlib.machinery.SourceFileLoader.__name__ and origin:
-            frozen[name] = (frozen_code(name, Path(origin), package), package)
+            path = Path(origin)
+            if sysroot is not None and not any(path.is_relative_to(root) for root in (*ROOTS, LAUNCHER)):
+                path = sysroot.source(name, package)
+            frozen[name] = (frozen_code(name, path, package), package)
+        if sysroot is not None and (there := sysroot.extension(name)) is not None:
+            files[name] = there  # whether it is part of this machine's libpython or not
     for root in ROOTS:
         for init in sorted(root.glob("*/")):
             if not (init / "__init__.py").exists():  # a namespace package
@@ -283,18 +320,19 @@ def build(output: Path) -> Path:
     frozen[f"{BOOT}_files"] = (marshal.dumps(compile(names, f"{BOOT}_files", "exec")), False)
     with tempfile.TemporaryDirectory(prefix="lambda-dispatch-bundle-") as folder:
         work = Path(folder)
-        linked, table = objects(compiled, work)
+        linked, table = objects(compiled, work, sysroot)
         raw = work / "python"
-        interpreter(work, raw, tables(work, frozen, table), linked)
-        put(raw, home / "python", 0o755)
+        interpreter(work, raw, tables(work, frozen, table), linked, sysroot)
+        strip = STRIP if sysroot is None else f"{sysroot.gnu}-strip"
+        put(raw, home / "python", 0o755, strip)
         libraries: dict[str, Path] = {}
         folder_of_python = Path(sysconfig.get_config_var("LIBDIR") or "/")
         for source in [raw, *files.values()]:
-            libraries |= needed(source, folder_of_python)
+            libraries |= needed(source, folder_of_python) if sysroot is None else sysroot.needed(source)
         for name, source in sorted(files.items()):
-            put(source, lib / f"{name}.so")
+            put(source, lib / f"{name}.so", strip=strip)
         for name, source in sorted(libraries.items()):
-            put(source, lib / name, 0o755 if name.startswith("ld-") else 0o644)
+            put(source, lib / name, 0o755 if name.startswith("ld-") else 0o644, strip)
     say(f"{len(frozen)} modules frozen, {len(compiled)} of ours built in, {len(files)} + {len(libraries)} libraries")
     for path in [*sorted(tree.rglob("*"), reverse=True), tree]:
         if path.is_dir():
@@ -340,17 +378,21 @@ def write_layer(tree: Path, target: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "dist", help="folder for the files (dist)")
+    parser.add_argument("--arch", choices=sorted(DEBIAN), default=ARCH, help=f"for which machines ({ARCH}, this one's)")
     arguments = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":  # the order of frozen sets in the code
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})
     try:
         output = arguments.output.resolve()
         output.mkdir(parents=True, exist_ok=True)
-        tree = build(output)
-        archive = output / f"lambda-dispatch-extension-{ARCH}"
+        arch, sysroot = arguments.arch, None
+        if arch != ARCH:
+            sysroot = Sysroot(DEBIAN[arch], ROOT / "build" / f"sysroot-{arch}")
+        tree = build(output, arch, sysroot)
+        archive = output / f"lambda-dispatch-extension-{arch}"
         write_tar(tree, archive.with_suffix(".tar"))
         write_layer(tree, archive.with_suffix(".zip"))
-    except (BundleError, OSError) as error:
+    except (BundleError, ForeignError, OSError) as error:
         say(str(error))
         return 1
     unpacked = sum(path.stat().st_size for path in members(tree) if path.is_file())

@@ -71,7 +71,7 @@ def test_an_attack_is_run_in_small() -> None:
     if run.returncode == 2:
         pytest.skip(run.stderr.strip())
     assert "answers 404" in run.stdout, run.stdout + run.stderr
-    assert "fewest instances: 10" in run.stdout
+    assert "fewest instances: 10" in run.stdout, run.stdout + run.stderr
 
 
 @pytest.mark.timeout(60)
