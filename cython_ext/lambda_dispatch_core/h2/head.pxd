@@ -42,7 +42,8 @@ cdef struct HeadFacts:
 
 
 # Each returns a HeadFault, and fills in `facts` when that is HEAD_FINE. any_host: a Host may differ from :authority.
-cdef int check_request(FieldList head, HeadFacts* facts, bint any_host) noexcept
+# extended: CONNECT may have a :protocol, and then has a scheme and a path, too (RFC 8441).
+cdef int check_request(FieldList head, HeadFacts* facts, bint any_host, bint extended) noexcept
 cdef int check_response(FieldList head, HeadFacts* facts) noexcept
 cdef int check_trailers(FieldList trailers) noexcept
 

@@ -4,8 +4,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from lambda_dispatch_core.bytes.fields cimport (
-    LAST_PSEUDO, T_AUTHORITY, T_CONNECTION, T_CONTENT_LENGTH, T_HOST, T_METHOD, T_PATH, T_SCHEME, T_STATUS, T_TE,
-    T_UPGRADE, Field, FieldList
+    LAST_PSEUDO, T_AUTHORITY, T_CONNECTION, T_CONTENT_LENGTH, T_HOST, T_METHOD, T_PATH, T_PROTOCOL, T_SCHEME, T_STATUS,
+    T_TE, T_UPGRADE, Field, FieldList
 )
 
 cdef enum ByteClass:
@@ -138,14 +138,18 @@ cdef inline bint is_pseudo(const Field* f) noexcept nogil:
 
 # What the pseudo-header fields of a request say together (8.3.1, 8.5).
 cdef int check_target(const Field* method, const Field* scheme, const Field* path,
-                      const Field* authority) noexcept nogil:
+                      const Field* authority, const Field* protocol) noexcept nogil:
     if method == NULL:
         return PSEUDO_MISSING
     if method.value_len == 0 or not all_of(method.value, method.value_len, TOKEN):
         return METHOD_BYTES
     if authority != NULL and (authority.value_len == 0 or not all_of(authority.value, authority.value_len, HOST)):
         return AUTHORITY_BYTES
-    if is_text(method.value, method.value_len, "CONNECT", 7):
+    if protocol != NULL:
+        if not is_text(method.value, method.value_len, "CONNECT", 7) or authority == NULL or (
+                protocol.value_len == 0 or not all_of(protocol.value, protocol.value_len, TARGET)):
+            return CONNECT_FORM
+    elif is_text(method.value, method.value_len, "CONNECT", 7):
         return CONNECT_FORM if scheme != NULL or path != NULL or authority == NULL else HEAD_FINE
     if scheme == NULL or path == NULL:
         return PSEUDO_MISSING
@@ -161,7 +165,7 @@ cdef int check_target(const Field* method, const Field* scheme, const Field* pat
     return HEAD_FINE
 
 
-cdef int check_request(FieldList head, HeadFacts* facts, bint any_host) noexcept:
+cdef int check_request(FieldList head, HeadFacts* facts, bint any_host, bint extended) noexcept:
     cdef const Field* f
     cdef const Field* host = NULL
     cdef const Field* found[LAST_PSEUDO + 1]
@@ -177,7 +181,7 @@ cdef int check_request(FieldList head, HeadFacts* facts, bint any_host) noexcept
             if i != pseudos:
                 return PSEUDO_AFTER_FIELD
             pseudos += 1
-            if f.token < T_METHOD or f.token > T_PATH:
+            if (f.token < T_METHOD or f.token > T_PATH) and not (extended and f.token == T_PROTOCOL):
                 return PSEUDO_UNKNOWN
             if found[f.token] != NULL:
                 return PSEUDO_TWICE
@@ -192,7 +196,8 @@ cdef int check_request(FieldList head, HeadFacts* facts, bint any_host) noexcept
             host = f
             if found[<int> T_AUTHORITY] != NULL and not any_host and not same_host(f, found[<int> T_AUTHORITY]):
                 return HOST_DIFFERS
-    fault = check_target(found[<int> T_METHOD], found[<int> T_SCHEME], found[<int> T_PATH], found[<int> T_AUTHORITY])
+    fault = check_target(found[<int> T_METHOD], found[<int> T_SCHEME], found[<int> T_PATH], found[<int> T_AUTHORITY],
+                         found[<int> T_PROTOCOL])
     if fault:
         return fault
     facts.is_head = is_text(found[<int> T_METHOD].value, found[<int> T_METHOD].value_len, "HEAD", 4)

@@ -17,8 +17,9 @@ from lambda_dispatch_core.bytes.fields cimport T_METHOD, T_STATUS, Field, FieldL
 from lambda_dispatch_core.h2.flow cimport backlog_add, backlog_take
 from lambda_dispatch_core.h2.frame cimport (
     CONTINUATION_FRAME, DATA_FRAME, END_HEADERS, END_STREAM, FRAME_HEAD, HEADERS_FRAME, SENT_FRAME, SETTING_BYTES,
-    SETTING_ENABLE_PUSH, SETTING_HEADER_TABLE_SIZE, SETTING_INITIAL_WINDOW_SIZE, SETTING_MAX_CONCURRENT_STREAMS,
-    SETTING_MAX_FRAME_SIZE, SETTING_MAX_HEADER_LIST_SIZE, SETTINGS_FRAME, write_frame_head, write_setting
+    SETTING_ENABLE_CONNECT_PROTOCOL, SETTING_ENABLE_PUSH, SETTING_HEADER_TABLE_SIZE, SETTING_INITIAL_WINDOW_SIZE,
+    SETTING_MAX_CONCURRENT_STREAMS, SETTING_MAX_FRAME_SIZE, SETTING_MAX_HEADER_LIST_SIZE, SETTINGS_FRAME,
+    write_frame_head, write_setting
 )
 from lambda_dispatch_core.h2.streams cimport (
     BUSY, END_WAITS, HEAD_OUT, INTERNAL_ERROR, MAX_STREAM_ID, NO_HEAD_YET, UNDECLARED, H2Stream
@@ -36,7 +37,7 @@ cdef class H2Sender(H2Ledger):
         self._head_void = -1
 
     cdef int _write_settings(self) except -1:
-        cdef uint8_t* p = self.out.reserve(FRAME_HEAD + 5 * SETTING_BYTES)
+        cdef uint8_t* p = self.out.reserve(FRAME_HEAD + 6 * SETTING_BYTES)
         cdef uint8_t* at = p + FRAME_HEAD
         write_setting(at, SETTING_HEADER_TABLE_SIZE, self.limits.header_table_size)
         at += SETTING_BYTES
@@ -51,6 +52,9 @@ cdef class H2Sender(H2Ledger):
         at += SETTING_BYTES
         write_setting(at, SETTING_MAX_HEADER_LIST_SIZE, self.limits.max_header_list)
         at += SETTING_BYTES
+        if self.limits.connect_protocol:
+            write_setting(at, SETTING_ENABLE_CONNECT_PROTOCOL, 1)
+            at += SETTING_BYTES
         write_frame_head(p, at - p - FRAME_HEAD, SETTINGS_FRAME, 0, 0)
         self.out.length += at - p
         return 0

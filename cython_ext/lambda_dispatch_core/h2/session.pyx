@@ -65,6 +65,7 @@ cdef void default_limits(H2Limits* limits) noexcept nogil:
     limits.max_header_block = MAX_HEADER_BLOCK
     limits.max_fields = MAX_FIELDS
     limits.header_table_size = HEADER_TABLE
+    limits.connect_protocol = False
 
 
 cdef H2Session new_session(bint client, const H2Limits* limits):
@@ -498,7 +499,7 @@ cdef class H2Session(H2Sender):
         self._control = min(self._control + CONTROL_PER_REQUEST, CONTROL_BUDGET)
         facts.content_length = UNDECLARED
         if result == HPACK_OK:
-            fault = check_request(self._fields, &facts, self.any_host)
+            fault = check_request(self._fields, &facts, self.any_host, self.limits.connect_protocol)
             if fault or (end and facts.content_length > 0):
                 self.stream_fault = head_fault(fault) if fault else "content-length without a body"
                 self._charge_reset()

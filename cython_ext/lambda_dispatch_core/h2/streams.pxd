@@ -61,6 +61,7 @@ cdef struct H2Limits:
     uint32_t max_header_block           # bytes of HEADERS + CONTINUATION payload; over it: ENHANCE_YOUR_CALM
     uint32_t max_fields                 # header fields per block
     uint32_t header_table_size          # bytes of the decoder's dynamic table
+    bint connect_protocol               # server: CONNECT may name a :protocol (RFC 8441)
 
 
 cdef class H2Stream:

@@ -41,6 +41,8 @@ cdef enum:
     MANY = 0xFFFF               # head_fields: nobody counted them
     INSTANCES = 4096            # instance slots of the board
     HINTS = 64                  # of them remembered; a power of two
+    INTERIMS = 16               # interim answers of one request that are passed on ...
+    INTERIM_BYTES = 64 * 1024   # ... and their bytes; they need no credit, so that more are dropped
     PRESSURE = 64 * 1024        # request bytes waiting for the instance above which the client is not read
 
 
@@ -160,6 +162,8 @@ cdef class Exchange(Waiter):
     cdef int head_fields        # fields of the request's head at most; a scan counts exactly where that matters
     cdef bint is_head           # the method is HEAD: the answer has no body whatever its head says
     cdef bint resent            # it had its second try
+    cdef uint8_t interims       # interim answers that came
+    cdef Py_ssize_t interim_bytes
     cdef bint bare              # while on_answer() runs: the answer ends with its head
     cdef FieldList trailers     # of the request, once it has ended with some; None otherwise
     cdef bint whole             # `store` holds everything that came of the request so far

@@ -376,7 +376,10 @@ cdef class Exchange(Waiter):
                     if not (self.needs & FEATURE_UPGRADE and agrees(self.store, self.stored, answer_fields)):
                         return self.fail(502, "answer_upgrade")
                     break
-                self.on_interim(&head, answer_fields)
+                self.interim_bytes += r
+                if self.interims < INTERIMS and self.interim_bytes <= INTERIM_BYTES:
+                    self.interims += 1
+                    self.on_interim(&head, answer_fields)
             used[0] = done - before
             self.bare = end and used[0] == n
             if self.needs and head.status != 101:

@@ -17,6 +17,7 @@ cdef class H2Exchange(ClientExchange):
     cdef H2Exchange after       # the one before it in the wire's `fresh`
     cdef Credit owed_client     # request bytes that the instance has yet to take
     cdef Credit owed_instance   # answer bytes that the client has yet to take
+    cdef bint connects          # an extended CONNECT (RFC 8441): a 2xx says that the client may speak its protocol
     cdef Pace sending           # of the client's body
     cdef Pace reading           # of the client's taking the answer
 

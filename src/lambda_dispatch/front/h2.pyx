@@ -1,13 +1,18 @@
 """HTTP/2 at the front door; what it is stands in h2.pxd."""
 
+import os
+from binascii import b2a_base64
+
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free
+from libc.string cimport strlen
 
 from lambda_dispatch.dispatch.model cimport INLINE, OVER, PRESSURE, Pool
 from lambda_dispatch.dispatch.trailers cimport copied, passing
+from lambda_dispatch.dispatch.upgrade cimport protocol_of
 from lambda_dispatch.front.door cimport ClientWire, Door, Held, keeps
 from lambda_dispatch.front.grpc cimport grpc_head, grpc_status, grpc_trailers, is_grpc, said_status
 from lambda_dispatch.front.request cimport Request, admit
@@ -16,12 +21,14 @@ from lambda_dispatch.front.uploads cimport COLLECTING, FRESH, ClientExchange
 from lambda_dispatch_net.h2_wire cimport UNBLOCK
 from lambda_dispatch_net.credit cimport hold, release
 from lambda_dispatch_core.bytes.fields cimport (
-    T_AUTHORITY, T_CONTENT_LENGTH, T_CONTENT_TYPE, T_DATE, T_EXPECT, T_HOST, T_METHOD, T_PATH, Field, FieldList,
+    T_AUTHORITY, T_CONTENT_LENGTH, T_CONTENT_TYPE, T_DATE, T_EXPECT, T_HOST, T_METHOD, T_PATH, T_PROTOCOL, UNKNOWN,
+    Field, FieldList,
 )
 from lambda_dispatch_core.h2.session cimport (
     ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits, new_session,
 )
 from lambda_dispatch_core.bytes.limits cimport CLIENT_TABLE, STREAM_WINDOW
+from lambda_dispatch_core.bytes.cursor cimport is_word
 from lambda_dispatch_core.bytes.literal cimport is_lit
 from lambda_dispatch_core.http1.head cimport ResponseHead, check_host, check_target
 
@@ -30,6 +37,17 @@ cdef enum:
     NARROW_WINDOW = 16 * 1024
     NARROW_CONNECTION = 1024 * 1024
     MAX_STREAMS = 128           # requests at once on one client connection; what nginx and browsers are used to
+
+
+cdef const uint8_t* KEY = <const uint8_t*> b"sec-websocket-key"
+
+
+cdef bint has_key(FieldList head) noexcept:
+    cdef int i
+    for i in range(head.count):
+        if is_word(head.at[i].name, head.at[i].name_len, <const char*> KEY):
+            return True
+    return False
 
 
 @cython.final
@@ -119,6 +137,36 @@ cdef class H2Exchange(ClientExchange):
             wire.session.send_head(self.stream, trailers, True)
         return wire.touch()
 
+    cdef int without(self, uint8_t missing) except -1:
+        return self.fail(501, "connect_not_supported")
+
+    cdef int not_upgraded(self, int status) except -1:
+        if status < 300:
+            return self.fail(502, "answer_upgrade")
+        return ClientExchange.not_upgraded(self, status)
+
+    # What 101 is in HTTP/1.1 (RFC 8441 5.1).
+    cdef int on_upgraded(self, ResponseHead* head, FieldList fields) except -1:
+        cdef H2ClientWire wire = self.wire
+        cdef Door door = wire.door
+        cdef Py_ssize_t n
+        cdef const uint8_t* protocol = protocol_of(self.store, self.stored, &n)
+        cdef int i
+        cdef Field* f
+        door.matcher.tunnels.begin(self, protocol, n, wire.hub.now)
+        if not wire.session.begin_head(self.stream):
+            return 0
+        wire.session.encoder.status(wire.out, 200)
+        for i in range(fields.count):
+            f = &fields.at[i]
+            if passes(f, head, fields, door) and not is_word(f.name, f.name_len, b"sec-websocket-accept"):
+                wire.session.encoder.field(wire.out, f.name, f.name_len, f.value, f.value_len, f.token, f.flags, True)
+        for i in range(door.common_fields.count):
+            f = &door.common_fields.at[i]
+            wire.session.encoder.field(wire.out, f.name, f.name_len, f.value, f.value_len, f.token, 0, False)
+        wire.session.end_head(self.stream, False)
+        return wire.touch()
+
     cdef int on_body(self, const uint8_t* p, Py_ssize_t n, bint end) except -1:
         cdef H2ClientWire wire = self.wire
         if wire is None:
@@ -174,6 +222,11 @@ cdef class H2Exchange(ClientExchange):
     cdef int on_refused(self, int status, str reason) except -1:
         if self.wire is None:
             return 0
+        if self.connects and status < 300:
+            # A health check's answer, say: to a CONNECT it would mean that it has come through.
+            status = self.status = 501
+            reason = self.fault = "connect_not_supported"
+            self.text = None
         if self.grpc:
             self.grpc_status = grpc_status(status, reason)
             self.wire.session.send_head(self.stream, grpc_head(self.wire.door, status, text_of(status), reason), True)
@@ -202,6 +255,8 @@ cdef class H2Exchange(ClientExchange):
         cdef H2ClientWire wire = self.wire
         if self.upload:
             self.uploads.forget(self)
+        if self.passage is not None:
+            self.passage.over(self)
         if wire is not None:
             count(wire.door, self, wire, -1)
             self.wire = None
@@ -228,6 +283,8 @@ cdef class H2ClientEvents(H2Events):
         if exchange is None or exchange.wire is None:
             wire.session.consumed(stream, n)
             return wire.maybe_end()
+        if exchange.needs and exchange.passage is None:
+            return exchange.fail(400, "bytes_before_upgrade")
         exchange.came(p, n, end)
         if n and exchange.wire is not None and not end:
             if exchange.backlog() < PRESSURE and exchange.slot is not None:
@@ -287,6 +344,7 @@ cdef class H2ClientWire(ClientWire):
         limits.max_header_list = self.door.limits.head
         limits.max_header_block = self.door.limits.head
         limits.max_fields = self.door.limits.fields
+        limits.connect_protocol = bool(self.door.upgrades)
         if self.door.narrow:
             limits.initial_window = NARROW_WINDOW
             limits.connection_window = NARROW_CONNECTION
@@ -345,7 +403,9 @@ cdef class H2ClientWire(ClientWire):
         cdef Field* host = head.find(T_HOST)
         cdef Field* length = head.find(T_CONTENT_LENGTH)
         cdef Field* expect = head.find(T_EXPECT)
+        cdef Field* protocol = head.find(T_PROTOCOL)
         cdef Field* kind
+        cdef bytes key
         exchange = self.begin_exchange(stream, end)
         if method != NULL and is_lit(method.value, method.value_len, b"POST"):
             kind = head.find(T_CONTENT_TYPE)
@@ -376,6 +436,20 @@ cdef class H2ClientWire(ClientWire):
         request.protocol = NULL
         request.protocol_len = 0
         request.has_length = length != NULL
+        if protocol != NULL:
+            exchange.connects = True
+            if end or length != NULL or expect != NULL or (
+                    protocol.value[:protocol.value_len].lower() not in door.upgrades):
+                return exchange.fail(501, "connect_not_supported")
+            # As the application knows it: a GET with Upgrade, and the key that HTTP/2 has no need of.
+            request.protocol = protocol.value
+            request.protocol_len = protocol.value_len
+            request.method = <const uint8_t*> b"GET"
+            request.method_len = 3
+            key = b2a_base64(os.urandom(16), newline=False)
+            if not has_key(head):
+                head.add(KEY, strlen(<const char*> KEY), <const uint8_t*> PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
+                         UNKNOWN, 0)
         admit(door, self, exchange, &request, head)
         if exchange.upload == FRESH:
             exchange.after = self.fresh

@@ -322,7 +322,7 @@ cdef int admit(Door door, ClientWire wire, ClientExchange exchange, const Reques
     if door.on_debug is not None and wants_debug(fields):
         exchange.debug = door.on_debug
         exchange.tell("received", door.hub.now)
-        if begins_lit(request.target, request.target_len, b"/echo-local"):
+        if request.protocol == NULL and begins_lit(request.target, request.target_len, b"/echo-local"):
             write_fields(door, wire, exchange, request, fields, shown)
             return exchange.dispatch(EchoSlot(), door.hub.now)
     if pool is None:

@@ -9,7 +9,7 @@ def faults():
     return [head_fault(fault) for fault in range(HEAD_FAULTS)]
 
 
-def check(str kind not None, list pairs not None, bint any_host=False):
+def check(str kind not None, list pairs not None, bint any_host=False, bint extended=False):
     """(fault in words or None, content-length, status) of a block given as (name, value) pairs."""
     cdef FieldList fields = FieldList()
     cdef HeadFacts facts
@@ -20,7 +20,7 @@ def check(str kind not None, list pairs not None, bint any_host=False):
     for name, value in pairs:
         fields.append(name, value)
     if kind == "request":
-        fault = check_request(fields, &facts, any_host)
+        fault = check_request(fields, &facts, any_host, extended)
     elif kind == "response":
         fault = check_response(fields, &facts)
     elif kind == "trailers":
