@@ -1,5 +1,6 @@
 """The live page in a real browser, against a running router: its figures are the board's, and it says nothing wrong."""
 
+import math
 import os
 import signal
 import time
@@ -45,6 +46,7 @@ def test_the_page_shows_what_the_board_says_and_goes_on_after_a_kill(page: brows
             0,
             **{**dict.fromkeys(names, 0), "desired": 3, "max_instances": 9},
             held="rate of starts",
+            inputs=(1.5, math.nan),
         )
         start(board, 3)
         origin = f"http://127.0.0.1:{router.ports['admin']}/"

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import http.client
 import json
+import math
 import os
 import re
 import signal
@@ -165,7 +166,7 @@ def test_decisions_are_read_from_the_ring(router: Router) -> None:
             if name not in ("number", "at", "pool", "held", "inputs", "who", "why", "command")
         ]
         number = board.record_decision(
-            board.created, 0, **{**dict.fromkeys(names, 1), "desired": 4}, held="", inputs=(1.5, 3.0)
+            board.created, 0, **{**dict.fromkeys(names, 1), "desired": 4}, held="", inputs=(1.5, math.nan, 3.0)
         )
         wall = board.created_wall // 1_000_000
     finally:
@@ -175,7 +176,7 @@ def test_decisions_are_read_from_the_ring(router: Router) -> None:
     (shown,) = found["decisions"]
     assert (shown["function"], shown["at_ms"], shown["before"], shown["desired"]) == ("fake", wall, 1, 4)
     assert shown["reason"].startswith("scale out: ") and shown["policy"] == "ewma"
-    assert shown["inputs"] == {"now": 1.5, "pending": 3.0} and shown["memory"] == []
+    assert shown["inputs"] == {"now": 1.5, "pending": None, "running": 3.0} and shown["memory"] == []
     assert json.loads(ask(port, "/api/v1/decisions?pool=other").text)["decisions"] == []
     assert ask(port, "/api/v1/decisions?limit=-1").status == 400
 

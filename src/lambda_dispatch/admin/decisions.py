@@ -1,5 +1,6 @@
 """The scaler's decisions in words: what changed, why, and what bounded it. Read from the ring on the board."""
 
+import math
 from typing import Any
 
 from lambda_dispatch.scaler.policies import policy_numbered
@@ -55,6 +56,11 @@ def bounds(it: Decision) -> list[str]:
     return found
 
 
+def known(numbers: tuple[float, ...]) -> list[float | None]:
+    """JSON has no word for a number that is not known but null."""
+    return [None if math.isnan(number) else number for number in numbers]
+
+
 def document(board: Board, since: int, pool: str | None, limit: int) -> dict[str, Any]:
     """Newest first. `next` is the number to ask for the next time."""
     epoch = board.created_wall - board.created
@@ -69,8 +75,8 @@ def document(board: Board, since: int, pool: str | None, limit: int) -> dict[str
                 "at_ms": (it.at + epoch) // 1_000_000,
                 "function": names.get(it.pool, "?"),
                 "policy": policy_numbered(it.policy).name,
-                "inputs": dict(zip(SEEN, it.inputs, strict=False)),
-                "memory": it.inputs[len(SEEN) :],
+                "inputs": dict(zip(SEEN, known(it.inputs), strict=False)),
+                "memory": known(it.inputs[len(SEEN) :]),
                 "breaker": BREAKER_STATES[min(it.breaker, len(BREAKER_STATES) - 1)],
                 "reason": reason(it),
                 "bounds": bounds(it),

@@ -241,7 +241,9 @@ def number(asked: dict[str, str], name: str, default: int, low: int, high: int) 
 
 def document(value: Any) -> Response:
     return Response(
-        200, json.dumps(value, separators=(",", ":")).encode() + b"\n", [("content-type", "application/json")]
+        200,
+        json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n",
+        [("content-type", "application/json")],
     )
 
 

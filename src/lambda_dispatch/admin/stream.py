@@ -46,7 +46,7 @@ def patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def event(kind: str, number: int, data: Any) -> bytes:
-    return f"event: {kind}\nid: {number}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+    return f"event: {kind}\nid: {number}\ndata: {json.dumps(data, separators=(',', ':'), allow_nan=False)}\n\n".encode()
 
 
 class Stream:

@@ -100,22 +100,33 @@ function render() {
 }
 
 let decisions = [];
-let asked = 0;
+let asked = 0; // number of the last decision that is here
+let router = 0;
+let asking = false;
 
 async function decided() {
-  if ((state.decided ?? 0) === asked) return;
-  const since = state.decided < asked ? 0 : asked; // a new router counts from 1
-  asked = state.decided;
-  const answer = await fetch(`api/v1/decisions?since=${since}&limit=${SHOWN}`);
-  if (!answer.ok) return;
-  decisions = [...(await answer.json()).decisions, ...(since ? decisions : [])].slice(0, SHOWN);
+  if (state.pid !== router) [router, asked, decisions] = [state.pid, 0, []]; // a new router counts from 1
+  if (asking || (state.decided ?? 0) <= asked) return;
+  asking = true;
+  try {
+    const answer = await fetch(`api/v1/decisions?since=${asked}&limit=${SHOWN}`);
+    if (!answer.ok) return;
+    // It may know of more than the stream has told.
+    const body = await answer.json();
+    asked = body.next;
+    decisions = [...body.decisions, ...decisions].slice(0, SHOWN);
+  } catch {
+    return; // the admin process is away; the next event asks again
+  } finally {
+    asking = false;
+  }
   $("undecided").hidden = decisions.length > 0;
   table($("decisions"), [
     ["Time", (d) => new Date(d.at_ms).toLocaleTimeString([], { hour12: false })], ["Function", (d) => d.function],
     ["Desired", (d) => (d.before === d.desired ? d.desired : `${d.before} → ${d.desired}`), true],
     ["Reason", (d) => d.reason], ["Bounded by", (d) => d.bounds.join(", ") || NONE],
     ["Started", (d) => (d.wanted > d.started ? `${d.started} of ${d.wanted}` : d.started), true],
-    ["Closed", (d) => d.closed + d.released, true],
+    ["Closed", (d) => d.closed + d.released + d.recycled, true],
     ["Req/s", (d) => (d.rate_milli < 0 ? NONE : count(d.rate_milli / 1000)), true],
     ["Mean", (d) => (d.mean_us < 0 ? NONE : ms(d.mean_us / 1000)), true],
   ], decisions);
