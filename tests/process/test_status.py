@@ -130,6 +130,7 @@ def test_an_instance_is_shown_without_its_whole_id(board: Board) -> None:
             "left": 839.0,
             "close_requested": True,
             "created_ms": shown["instances"][0]["created_ms"],
+            "opened_ms": shown["instances"][0]["created_ms"] + 1_000,
             "deadline_ms": shown["instances"][0]["created_ms"] + 900_000,
         }
     ]

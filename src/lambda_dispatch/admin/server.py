@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from importlib import resources
 from typing import Any
 
-from lambda_dispatch.admin import commands, decisions, lives
+from lambda_dispatch.admin import commands, decisions, lives, openapi
 from lambda_dispatch.admin.access import Gate, Refusal
 from lambda_dispatch.admin.history import SERIES, SPANS, History
 from lambda_dispatch.admin.readiness import Readiness
@@ -77,6 +77,7 @@ class Admin:
             "/api/v1/lives": self._lives,
             "/api/v1/waits": lambda _: document(self.waits.document()),
             "/api/v1/config": lambda _: document(effective.document(self.config)),
+            "/api/v1/openapi.json": lambda _: document(openapi.document(self.version)),
             "/": self._front,
         }
 

@@ -208,7 +208,8 @@ def _shown(pool: PoolView) -> dict[str, Any]:
 
 def _flat(worker: WorkerView) -> dict[str, Any]:
     fields = _dict(worker)
-    return {**fields, **fields.pop("numbers")}
+    numbers = fields.pop("numbers")
+    return {**fields, **numbers}
 
 
 def _dict(it: Any) -> dict[str, Any]:
