@@ -1,57 +1,11 @@
-"""What a reload changes: the table, the record that processes read, and that what is called live is read again."""
+"""What a reload changes, and the record that processes read."""
 
 import dataclasses
 import os
-import re
-from pathlib import Path
 
-from lambda_dispatch.config import OPTIONS, RouterConfig
-from lambda_dispatch.config.live import RESTART, ROLLING, TLS, reload
+from lambda_dispatch.config import RouterConfig
+from lambda_dispatch.config.live import reload
 from lambda_dispatch.settings import HEAD, Reader, Writer
-
-SOURCE = Path(__file__).resolve().parents[2] / "src/lambda_dispatch"
-# Only looked at when the configuration is read.
-CHECKED_ONLY = {"admin_read_only"}
-# Where a process takes a new configuration, and files that read its options at each use.
-APPLIED = {
-    "front/door.pyx": "def apply",
-    "front/uploads.pyx": "def apply",
-    "control/control.py": "def apply",
-    "worker/reload.py": "def apply",
-    "scaler/loop.py": "def apply",
-    "admin/server.py": "def apply",
-    "supervisor/supervisor.py": "def reload",
-}
-READ_AT_USE = {
-    "admin/access.py": r"\bconfig\.(\w+)",  # made again by the admin process's apply()
-    "front/function_header.py": r"\bconfig\.(\w+)",  # made again by the worker's apply()
-    "worker/drain.py": r"\bself\.worker\.config\.(\w+)",
-    "worker/process.py": r"\bself\.control\.probe\(int\(self\.config\.(\w+) \* 1e9\), int\(self\.config\.(\w+)",
-    "scaler/loop.py": r"\bself\._config\.(\w+)",
-}
-
-
-def body(text: str, start: str) -> str:
-    """A function's lines, and those of limits_of, which the scaler's calls."""
-    found = re.search(rf"^( *){start}\b.*?(?=^\1\S|^ {{0,3}}\S|\Z)", text, re.M | re.S)
-    assert found is not None, start
-    return found[0]
-
-
-def test_every_option_is_live_or_named_with_the_reason() -> None:
-    assert set(ROLLING) | set(RESTART) | set(TLS) <= set(OPTIONS)
-    assert not set(ROLLING) & set(RESTART)
-    assert all(ROLLING.values()) and all(RESTART.values())
-    read: set[str] = set()
-    for name, start in APPLIED.items():
-        read |= set(re.findall(r"\bconfig\.(\w+)", body((SOURCE / name).read_text(), start)))
-    read |= set(re.findall(r"\bconfig\.(\w+)", body((SOURCE / "scaler/loop.py").read_text(), "def limits_of")))
-    for name, pattern in READ_AT_USE.items():
-        for found in re.findall(pattern, (SOURCE / name).read_text()):
-            read |= {found} if isinstance(found, str) else set(found)
-    live = set(OPTIONS) - set(ROLLING) - set(RESTART) - set(TLS) - CHECKED_ONLY
-    assert len(live) > 30
-    assert sorted(live - read) == [], "no process takes these: read them in its apply(), or name them in config/live.py"
 
 
 def test_what_can_change_does_and_the_rest_keeps_value_and_source() -> None:
