@@ -331,6 +331,16 @@ ROWS: dict[str, list[tuple[str, str, dict[str, str]]]] = {
                 "health checks": rate("health_checks_total", "job", JOB),
             },
         ),
+        (
+            "Upgraded connections (WebSocket)",
+            "short",
+            {
+                "open": last("upgrades_open", "job", JOB),
+                "opened /s": rate("upgrades_total", "job", JOB),
+                "ended /s by {{by}}": rate("upgrades_ended_total", "by", JOB),
+                "bytes /s {{direction}}": rate("upgraded_bytes_total", "direction", JOB),
+            },
+        ),
     ],
     "Queue": [
         ("Wait for an instance", "s", quantiles("queue_wait_seconds")),

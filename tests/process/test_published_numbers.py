@@ -9,11 +9,13 @@ import pytest
 from h2.errors import ErrorCodes
 
 from lambda_dispatch_core.board.board import COUNTERS, GAUGES
+from tests.process.test_worker_upgrade import accepts, echo, upgraded
 from tests.support.across import ask as ask_fleet
 from tests.support.across import fleet
 from tests.support.clients import ask
 from tests.support.instance_peer import Call
 from tests.support.loop import run, soon, until
+from tests.support.websocket import FEATURES
 from tests.support.worker_process import WorkerProcess
 
 FLAGS = ("--body-grace", "0.5", "--min-read-rate", "1000", "--max-queue", "1", "--incoming-request-timeout", "2")
@@ -103,6 +105,18 @@ async def a_refused_stream(worker: WorkerProcess) -> None:
     assert worker.numbers()["resends"] == resends + 1
 
 
+async def an_upgraded_connection(worker: WorkerProcess) -> None:
+    await worker.instance(accepts(echo), more_fields=FEATURES)
+    async with await worker.client() as client:
+        await upgraded(client)
+        await until(lambda: worker.numbers()["upgrades_open"] == 1, "it is open")
+        await client.send(b"hello")
+        await client.reader.readexactly(5)
+        client.writer.write_eof()
+        await client.reader.read()
+    await until(lambda: worker.numbers()["upgrades_open"] == 0, "it is over")
+
+
 async def a_health_check(worker: WorkerProcess) -> None:
     async with await worker.client() as client:
         await client.get("/health")
@@ -145,6 +159,10 @@ MOVES: dict[str, tuple[Move, tuple[str, ...]]] = {
     "a full queue and a timeout": (a_full_queue_and_a_timeout, ("rejected", "queue_timeouts")),
     "a client that leaves": (a_client_that_leaves, ("clients_gone",)),
     "a refused stream": (a_refused_stream, ("resends",)),
+    "an upgraded connection": (
+        an_upgraded_connection,
+        ("upgrades_opened", "upgrades_by_client", "upgrade_bytes_in", "upgrade_bytes_out"),
+    ),
     "a health check": (a_health_check, ("health_checks",)),
     "a slow body": (a_slow_body, ("slow_senders",)),
     "an unread answer": (an_unread_answer, ("slow_readers",)),
@@ -157,6 +175,9 @@ ELSEWHERE = {
     "memory_narrowed": "test_worker_memory.py",
     "memory_paused": "test_worker_memory.py",
     "memory_refused": "test_worker_memory.py",
+    "upgrades_by_application": "test_worker_tunnels.py",
+    "upgrades_by_router": "test_worker_tunnels.py",
+    "upgrades_broken": "test_worker_tunnels.py",
     "handshakes": "test_worker_room.py",
     "memory_held": "test_worker_memory.py",
 }
@@ -202,7 +223,7 @@ def test_gauges_show_what_is_open_now(worker: WorkerProcess) -> None:
 
 def test_no_counter_is_left_out() -> None:
     moved = {name for _, names in MOVES.values() for name in names} | set(ACROSS)
-    open_now = {"connections", "instance_connections", "idle_channels", "uploads_held"}
+    open_now = {"upgrades_open", "connections", "instance_connections", "idle_channels", "uploads_held"}
     assert moved | open_now | set(ELSEWHERE) == set(COUNTERS) | set(GAUGES)
     for name, file in ELSEWHERE.items():
         assert f'worker.numbers()["{name}"]' in (Path(__file__).parent / file).read_text()

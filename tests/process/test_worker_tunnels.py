@@ -10,7 +10,7 @@ import pytest
 from tests.process.test_worker_upgrade import accepts, upgraded
 from tests.support.clients import RawClient
 from tests.support.instance_peer import Call, Gone
-from tests.support.loop import run, scenario, soon
+from tests.support.loop import run, scenario, soon, until
 from tests.support.websocket import CLOSE, FEATURES, TEXT, frame
 from tests.support.worker_process import Given, WorkerProcess
 
@@ -89,6 +89,8 @@ async def test_sockets_of_an_instance_that_goes_are_closed_one_by_one_with_1012(
     assert len({round(at, 1) for at in times}) > 5, "not all at once"
     assert [entry for entry in app.heard if entry[0] == CLOSE] == [(CLOSE, struct.pack("!H", 1012))] * 20
     assert app.masked
+    await until(lambda: worker.numbers()["upgrades_by_router"] == 20, "all are counted")
+    assert worker.numbers()["upgrades_open"] == 0
     await worker.quiet()
 
 
@@ -186,8 +188,10 @@ async def test_within_a_frame_a_lost_application_is_a_cut(worker: WorkerProcess)
     await instance(worker, breaks)
     async with await worker.client() as client:
         await upgraded(client)
+        before = worker.numbers()["upgrades_broken"]
         await client.send(frame(b"x", mask=MASK))
         assert await closed(client) == frame(b"hello")[:3]
+    await until(lambda: worker.numbers()["upgrades_broken"] > before, "it is counted")
     await worker.quiet()
 
 
@@ -237,4 +241,5 @@ async def test_a_client_that_has_got_a_close_and_stays_is_not_waited_for(worker:
     async with await worker.client() as client:
         await upgraded(client)
         assert await closed(client) == close(1000)
+        await until(lambda: worker.numbers()["upgrades_by_application"] > 0, "it is counted")
         await worker.quiet()

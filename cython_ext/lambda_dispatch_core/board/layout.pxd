@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 
 cpdef enum:
-    BOARD_VERSION = 7
+    BOARD_VERSION = 8
     MAX_WORKERS = 128           # worker slots; twice the workers, because a rolling restart runs two for one
     MAX_INSTANCES = 4096        # instance slots; scans and the index are sized for it
     MAX_POOLS = 64
@@ -160,6 +160,13 @@ cdef struct WorkerSlot:         # one writer: the worker itself (pid, generation
     uint64_t memory_narrowed    # HTTP/2 connections given smaller windows, MemoryBudget's first step
     uint64_t memory_paused      # connections not read, or given no new requests: its second step
     uint64_t memory_refused     # requests and connections ended because MemoryBudget was used up
+    uint64_t upgrades_opened    # connections and streams that went on in another protocol (WebSocket)
+    uint64_t upgrades_by_client     # of these, over now: the client ended it first, or left
+    uint64_t upgrades_by_application    # the application ended it first
+    uint64_t upgrades_by_router     # the router did: its instance or worker goes, UpgradeIdleTimeout, UpgradeMaxLifetime
+    uint64_t upgrades_broken    # the way to the application broke
+    uint64_t upgrade_bytes_in   # from clients, after the upgrade, of those that are over
+    uint64_t upgrade_bytes_out  # to clients, likewise
     # Gauges: the supervisor zeroes them when the process ends.
     int64_t connections         # client connections open now
     int64_t instance_connections    # control connections open now
@@ -167,7 +174,8 @@ cdef struct WorkerSlot:         # one writer: the worker itself (pid, generation
     int64_t uploads_held        # requests now that wait for their body before they may have a slot; not in queued
     int64_t handshakes          # TLS connections now whose handshake is not done
     int64_t memory_held         # bytes now that count towards MemoryBudget
-    uint64_t spare[19]
+    int64_t upgrades_open       # of upgrades_opened: those that are not over
+    uint64_t spare[11]
 
 
 cdef struct WorkerPool:         # what one worker knows of one pool; one writer: that worker

@@ -13,8 +13,11 @@ COUNTERS = (
     "dispatched_sibling", "served_siblings", "accepted", "bytes_in", "bytes_out", "instance_bytes_in",
     "instance_bytes_out", "channels_parked", "instance_accepted", "slow_readers", "slow_senders", "connections_refused",
     "connections_reclaimed", "memory_narrowed", "memory_paused", "memory_refused",
+    "upgrades_opened", "upgrades_by_client", "upgrades_by_application", "upgrades_by_router", "upgrades_broken",
+    "upgrade_bytes_in", "upgrade_bytes_out",
 )
-GAUGES = ("connections", "instance_connections", "idle_channels", "uploads_held", "handshakes", "memory_held")
+GAUGES = ("connections", "instance_connections", "idle_channels", "uploads_held", "handshakes", "memory_held",
+          "upgrades_open")
 
 WORKER_STATES = ("free", "booting", "ready", "draining", "gone")
 INSTANCE_STATES = ("free", "starting", "open", "draining", "closed")

@@ -46,6 +46,13 @@ cdef enum:
     PRESSURE = 64 * 1024        # request bytes waiting for the instance above which the client is not read
 
 
+cdef enum Ender:
+    NOBODY = 0
+    CLIENT = 1
+    APPLICATION = 2
+    ROUTER = 3
+
+
 cdef enum Standing:
     OPEN = 0                    # may be given requests
     RESORT = 1                  # is to be replaced: given requests only while no other has a slot
@@ -139,6 +146,7 @@ cdef struct Mark:
 
 # What the bytes of an exchange pass that has gone on in another protocol (tunnel.pxd): it passes them on, or not.
 cdef class Passage:
+    cdef uint8_t ended_by       # an Ender: who ended it first
     # From the instance.
     cdef int down(self, Exchange exchange, const uint8_t* p, Py_ssize_t n, bint end) except -1
     # From the client.

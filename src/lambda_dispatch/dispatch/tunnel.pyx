@@ -8,7 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int64_t, uint8_t, uint16_t
 from libc.string cimport memset
 
-from lambda_dispatch.dispatch.model cimport ANSWERING, Exchange, Instance, Passage, Slot
+from lambda_dispatch.dispatch.model cimport ANSWERING, APPLICATION, CLIENT, NOBODY, ROUTER, Exchange, Instance, Passage, Slot
 from lambda_dispatch_core.bytes.cursor cimport is_word
 from lambda_dispatch_core.http1.frames cimport LONGEST_CLOSE, FrameReader, at_boundary, read_frames, write_close
 
@@ -35,6 +35,8 @@ cdef class Tunnel(Passage):
         if self.course == RELAYING:
             if self.frames:
                 read_frames(&self.from_app, p, n, False, False)
+            if self.ended_by == NOBODY and (end or self.from_app.closing):
+                self.ended_by = APPLICATION
             return self.pass_down(exchange, p, n, end)
         if not self.frames:
             return self.pass_down(exchange, p, n, end)
@@ -51,6 +53,8 @@ cdef class Tunnel(Passage):
             at = read_frames(&self.from_client, p, n, self.course == LEAVING, False)
         elif self.course == ASKED:
             at = 0
+        if self.ended_by == NOBODY and (end or self.from_client.closing):
+            self.ended_by = CLIENT
         if at or end:
             self.pass_up(exchange, p, at, end)
         if self.course == LEAVING and exchange.slot is not None and at_boundary(&self.from_client):
@@ -82,6 +86,8 @@ cdef class Tunnel(Passage):
             return 0
         self.course = LEAVING
         self.code = code
+        if self.ended_by == NOBODY:
+            self.ended_by = ROUTER
         exchange.fault = word
         self.patience = now + PATIENCE
         self.all.leaving[exchange] = self

@@ -16,7 +16,7 @@ from lambda_dispatch.dispatch.upgrade cimport protocol_of
 from lambda_dispatch.front.door cimport ClientWire, Door, Held, keeps
 from lambda_dispatch.front.grpc cimport grpc_head, grpc_status, grpc_trailers, is_grpc, said_status
 from lambda_dispatch.front.request cimport Request, admit
-from lambda_dispatch.front.response cimport count, may_have_length, own_fields, passes, passes_interim, text_of
+from lambda_dispatch.front.response cimport count, count_upgrade, may_have_length, own_fields, passes, passes_interim, text_of
 from lambda_dispatch.front.uploads cimport COLLECTING, FRESH, ClientExchange
 from lambda_dispatch_net.h2_wire cimport UNBLOCK
 from lambda_dispatch_net.credit cimport hold, release
@@ -154,6 +154,7 @@ cdef class H2Exchange(ClientExchange):
         cdef int i
         cdef Field* f
         door.matcher.tunnels.begin(self, protocol, n, wire.hub.now)
+        count_upgrade(door)
         if not wire.session.begin_head(self.stream):
             return 0
         wire.session.encoder.status(wire.out, 200)

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from lambda_dispatch.dispatch.model cimport Exchange, Pool
+from lambda_dispatch.dispatch.model cimport APPLICATION, CLIENT, NOBODY, ROUTER, Exchange, Pool
 from lambda_dispatch.front.door cimport ClientWire, Door
 from lambda_dispatch.telemetry.access cimport Entry
 from lambda_dispatch_core.board.board cimport REASONS, WORDS, Board, PoolNumbers, WorkerSlot, observe
@@ -59,6 +59,29 @@ cdef FieldList own_fields(Door door, int status, bytes text, str word, Pool pool
     return own
 
 
+cdef int count_upgrade(Door door) noexcept:
+    if door.board.me != NULL:
+        door.board.me.upgrades_opened += 1
+        door.board.me.upgrades_open += 1
+    return 0
+
+
+cdef int count_upgraded(WorkerSlot* me, Exchange exchange) noexcept:
+    cdef uint8_t by = exchange.passage.ended_by
+    me.upgrades_open -= 1
+    me.upgrade_bytes_in += <uint64_t> exchange.request_bytes
+    me.upgrade_bytes_out += <uint64_t> exchange.answer_bytes
+    if by == ROUTER:
+        me.upgrades_by_router += 1
+    elif by == CLIENT or by == NOBODY and exchange.fault == "client_gone":
+        me.upgrades_by_client += 1
+    elif by == APPLICATION:
+        me.upgrades_by_application += 1
+    else:
+        me.upgrades_broken += 1
+    return 0
+
+
 cdef int count(Door door, Exchange exchange, ClientWire wire, int minor) except -1:
     cdef WorkerSlot* me = door.board.me
     cdef PoolNumbers* numbers
@@ -104,10 +127,14 @@ cdef int count(Door door, Exchange exchange, ClientWire wire, int minor) except 
         numbers.outcomes[(status // 100 - 1 if 200 <= status < 600 else 0) * REASONS + reason] += 1
         numbers.request_bytes += <uint64_t> exchange.request_bytes
         numbers.response_bytes += <uint64_t> exchange.answer_bytes
-        observe(&numbers.total, now - exchange.arrived)
         if exchange.sent:
             observe(&numbers.wait, exchange.sent - asked)
-            observe(&numbers.service, now - exchange.sent)
+        if exchange.passage is not None:
+            count_upgraded(me, exchange)    # how long it lived says nothing about how long answers take
+        else:
+            observe(&numbers.total, now - exchange.arrived)
+            if exchange.sent:
+                observe(&numbers.service, now - exchange.sent)
     if exchange.debug is not None:
         exchange.tell("over: %d %s" % (status, exchange.fault or "served"), now)
     if exchange.mark != NULL:

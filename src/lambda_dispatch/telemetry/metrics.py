@@ -305,6 +305,28 @@ FAMILIES = (
     ),
     _total("served_siblings", "Requests sent to an instance on behalf of a sibling worker.", "served_siblings"),
     _total("health_checks", "Requests for /health.", "health_checks"),
+    _total("upgrades", "Connections and streams that went on in another protocol (WebSocket).", "upgrades_opened"),
+    _split(
+        "upgrades_ended",
+        "counter",
+        "Of these, those that are over: ended by the client, the application, the router, or broken on the way.",
+        "by",
+        {
+            "client": "upgrades_by_client",
+            "application": "upgrades_by_application",
+            "router": "upgrades_by_router",
+            "broken": "upgrades_broken",
+        },
+    ),
+    _split(
+        "upgraded_bytes",
+        "counter",
+        "Bytes after the upgrade from clients (in) and to them (out), of those that are over.",
+        "direction",
+        {"in": "upgrade_bytes_in", "out": "upgrade_bytes_out"},
+        "bytes",
+    ),
+    _now("upgrades_open", "Connections and streams that have gone on in another protocol.", "upgrades_open"),
     _total("interim_responses", "Interim responses (1xx) passed on.", "status_1xx"),
     _total("channels_parked", "Times that a channel became free for a request.", "channels_parked"),
     _split(
