@@ -92,6 +92,10 @@ class Watch:
         return max(resident_mib(pid) for pid in self.pids)
 
     def start(self) -> None:
+        # A worker's title is a second old at most, and its instances have just come.
+        until = time.monotonic() + 2
+        while re.search(r"\b0 instances\b", title(self.pids[0])) and time.monotonic() < until:
+            time.sleep(0.05)
         self.before = self.peak = self.memory()
         self._thread = threading.Thread(target=self._look)
         self._thread.start()

@@ -1,5 +1,7 @@
 """Processes are killed, frozen and refused under steady load; nobody but those in their hands may notice.
 
+Operators give commands meanwhile, of which no request may notice anything.
+
     python -m benchmarks.load.chaos --seconds 300 --seed 1 --workers 2 [--every 5] [--log router.log]
 
 What happens when is drawn from the seed. Afterwards these must hold, or the exit code is 1:
@@ -73,6 +75,7 @@ class Chaos:
         self.load = load
         self.source = random.Random(seed)
         self.events: list[Event] = []
+        self.refused: list[str] = []  # commands, and why
         self.actions: dict[str, tuple[int, Callable[[], Any]]] = {
             "worker": (4, self.kill_worker),
             "scaler": (2, self.kill_scaler),
@@ -82,6 +85,7 @@ class Chaos:
             "frozen environment": (2, self.freeze),
             "throttled invokes": (1, self.throttle),
             "failing invokes": (1, self.fail_invokes),
+            "command": (3, self.command),
         }
 
     async def run(self, seconds: float, every: float) -> None:
@@ -178,6 +182,28 @@ class Chaos:
             await asyncio.sleep(NOTICED)
             await asyncio.to_thread(self.rig.act, it.id, "thaw")
 
+    async def command(self) -> None:
+        """What an operator may do at any time without a request noticing."""
+        source = self.source
+        seen = await asyncio.to_thread(self.rig.snapshot)
+        opened = [it["id"] for it in seen["instances"] if it["state"] == "open"]
+        for command in source.sample(
+            [
+                {"op": "limits", "min": source.randint(1, 4), "max": 40, "ttl": 4},
+                {"op": "pause", "ttl": 2},
+                {"op": "recycle", "max_unavailable": source.randint(1, 2)},
+                {"op": "drain", "ttl": 1},
+                {"op": "breaker"},
+                {"op": "reload"},
+                {"op": "drain-instance", "instance": source.choice(opened) if opened else "0" * 8},
+            ],
+            4,
+        ):
+            self.note(f"command {command['op']}")
+            answer = await asyncio.to_thread(self.rig.command, **command)
+            if not answer["ok"] and command["op"] != "drain-instance":
+                self.refused.append(f"command {command} was refused: {answer['error']}")
+
     async def throttle(self) -> None:
         await self._with_knobs("throttled invokes", throttle_rate=0.5)
 
@@ -205,7 +231,7 @@ class Verdict:
 def judge(chaos: Chaos) -> Verdict:
     """What the outcomes say about the events."""
     orphans = _attribute(chaos)
-    problems, lines, late = list(orphans), [], []
+    problems, lines, late = [*orphans, *chaos.refused], [], []
     worst, worst_of = 0.0, ""
     starts = [event.at for event in chaos.events[1:]] + [float("inf")]
     for event, following in zip(chaos.events, starts, strict=True):

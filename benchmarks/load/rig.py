@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from benchmarks.load.machine import PATIENCE, stop
 
+from lambda_dispatch import ctl
 from lambda_dispatch.local.environment.process import family, start_time
 from lambda_dispatch.telemetry import status, view
 from lambda_dispatch_core.board import board as b
@@ -172,6 +173,15 @@ class Rig:
                 instance = json.loads(seen["event"])["Id"] if seen["event"] else ""
                 found.append(Environment(seen["id"], seen["state"], extension, app, instance))
         return found
+
+    def about(self) -> dict[str, Any]:
+        """What the router says of itself to tools: ports, and the socket for commands."""
+        assert self.router is not None
+        return dict(json.loads(Path(self.scratch.name, "lambda-dispatch", f"{self.router.pid}.json").read_text()))
+
+    def command(self, **command: Any) -> dict[str, Any]:
+        """As an operator gives it; the answer."""
+        return ctl.call(self.about()["commands"], {"who": "chaos", "reason": "a test", **command})
 
     # the embedded Lambda
 

@@ -113,6 +113,11 @@ def send(command: Mapping[str, Any], pid: int | None = None) -> dict[str, Any]:
     path = runtime.command_path(pid)
     if not path:
         raise Failed(f"process {pid} is no router of this user, or takes no commands")
+    return call(path, command)
+
+
+def call(path: str, command: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of the router whose socket this is."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(PATIENCE)
@@ -125,9 +130,9 @@ def send(command: Mapping[str, Any], pid: int | None = None) -> dict[str, Any]:
                     break
                 answer += data
     except OSError as error:
-        raise Failed(f"router {pid} at {path}: {error.strerror or error}") from error
+        raise Failed(f"router at {path}: {error.strerror or error}") from error
     if not answer.endswith(b"\n"):
-        raise Failed(f"router {pid} hung up; its log says why")
+        raise Failed(f"router at {path} hung up; its log says why")
     found: dict[str, Any] = json.loads(answer)
     return found
 

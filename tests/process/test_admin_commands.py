@@ -164,6 +164,8 @@ def test_without_a_token_commands_are_off_and_with_open_control_they_are_not() -
         answer = post(router, "/api/v1/reload", {})
         assert answer.status == 403 and "set AdminToken" in answer.text
         assert "configuration reloaded" not in router.log()
+    with Router(workers=1, admin_port=0, admin_open_control=True, admin_token=TOKEN) as router:
+        assert post(router, "/api/v1/reload", {}).status == 401
     with Router(workers=1, admin_port=0, admin_open_control=True) as router:
         assert post(router, "/api/v1/log-level", {"level": "error"}, origin="https://evil.test").status == 403
         assert post(router, "/api/v1/log-level", {"level": "error"}, content_type="text/plain").status == 415

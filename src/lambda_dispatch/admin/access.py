@@ -64,7 +64,8 @@ class Gate:
         self._host = config.admin_host
         self._acts = Token("AdminTokenFile", config.admin_token, config.admin_token_file)
         self._reads = Token("AdminReadTokenFile", config.admin_read_token, config.admin_read_token_file)
-        self._open_control = config.admin_open_control
+        # Where there is a token, it is asked for.
+        self._open_control = config.admin_open_control and not self._acts.is_set
         self._guarded = (self._acts.is_set or self._reads.is_set) and not config.admin_read_only
 
     @property
