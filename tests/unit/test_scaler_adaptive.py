@@ -42,7 +42,7 @@ def test_the_first_request_starts_one_instance() -> None:
 
 
 def test_everybody_in_a_volley_is_served_soon_after_the_opening() -> None:
-    assert decide(pending=100, mean_ms=1000.0, frozen=20).start == 8  # 10 slots x 1.3 requests each
+    assert decide(pending=100, mean_ms=1000.0, frozen=20).start == 10  # a thaw is sooner than the second turn
     assert decide(pending=100, mean_ms=1000.0).start == 7  # a cold start is worth more waiting: 1.5 each
     assert decide(pending=100).start == 10  # nothing is known of what they take
 
@@ -54,7 +54,7 @@ def test_a_queue_that_warm_slots_serve_in_time_starts_nothing() -> None:
 
 
 def test_what_starts_already_is_not_started_again() -> None:
-    starting = tuple(Instance(slot, State.STARTING, 99.9) for slot in range(8))
+    starting = tuple(Instance(slot, State.STARTING, 99.9) for slot in range(10))
     assert decide(pending=100, mean_ms=1000.0, instances=starting, frozen=20).start == 0
 
 

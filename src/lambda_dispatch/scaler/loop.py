@@ -318,6 +318,7 @@ def new_fleet(pool: b.Pool, config: RouterConfig, now: float, tokens: float | No
     )
     fleet.ledger.rate, fleet.budget = rate_of(config), budget_of(config)
     fleet.ledger.resume(pool)
+    fleet.rates.resume(pool.rate_milli / 1000, pool.average_us / 1000)
     fleet.starts, fleet.starts_failed, fleet.ended = pool.starts, pool.starts_failed, pool.ended
     fleet.last_exit, fleet.last_decision = pool.last_exit, pool.last_decision / NS
     return fleet

@@ -43,6 +43,11 @@ class Rates:
         self.per_second = self.mean_ms = None
         self._span = self._arrivals = self._completions = self._duration_ms = 0.0
 
+    def resume(self, per_second: float, mean_ms: float) -> None:
+        """What an earlier scaler knew, for as long as nothing else is known."""
+        if per_second > 0 and mean_ms > 0:
+            self.per_second, self.mean_ms = per_second, mean_ms
+
     def update(self, now: float, totals: b.PoolTotals) -> None:
         if self._before is not None and self._at is not None:
             span = max(0.0, now - self._at)

@@ -38,6 +38,11 @@ class ProductScaler:
             guard=StartGuard(config.start_burst, config.start_rate, 0.0, Random(f"guard {pool} {seed}").random),
         )
 
+    def follow(self, killed: "ProductScaler") -> None:
+        """Takes up what a scaler that was killed has left on the board. The instances are seen at the next look."""
+        before = killed._fleet.rates
+        self._fleet.rates.resume(before.per_second or 0.0, before.mean_ms or 0.0)
+
     def look(self) -> None:
         world, fleet, pool = self._world, self._fleet, self._pool
         now = world.now / NS

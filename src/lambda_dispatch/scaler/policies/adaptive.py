@@ -11,7 +11,8 @@ from lambda_dispatch.scaler.policies.steps import FLOOR_PAUSE, GAP, WARM_PAUSE, 
 
 SHORT = 1.0  # s, time constants of the two averages of demand
 LONG = 2.0
-CHANCE = 0.15  # standard deviations of demand: the averages differ by so much where nothing grows
+CHANCE = 0.3  # standard deviations of demand: the averages differ by so much where nothing grows
+SLOW = 60.0  # s, of a third one
 HORIZON = 2.0  # s, for how long a decision should hold once its instances are open
 BETA_OUT = 0.5  # standard deviations of head room below which one more is started
 BETA_COLD = 1.0  # the same where no environment is frozen: help takes seconds
@@ -19,10 +20,10 @@ BETA_IN = 1.5  # ... that must remain with one fewer
 SHORT_QUEUE = 0.04  # s: a queue that is over sooner starts nothing
 LEAST_CLEAR = 0.1  # s: a queue that shrinks and is gone by then is left to what is open
 SERVED_WITHIN = 0.5  # s after the opening of what is started, in which everybody who waits is served
-THAWED_WITHIN = 3.0  # ... as a multiple of the start, where that is sooner: to wait for slots costs as much as a start
+THAWED_WITHIN = 1.0  # ... as a multiple of the start, where that is sooner: to wait for slots costs as much as a start
 STANDS = 0.5  # standard deviations of what is at work: a queue that is never shorter is no chance
-BETA_NOISE = 3.5  # ... beyond which instances of a large fleet are closed at once, and not one by one
-CALM_LEAST = 0.1  # s x instances squared, between two of those
+BETA_NOISE = 4.5  # ... beyond which instances of a large fleet are closed at once, and not one by one
+CALM_LEAST = 0.006  # s x instances cubed, between two of those
 CALM_MOST = 12000.0  # s / instances: one in two hundred per minute at most
 IN_PAUSE = 1.5  # s between a start and a scale-in, and at first between two directions
 LONGEST_PAUSE = 6.0  # s, what the pause grows to where closing proves wrong
@@ -47,6 +48,7 @@ class Memory:
     low_before: float = 0.0  # ... and of the one before
     opened: int = 0  # open instances after the last decision
     opened_at: float | None = None  # when there were more than before
+    slow: float = 0.0  # demand, averaged over SLOW; follows at once what is no noise
 
     @property
     def standing(self) -> float:
@@ -56,7 +58,7 @@ class Memory:
 class Adaptive:
     name = "adaptive"
     number = 2
-    memory_size = 13
+    memory_size = 14
 
     def first(self, desired: int = 0) -> Memory:
         return Memory(desired)
@@ -79,12 +81,12 @@ class Adaptive:
             memory.low_before,
             float(memory.opened),
             known(memory.opened_at),
+            memory.slow,
         )
 
     def restore(self, flat: tuple[float, ...]) -> Memory:
-        desired, at, short, long, started_at, closed_at, pause, floor_at, low_at, low, low_before, opened, opened_at = (
-            flat
-        )
+        desired, at, short, long, started_at, closed_at, pause, floor_at, low_at, low, low_before, *more = flat
+        opened, opened_at, slow = more
 
         def known(value: float) -> float | None:
             return None if math.isnan(value) else value
@@ -103,6 +105,7 @@ class Adaptive:
             low_before,
             int(opened),
             known(opened_at),
+            slow,
         )
 
     def decide(self, seen: Observation, memory: Memory, limits: Limits) -> tuple[Decision, Memory]:
@@ -112,6 +115,7 @@ class Adaptive:
         opened = [i for i in seen.instances if i.state is State.OPEN]
         have = len(waiting) + len(opened)
         short, long = averages(seen, memory)
+        slow = slowly(seen, memory, short)
         memory = shortest(seen, memory)
         seconds = (seen.mean_ms or UNKNOWN * 1000) / 1000
         delay = seen.thaw if seen.frozen else seen.cold
@@ -138,7 +142,7 @@ class Adaptive:
         if seen.pending == 0 and not start and len(opened) > least:
             since = (memory.started_at, opened_at, memory.closed_at)
             if seen.arriving:
-                noise = max(least, self._keep(seen, short, seconds, delay, slots, opened, BETA_NOISE))
+                noise = max(least, self._keep(seen, max(short, slow), seconds, delay, slots, opened, BETA_NOISE))
                 count = closable(now, since, pause, len(opened), least, noise)
             else:
                 count = len(opened) - least
@@ -171,6 +175,7 @@ class Adaptive:
             memory.low_before,
             len(opened) - len(close),
             opened_at,
+            slow,
         )
         decision = Decision(
             desired,
@@ -262,10 +267,17 @@ def closable(
     started, shown, closed = (-math.inf if at is None else at for at in since)
     if now - max(started, shown) < pause:
         return 0
-    calm = min(CALM_LEAST * opened**2, CALM_MOST / opened)
+    calm = min(CALM_LEAST * opened**3, CALM_MOST / opened)
     if calm <= pause:
         return opened - least
     return max(opened - noise, int(now - max(started, shown, closed) >= calm))
+
+
+def slowly(seen: Observation, memory: Memory, short: float) -> float:
+    """The middle that noise swings about."""
+    if memory.at is None or abs(short - memory.slow) > BETA_NOISE * math.sqrt(memory.slow):
+        return short
+    return memory.slow + (short - memory.slow) * (1 - math.exp(-max(0.0, seen.now - memory.at) / SLOW))
 
 
 def shortest(seen: Observation, memory: Memory) -> Memory:

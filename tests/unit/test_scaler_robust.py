@@ -1,0 +1,149 @@
+"""`adaptive` where things go wrong, or only seem to: noise, killed scalers, steps of the clock, Lambda's trouble."""
+
+from array import array
+
+import pytest
+
+from lambda_dispatch.simulator.distributions import Distribution
+from lambda_dispatch.simulator.generators import LOADS, generate
+from lambda_dispatch.simulator.policies import parse
+from lambda_dispatch.simulator.product import ProductScaler
+from lambda_dispatch.simulator.requests import NS
+from lambda_dispatch.simulator.run import run
+from lambda_dispatch.simulator.service import Service
+from lambda_dispatch.simulator.setting import Setting
+from lambda_dispatch.simulator.world import World
+from tests.unit.test_scaler_step import Pool
+
+FOREVER = 1e6  # s, a life without a deadline
+
+
+def scaler(world: World, algorithm: str = "adaptive", seed: int = 1) -> ProductScaler:
+    config = parse(algorithm, Setting()).config
+    assert config is not None
+    made = ProductScaler(world, 0, config, seed)
+    made.records = []
+    return made
+
+
+def started(of: ProductScaler, since: float = 0.0, until: float = FOREVER) -> int:
+    assert of.records is not None
+    return sum(record.started for record in of.records if since <= record.at < until)
+
+
+def closed(of: ProductScaler, since: float) -> int:
+    assert of.records is not None
+    return sum(record.closed for record in of.records if record.at >= since)
+
+
+def test_noise_at_a_constant_load_moves_two_percent_of_a_large_fleet_a_minute_at_most() -> None:
+    """Some fifty instances; deadlines do not come, so that only noise can move them."""
+    seconds, settled = 900.0, 180.0
+    requests = generate(LOADS["steady"], 300.0, seconds, Distribution("lognormal", (1.5, 0.5)), 3)
+    world = World(requests.arrive, requests.takes, Setting().service(), life=FOREVER)
+    ours = scaler(world)
+    open_then = []
+    while world.advance() >= 0 and world.now < seconds * NS:
+        ours.look()
+        open_then.append(sum(it.opened > 0 for it in world.instances(0)))
+    mean = sum(open_then) / len(open_then)
+    moved = started(ours, settled) + closed(ours, settled)
+    assert mean > 40
+    assert moved / ((seconds - settled) / 60) / mean <= 0.02
+
+
+def test_a_scaler_killed_in_the_middle_of_a_burst_neither_doubles_nor_drops() -> None:
+    def play(killed_at: float) -> tuple[World, int]:
+        requests = generate(LOADS["step"], 200.0, 60.0, LOADS["step"].service, 5)
+        world = World(requests.arrive, requests.takes, Setting().service())
+        ours, invokes, killed = scaler(world), 0, False
+        while world.advance() >= 0:
+            if not killed and world.now >= killed_at * NS:
+                invokes += started(ours)
+                successor = scaler(world, seed=2)
+                successor.follow(ours)
+                ours, killed = successor, True
+            ours.look()
+        return world, invokes + started(ours)
+
+    untouched, before = play(FOREVER)
+    # Its starts are under way: 200 requests a second come since 10 s, and cold starts take 2 s.
+    world, after = play(11.0)
+    assert world.completed == untouched.completed and world.cut == 0
+    assert after <= before + 6
+    assert max(world.waits()) <= max(untouched.waits()) + NS
+
+
+@pytest.mark.parametrize("step", [3600.0, 60.0, -5.0])
+def test_a_step_of_the_clock_starts_and_closes_nothing(step: float) -> None:
+    pool = Pool("adaptive")
+
+    def act(now: float):  # type: ignore[no-untyped-def]
+        for slot, it in pool.instances.items():
+            pool.instances[slot] = it._replace(in_flight=8 if it.opened else 0)
+        return pool.act(now, running=25)[0]
+
+    for tick in range(100):
+        act(10 + tick / 10)
+    have = len(pool.instances)
+    assert have >= 3
+    moved = []
+    for tick in range(20):
+        done = act(20 + step + tick / 10)
+        moved.append(len(done.commands.start) + len(done.commands.let_go))
+    assert sum(moved) <= 1
+
+
+def test_a_hundred_environments_are_asked_for_within_a_tenth_of_a_second_where_all_are_needed() -> None:
+    world = World(array("q", [0] * 1000), array("q", [5 * NS] * 1000), Setting().service())
+    ours = scaler(world)
+    while world.advance() >= 0:
+        ours.look()
+    assert started(ours, until=0.1) == 100 == world.invokes
+    assert max(world.waits()) <= 2.01 * NS
+
+
+def test_nothing_is_asked_for_where_a_warm_slot_is_free_before() -> None:
+    """Three full instances answer in 20 ms what comes on top."""
+    steady = [round(at * 0.005 * NS) for at in range(2000)]
+    extra = [round(8.0 * NS)] * 35
+    arrive = array("q", sorted(steady + extra))
+    world = World(arrive, array("q", [round(0.02 * NS)] * len(arrive)), Setting(frozen=4).service())
+    ours = scaler(world)
+    while world.advance() >= 0:
+        ours.look()
+    assert world.completed == len(arrive)
+    assert started(ours, since=7.9, until=8.5) == 0
+    assert max(list(world.waits())[1600:]) > 0, "somebody did wait"
+
+
+def test_applications_that_share_half_a_cpu_are_not_packed_until_they_crawl() -> None:
+    load = LOADS["cpu-bound"]
+    world = Setting(share=load.share, cpus=load.cpus)
+    requests = generate(load, load.rate, 180.0, load.service, 3)
+    ours, theirs = (run(parse(name, world), requests, world) for name in ("adaptive", "simple"))
+    assert ours.served == ours.requests
+    assert ours.time_p99 <= theirs.time_p99
+    assert ours.environment_seconds <= theirs.environment_seconds
+
+
+def test_starts_that_take_ten_times_longer_than_learnt_do_not_multiply() -> None:
+    """Half a minute of two seconds, then twenty: what is under way is counted, however late it is."""
+    times = iter([2.0] * 6)
+    requests = generate(LOADS["step"], 200.0, 120.0, LOADS["step"].service, 5)
+    service = Service(lambda: next(times, 20.0), lambda: 0.05, lambda: 300.0)
+    world = World(requests.arrive, requests.takes, service)
+    ours = scaler(world)
+    while world.advance() >= 0:
+        ours.look()
+    assert world.completed == len(requests)
+    assert started(ours) <= 60
+
+
+def test_a_throttled_account_and_failing_environments_are_not_hammered() -> None:
+    for more in ({"concurrency": 3}, {"failing": 0.5}):
+        setting = Setting(**more)  # type: ignore[arg-type]
+        requests = generate(LOADS["step"], 100.0, 60.0, LOADS["step"].service, 5)
+        ours = run(parse("adaptive", setting), requests, setting)
+        assert ours.served == ours.requests
+        assert ours.invokes <= 100
