@@ -35,6 +35,10 @@ variable "settings" {
     scaling_algorithm = optional(string)
     # Headroom: the target per instance is 1/n of MaxConcurrentCount. A whole number from 1 to 10. Default: 2.
     instance_count_multiplier = optional(number)
+    # Requests at once per instance that `adaptive` staffs for; 0: MaxConcurrentCount. A whole number from 0 to 100. Default: 0.
+    target_concurrency = optional(number)
+    # Instances that `adaptive` keeps beyond the need while requests come. A whole number from 0 to 1000. Default: 0.
+    buffer_instances = optional(number)
     # Instances of the configured function kept open. A whole number from 0 to 1000. Default: 0.
     min_instances = optional(number)
     # Instances of a pool at most. A whole number from 1 to 3000. Default: 1000.
@@ -170,6 +174,8 @@ locals {
     LAMBDA_DISPATCH_EnvVarForCallbackIp             = var.settings.env_var_for_callback_ip
     LAMBDA_DISPATCH_ScalingAlgorithm                = var.settings.scaling_algorithm
     LAMBDA_DISPATCH_InstanceCountMultiplier         = var.settings.instance_count_multiplier
+    LAMBDA_DISPATCH_TargetConcurrency               = var.settings.target_concurrency
+    LAMBDA_DISPATCH_BufferInstances                 = var.settings.buffer_instances
     LAMBDA_DISPATCH_MinInstances                    = var.settings.min_instances
     LAMBDA_DISPATCH_MaxInstances                    = var.settings.max_instances
     LAMBDA_DISPATCH_StartBurst                      = var.settings.start_burst

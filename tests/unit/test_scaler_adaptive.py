@@ -134,6 +134,23 @@ def test_clients_are_served_as_fast_as_with_simple_by_fewer_environments() -> No
         assert ours.environment_seconds < 0.9 * theirs.environment_seconds
 
 
+def test_a_target_below_the_limit_spreads_requests_over_more_instances() -> None:
+    steady = {"running": 27, "mean_ms": 100.0, "arriving": 270.0, "frozen": 5}
+    target = Limits(10, 2, target=4)
+    decision = POLICY.decide(seen(**steady, instances=opened(3, 9)), POLICY.first(), target)[0]
+    assert decision.desired == staffed(27, 0.1, 2.1, 0.5, 4) == 8
+
+
+def test_a_buffer_is_kept_while_requests_come_and_not_longer() -> None:
+    buffered = Limits(10, 2, buffer=2)
+    busy = {"running": 12, "mean_ms": 100.0, "arriving": 120.0, "frozen": 5}
+    without = POLICY.decide(seen(**busy, instances=opened(1, 10)), POLICY.first(), LIMITS)[0]
+    decision = POLICY.decide(seen(**busy, instances=opened(1, 10)), POLICY.first(), buffered)[0]
+    assert decision.desired == without.desired + 2
+    idle = POLICY.decide(seen(idle_for=60.0, instances=opened(4)), POLICY.first(), buffered)[0]
+    assert idle.start == 0 and idle.desired == 0
+
+
 def outcome(name: str, policy: str, seconds: float, **setting: object) -> Outcome:
     load: Load = LOADS[name]
     world = Setting(share=load.share, cpus=load.cpus, **setting)  # type: ignore[arg-type]

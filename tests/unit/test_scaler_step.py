@@ -155,7 +155,8 @@ def test_every_record_of_a_random_load_gives_its_decision_again(seed: int, algor
         now += chance.choice((0.005, 0.1, 0.1, 0.1, 1.0))
         queued = max(0, queued + chance.randint(-40, 40)) if chance.random() < 0.7 else 0
         running = max(0, running + chance.randint(-30, 30)) if chance.random() < 0.8 else 0
-        limits = Limits(10, 2, chance.choice((0, 3)), chance.choice((5, 40)), chance.choice((-1, -1, 0, 7)))
+        asked = [chance.choice(of) for of in ((0, 3), (5, 40), (0, 4), (0, 2), (-1, -1, 0, 7))]
+        limits = Limits(10, 2, *asked)
         more = {} if chance.random() < 0.6 else {"limits": limits, "recycle": Recycle(int(now * NS), 2)}
         _, record = pool.act(now, queued, running, room=chance.choice((1000, 1000, 3)), **more)
         for slot, seen in list(pool.instances.items()):

@@ -100,6 +100,18 @@ export interface RouterSettings {
    */
   readonly instanceCountMultiplier?: number;
   /**
+   * Requests at once per instance that `adaptive` staffs for; 0: MaxConcurrentCount. A whole number from 0 to 100.
+   *
+   * @default - 0
+   */
+  readonly targetConcurrency?: number;
+  /**
+   * Instances that `adaptive` keeps beyond the need while requests come. A whole number from 0 to 1000.
+   *
+   * @default - 0
+   */
+  readonly bufferInstances?: number;
+  /**
    * Instances of the configured function kept open. A whole number from 0 to 1000.
    *
    * @default - 0
@@ -477,6 +489,8 @@ export const SETTING_VARIABLES: { [key: string]: string } = {
   envVarForCallbackIp: 'LAMBDA_DISPATCH_EnvVarForCallbackIp',
   scalingAlgorithm: 'LAMBDA_DISPATCH_ScalingAlgorithm',
   instanceCountMultiplier: 'LAMBDA_DISPATCH_InstanceCountMultiplier',
+  targetConcurrency: 'LAMBDA_DISPATCH_TargetConcurrency',
+  bufferInstances: 'LAMBDA_DISPATCH_BufferInstances',
   minInstances: 'LAMBDA_DISPATCH_MinInstances',
   maxInstances: 'LAMBDA_DISPATCH_MaxInstances',
   startBurst: 'LAMBDA_DISPATCH_StartBurst',

@@ -49,6 +49,11 @@ def derive(reader: Findings) -> None:
             f"{reader.name_of('min_instances')} is {get('min_instances')}; it must not be more than MaxInstances "
             f"({get('max_instances')})"
         )
+    if get("target_concurrency") > most:
+        problems.append(
+            f"{reader.name_of('target_concurrency')} is {get('target_concurrency')}; it must be from 0 to "
+            f"MaxConcurrentCount ({most}), which is what an instance takes at most"
+        )
     if get("max_cost_per_hour") and not get("function_memory_mb"):
         problems.append(
             f"{reader.name_of('max_cost_per_hour')} is {get('max_cost_per_hour'):g}, but FunctionMemoryMb is not set; "

@@ -136,6 +136,15 @@ class RouterConfig:
     instance_count_multiplier: int = option(
         "InstanceCountMultiplier", whole(1, 10), 2, "headroom: the target per instance is 1/n of MaxConcurrentCount"
     )
+    target_concurrency: int = option(
+        "TargetConcurrency",
+        whole(0, 100),
+        0,
+        "requests at once per instance that `adaptive` staffs for; 0: MaxConcurrentCount",
+    )
+    buffer_instances: int = option(
+        "BufferInstances", whole(0, 1000), 0, "instances that `adaptive` keeps beyond the need while requests come"
+    )
     min_instances: int = option("MinInstances", whole(0, 1000), 0, "instances of the configured function kept open")
     # 1,000 is a new account's whole concurrency: more than that is a decision.
     max_instances: int = option("MaxInstances", whole(1, 3000), 1000, "instances of a pool at most")

@@ -97,6 +97,7 @@ class Fleet:
         self.times = StartTimes()
         self.ledger = Ledger()
         self.budget = Budget()
+        self.longest = 0.0  # s: see Look.longest
         self.spent = ""  # which budget was, at the last look
         self.predicted_wait = 0.0  # s, of the next request
         self.runs: dict[int, Run] = {}

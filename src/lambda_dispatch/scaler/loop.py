@@ -23,6 +23,7 @@ from lambda_dispatch.scaler.step import Hold, Look, Step, conclude, living_count
 from lambda_dispatch.settings import Reader
 from lambda_dispatch.telemetry import log
 from lambda_dispatch.telemetry.overrides import RouterOverrides
+from lambda_dispatch.telemetry.view import quantile
 from lambda_dispatch_core.board import board as b
 
 TICK = 0.1  # s
@@ -34,6 +35,8 @@ RETIREMENT = 60.0
 LAST_WAIT = 3.0
 # What an instance that is recycled gets at most to serve as a last resort, until its replacement is open.
 HAND_OVER = 10.0
+LONGEST_EVERY = 50  # looks between two readings of how long requests take
+LEAST_COUNTED = 100  # requests, before one in a hundred is known
 
 
 class Scaler:
@@ -236,6 +239,7 @@ class Scaler:
             overrides=wanted.overrides,
             recycle=wanted.recycle,
             command=wanted.command,
+            longest=self._longest(fleet),
         )
         done = step(fleet, look)
         if done.adopted:
@@ -267,6 +271,13 @@ class Scaler:
             b.ring(self._boot.supervisor_bell_fd)
             self._soon(AFTER_BELL)
         return changed
+
+    def _longest(self, fleet: Fleet) -> float:
+        if self._ticks % LONGEST_EVERY == 1:
+            counts = self._board.numbers(fleet.pool).service.counts
+            if sum(counts) >= LEAST_COUNTED:
+                fleet.longest = (quantile(counts, 0.99) or 0.0) / 1000
+        return fleet.longest
 
     def _let_go(self, slot: int, generation: int, now: float) -> bool:
         at = int(now * NS)
@@ -330,6 +341,8 @@ def limits_of(pool: int, config: RouterConfig) -> Limits:
         multiplier=config.instance_count_multiplier,
         min_instances=config.min_instances if pool == 0 else 0,
         max_instances=config.max_instances,
+        target=config.target_concurrency,
+        buffer=config.buffer_instances,
     )
 
 

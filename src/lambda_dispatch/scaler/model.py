@@ -54,6 +54,8 @@ class Limits:
     multiplier: int
     min_instances: int = 0
     max_instances: int = 1000
+    target: int = 0  # requests at once that `adaptive` staffs an instance for; 0: max_concurrent
+    buffer: int = 0  # instances that `adaptive` keeps beyond the need while requests come
     pinned: int = -1  # the desired count that an operator holds; -1: demand decides
 
     @property

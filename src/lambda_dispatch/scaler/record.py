@@ -47,6 +47,8 @@ SEEN = (
     "thaw",
     "frozen",
     "pinned",
+    "target",
+    "buffer",
 )
 _PLACES = {name: place for place, name in enumerate(SEEN)}
 
@@ -118,6 +120,8 @@ def inputs_of(seen: Observation, limits: Limits, memory: tuple[float, ...]) -> t
         seen.thaw,
         float(seen.frozen),
         float(limits.pinned),
+        float(limits.target),
+        float(limits.buffer),
         *memory,
     )
 
@@ -170,6 +174,8 @@ def observation_of(inputs: tuple[float, ...]) -> tuple[Observation, Limits]:
         min_instances=int(given["min_instances"]),
         max_instances=int(given["max_instances"]),
         pinned=int(given["pinned"]),
+        target=int(given["target"]),
+        buffer=int(given["buffer"]),
     )
     return seen, limits
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from lambda_dispatch.scaler.deadlines import leaves_early
 from lambda_dispatch.scaler.fleet import BREAKER_NUMBERS, Fleet, News, Run
 from lambda_dispatch.scaler.guard import Breaker
 from lambda_dispatch.scaler.ledger import COST, INVOKES
@@ -53,6 +54,7 @@ class Look:
     limits: Limits | None = None  # instead of the configured ones, by an operator
     overrides: int = 0  # in force: bit n is the override of kind n
     recycle: Recycle | None = None
+    longest: float = 0.0  # s, a request of this pool; one in a hundred takes longer; 0: not known
     command: b.Override | None = None  # of an operator, seen for the first time
 
 
@@ -138,7 +140,7 @@ def step(fleet: Fleet, look: Look) -> Step:
     held = fleet.guard.denied.split(",")[0] if granted < wanted else PAUSED if limits.pinned >= 0 else fleet.spent
     fleet.predicted_wait = predicted(observation, limits.max_concurrent)
     let_go = (*decision.close, *decision.release)
-    recycle = to_recycle(look, living, fleet, let_go) if look.recycle is not None else ()
+    recycle = to_recycle(look, living, fleet, let_go)
     for slot in (*let_go, *recycle):
         fleet.runs[slot].asked = True
     record = Record(
@@ -180,16 +182,19 @@ def conclude(fleet: Fleet, done: Step, started: int, changed: bool) -> Record | 
 
 
 def to_recycle(look: Look, living: Sequence[b.Instance], fleet: Fleet, let_go: Sequence[int]) -> tuple[int, ...]:
-    """The oldest first, as many as may be missing. While starts fail nothing is given up that still serves."""
-    assert look.recycle is not None
+    """Those that an operator wants replaced, and those that leave before their deadlines: the oldest first, as many as
+    may be missing. While starts fail nothing is given up that still serves."""
     if fleet.guard.breaker is not Breaker.CLOSED or look.now < fleet.guard.not_before:
         return ()
     now = int(look.now * NS)
     leaving = set(let_go)
     opened = [it for it in living if it.state == b.INSTANCE_OPEN and it.slot not in leaving]
     waiting = sum(it.state == b.INSTANCE_DRAINING and it.goaway_at > now for it in living)
-    room = look.recycle.unavailable - max(waiting, fleet.desired - len(opened))
-    old = sorted((it for it in opened if it.created < look.recycle.before), key=lambda it: it.created)
+    before, unavailable = look.recycle or Recycle(0, max(1, len(opened) // 10))
+    room = unavailable - max(waiting, fleet.desired - len(opened))
+    old = sorted(
+        (it for it in opened if it.created < before or leaves_early(it, look.longest, now)), key=lambda it: it.created
+    )
     return tuple(it.slot for it in old[: max(0, room)])
 
 

@@ -34,6 +34,8 @@ class ProductScaler:
                 multiplier=config.instance_count_multiplier,
                 min_instances=config.min_instances,
                 max_instances=config.max_instances,
+                target=config.target_concurrency,
+                buffer=config.buffer_instances,
             ),
             guard=StartGuard(config.start_burst, config.start_rate, 0.0, Random(f"guard {pool} {seed}").random),
         )

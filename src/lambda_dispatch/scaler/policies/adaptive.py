@@ -109,7 +109,7 @@ class Adaptive:
         )
 
     def decide(self, seen: Observation, memory: Memory, limits: Limits) -> tuple[Decision, Memory]:
-        now, slots = seen.now, limits.max_concurrent
+        now, slots = seen.now, limits.target or limits.max_concurrent
         floor, ceiling = limits.bounds
         waiting = [i for i in seen.instances if i.state is State.STARTING and now - i.since < START_TIMEOUT]
         opened = [i for i in seen.instances if i.state is State.OPEN]
@@ -121,7 +121,8 @@ class Adaptive:
         delay = seen.thaw if seen.frozen else seen.cold
 
         need, why = self._need(seen, memory, short, long, seconds, delay, len(opened), len(waiting), slots)
-        proposed = min(max(need, floor), ceiling)
+        buffer = limits.buffer if seen.pending or seen.running or seen.arriving else 0
+        proposed = min(max(need + buffer, floor), ceiling)
         idle = seen.pending == 0 and seen.running == 0 and seen.idle_for >= GAP
         start = max(0, min(proposed - have, limits.max_instances - len(seen.instances)))
         floor_at, pause = memory.floor_at, memory.pause
@@ -134,7 +135,7 @@ class Adaptive:
                 floor_at = now
 
         staying = sum(instance.stays for instance in (*waiting, *opened))
-        kept = max(self._keep(seen, short, seconds, delay, slots, opened), proposed if seen.pending else 0)
+        kept = max(self._keep(seen, short, seconds, delay, slots, opened) + buffer, proposed if seen.pending else 0)
         # The floor is never closed for what only starts.
         least = max(kept, min(floor, sum(instance.stays for instance in opened)), limits.pinned)
         opened_at = now if len(opened) > memory.opened else memory.opened_at

@@ -1,0 +1,50 @@
+"""Instances leave before their deadlines cut off what they have, not all at once, and only where requests take long."""
+
+from lambda_dispatch.scaler.deadlines import MARGIN, SPREAD, leaves_at
+from lambda_dispatch_core.board import board as b
+from tests.unit.test_scaler_step import NS, Pool
+
+LIFE = 900.0
+
+
+def left(longest: float, instances: int = 30) -> tuple[dict[int, float], int]:
+    """When each of the first instances was told to leave, s; and how many were missing at once at most."""
+    pool = Pool("adaptive", min_instances=instances)
+    told: dict[int, float] = {}
+    most = 0
+    for tick in range(9000):
+        now = 10 + tick / 10
+        for slot, it in list(pool.instances.items()):
+            pool.instances[slot] = it._replace(in_flight=8 if it.opened else 0)
+            if it.state == b.INSTANCE_DRAINING and it.goaway_at <= now * NS:
+                pool.fleet.runs.pop(slot)
+                del pool.instances[slot]
+        done, _ = pool.act(now, running=8 * instances, longest=longest)
+        for slot in done.commands.recycle:
+            if slot <= instances:
+                told[slot] = now
+        most = max(most, sum(it.state == b.INSTANCE_DRAINING for it in pool.instances.values()))
+    return told, most
+
+
+def test_where_requests_take_a_minute_each_instance_leaves_a_minute_earlier_and_never_many_together() -> None:
+    told, most = left(60.0)
+    assert len(told) >= 25
+    # Created at 10 s; its extension asks to end 15 s before its deadline.
+    assert max(told.values()) <= 10 + LIFE - MARGIN - 60 + 20
+    assert min(told.values()) >= 10 + LIFE - MARGIN - 60 - SPREAD
+    assert len({round(at) for at in told.values()}) >= 5
+    assert most <= 30 // 10 + 1
+
+
+def test_where_requests_are_over_in_the_extensions_own_time_none_leaves_before_it() -> None:
+    assert left(5.0)[0] == {}
+
+
+def test_the_moment_is_the_same_at_each_look_and_unlike_the_neighbours() -> None:
+    def instance(slot: int) -> b.Instance:
+        return b.Instance(slot, 1, b"", b.INSTANCE_OPEN, 0, 10, 0, 0, 0, 0, 0, 1, 900 * NS, 0, False)
+
+    moments = {leaves_at(instance(slot), 30.0) for slot in range(100)}
+    assert len(moments) > 90 and leaves_at(instance(7), 30.0) == leaves_at(instance(7), 30.0)
+    assert max(moments) <= (900 - MARGIN - 30) * NS
