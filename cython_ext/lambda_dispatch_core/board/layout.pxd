@@ -163,7 +163,7 @@ cdef struct WorkerSlot:         # one writer: the worker itself (pid, generation
     uint64_t upgrades_opened    # connections and streams that went on in another protocol (WebSocket)
     uint64_t upgrades_by_client     # of these, over now: the client ended it first, or left
     uint64_t upgrades_by_application    # the application ended it first
-    uint64_t upgrades_by_router     # the router did: its instance or worker goes, UpgradeIdleTimeout, UpgradeMaxLifetime
+    uint64_t upgrades_by_router     # the router did: its instance or worker goes, UpgradeIdleTimeout or -MaxLifetime
     uint64_t upgrades_broken    # the way to the application broke
     uint64_t upgrade_bytes_in   # from clients, after the upgrade, of those that are over
     uint64_t upgrade_bytes_out  # to clients, likewise

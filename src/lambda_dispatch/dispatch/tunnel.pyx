@@ -8,7 +8,9 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int64_t, uint8_t, uint16_t
 from libc.string cimport memset
 
-from lambda_dispatch.dispatch.model cimport ANSWERING, APPLICATION, CLIENT, NOBODY, ROUTER, Exchange, Instance, Passage, Slot
+from lambda_dispatch.dispatch.model cimport (
+    ANSWERING, APPLICATION, CLIENT, NOBODY, ROUTER, Exchange, Instance, Passage, Slot,
+)
 from lambda_dispatch_core.bytes.cursor cimport is_word
 from lambda_dispatch_core.http1.frames cimport LONGEST_CLOSE, FrameReader, at_boundary, read_frames, write_close
 

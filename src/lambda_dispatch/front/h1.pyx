@@ -10,7 +10,9 @@ from lambda_dispatch.dispatch.upgrade cimport UPGRADE_LINES, protocol_of
 from lambda_dispatch.front.door cimport ClientWire, Door, Held, keeps
 from lambda_dispatch.front.h2 cimport H2ClientWire
 from lambda_dispatch.front.request cimport Request, admit, sole_upgrade
-from lambda_dispatch.front.response cimport count, count_upgrade, may_have_length, own_fields, passes, passes_interim, text_of
+from lambda_dispatch.front.response cimport (
+    count, count_upgrade, may_have_length, own_fields, passes, passes_interim, text_of,
+)
 from lambda_dispatch.front.uploads cimport FRESH, ClientExchange
 from lambda_dispatch_net.credit cimport hold, release
 from lambda_dispatch_core.bytes.fields cimport T_DATE, Field, FieldList

@@ -16,7 +16,9 @@ from lambda_dispatch.dispatch.upgrade cimport protocol_of
 from lambda_dispatch.front.door cimport ClientWire, Door, Held, keeps
 from lambda_dispatch.front.grpc cimport grpc_head, grpc_status, grpc_trailers, is_grpc, said_status
 from lambda_dispatch.front.request cimport Request, admit
-from lambda_dispatch.front.response cimport count, count_upgrade, may_have_length, own_fields, passes, passes_interim, text_of
+from lambda_dispatch.front.response cimport (
+    count, count_upgrade, may_have_length, own_fields, passes, passes_interim, text_of,
+)
 from lambda_dispatch.front.uploads cimport COLLECTING, FRESH, ClientExchange
 from lambda_dispatch_net.h2_wire cimport UNBLOCK
 from lambda_dispatch_net.credit cimport hold, release

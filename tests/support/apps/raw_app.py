@@ -12,6 +12,8 @@ import struct
 import sys
 from contextlib import suppress
 
+from tests.support.websocket import CLOSE, accept_of, frame
+
 PIECE = 16384
 CHUNK_END = b"0\r\n\r\n"
 
@@ -267,6 +269,22 @@ class App:
             await r.say(b"bye")
         self.counts["/upgrade/heard"] = len(said)
         return False
+
+    async def do_websocket(self, r: Request) -> bool:
+        """Echoes messages until a Close, and answers that."""
+        accept = accept_of(r.headers["sec-websocket-key"])
+        fields = f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n"
+        await r.say(f"HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n".encode())
+        while True:
+            first, size = await r.reader.readexactly(2)
+            size &= 0x7F
+            if size > 125:
+                size = int.from_bytes(await r.reader.readexactly(2 if size == 126 else 8), "big")
+            mask = await r.reader.readexactly(4)
+            data = bytes(byte ^ mask[i % 4] for i, byte in enumerate(await r.reader.readexactly(size)))
+            await r.say(frame(data, first & 0x0F))
+            if first & 0x0F == CLOSE:
+                return False
 
     # badly behaved
 
