@@ -61,7 +61,9 @@ request_limits.line = REQUEST_HEAD
 request_limits.fields = REQUEST_FIELDS
 
 # What we can do for a router that knows it, words with commas; docs/extension.md.
+cdef bytes FEATURES_FIELD = b"x-lambda-dispatch-features"
 cdef bytes FEATURES = b"upgrade"
+cdef bytes HTTP2_FEATURES = b"upgrade,grpc"  # where the application is spoken to in HTTP/2
 
 
 @cython.final
@@ -96,7 +98,7 @@ cdef class Channel(StreamUser):
             (b"content-type", b"application/octet-stream"),
             *ids,
             *router.announced,
-            *(((b"x-lambda-dispatch-features", FEATURES),) if router.ours else ()),
+            *(((FEATURES_FIELD, FEATURES if pool.http2 is None else HTTP2_FEATURES),) if router.ours else ()),
         )
         for name, value in self.texts:
             if name == b"date":

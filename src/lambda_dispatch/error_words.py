@@ -45,6 +45,7 @@ class ErrorWord(StrEnum):
     HEAD_TOO_LARGE = "head_too_large", 431
     TOO_MANY_FIELDS = "too_many_fields", 431
     CONNECT_NOT_SUPPORTED = "connect_not_supported", 501
+    GRPC_NOT_SUPPORTED = "grpc_not_supported", 501
     UNSUPPORTED_VERSION = "unsupported_version", 505
     # The answer is none, or the way to it broke.
     ANSWER_MISSING = "answer_missing", 502

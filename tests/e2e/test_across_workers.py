@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.across import Fleet, ask, fleet
 from tests.support.clients import H2Client, RawClient
-from tests.support.instance_peer import Call, Gone, Handler
+from tests.support.instance_peer import ANNOUNCED, Call, Gone, Handler
 from tests.support.loop import run, soon, until
 
 WORKERS = pytest.mark.parametrize("workers", [2, 4])
@@ -208,7 +208,8 @@ def test_trailers_cross_to_the_worker_that_has_the_client() -> None:
 
     async def scenario() -> None:
         async with fleet(2) as it, AsyncExitStack() as stack:
-            await it.instance(answers, limit=4)
+            speaks = (*ANNOUNCED, ("x-lambda-dispatch-features", "grpc"))
+            await it.instance(answers, limit=4, more_fields=speaks)
             clients = [await stack.enter_async_context(await H2Client.dial(it.port)) for _ in range(12)]
             fields = [("content-type", "application/grpc"), ("te", "trailers")]
             for stream in await asyncio.gather(*(client.get("/a/b", fields, "POST", b"x") for client in clients)):

@@ -1,6 +1,8 @@
 """gRPC from a client of grpcio through worker and extension to a server of grpcio, all real processes."""
 
 import asyncio
+import base64
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.clients import ask
 from tests.support.extension_rig import Rig, rig
 from tests.support.loop import until
 from tests.support.worker_process import WorkerProcess
@@ -42,14 +45,17 @@ class World:
 
 
 @asynccontextmanager
-async def world(protocol: str = "h2c", channels: int = 10) -> AsyncIterator[World]:
+async def world(protocol: str = "h2c", app: str = "grpc_app", channels: int = 10) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         worker = await stack.enter_async_context(WorkerProcess.running())
         env = {"LAMBDA_DISPATCH_APP_PROTOCOL": protocol, "LAMBDA_DISPATCH_HEALTH_CHECK_PROTOCOL": "tcp"}
-        r = await stack.enter_async_context(rig(app=("-m", "tests.support.apps.grpc_app"), env=env))
+        r = await stack.enter_async_context(rig(app=("-m", f"tests.support.apps.{app}"), env=env))
         given = worker.start(channels)
+        secret = os.urandom(16)
+        worker.board.set_secret(given.slot, secret)
+        said = base64.urlsafe_b64encode(secret).decode().rstrip("=")
         url = f"http://127.0.0.1:{worker.ports['control_http']}/api/chunked"
-        r.invoke(channels, 890.0, PoolId=None, Id=given.id, DispatcherUrl=url)
+        r.invoke(channels, 890.0, PoolId=None, Id=given.id, DispatcherUrl=url, Secret=said)
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{worker.ports['http']}", options=UNLIMITED)
         stack.push_async_callback(channel.close)
         yield World(worker, r, channel)
@@ -79,6 +85,27 @@ def test_a_unary_call_passes(protocol: str) -> None:
         assert await it.unary()(b"", timeout=PATIENCE) == b""
 
     run(body, protocol=protocol)
+
+
+def test_an_application_of_http1_is_told_apart() -> None:
+    async def body(it: World) -> None:
+        error = await failure(it.unary()(b"hello", timeout=PATIENCE))
+        assert error.code() == grpc.StatusCode.UNIMPLEMENTED
+        assert "grpc_not_supported" in (error.details() or "")
+        assert (await ask("h2", it.worker.ports["http"], "/text/5")).status == 200
+
+    run(body, protocol="auto", app="raw_app")
+
+
+def test_grpc_web_is_plain_http() -> None:
+    async def body(it: World) -> None:
+        message = b"\x00\x00\x00\x00\x02hi\x80\x00\x00\x00\x0fgrpc-status:0\r\n"
+        for speaks in ("h1", "h2"):
+            fields = [("content-type", "application/grpc-web+proto")]
+            answer = await ask(speaks, it.worker.ports["http"], "/echo", fields, "POST", message)
+            assert (answer.status, answer.body) == (200, message)
+
+    run(body, protocol="http1", app="raw_app")
 
 
 def test_many_calls_at_once_each_get_their_own_answer() -> None:

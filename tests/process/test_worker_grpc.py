@@ -12,6 +12,7 @@ from tests.support.instance_peer import ANNOUNCED, Call
 from tests.support.loop import scenario, soon, until
 from tests.support.worker_process import WorkerProcess
 
+SPEAKS = (*ANNOUNCED, ("x-lambda-dispatch-features", "grpc"))
 GRPC = [("content-type", "application/grpc"), ("te", "trailers")]
 
 
@@ -24,7 +25,7 @@ async def answers_with_trailers(call: Call) -> None:
 
 @scenario
 async def test_trailers_of_an_answer_reach_the_client(worker: WorkerProcess) -> None:
-    await worker.instance(answers_with_trailers, more_fields=ANNOUNCED)
+    await worker.instance(answers_with_trailers, more_fields=SPEAKS)
     async with await worker.h2() as client:
         stream = await client.get("/a.B/C", GRPC, "POST", b"body")
     assert (stream.status, bytes(stream.body)) == (200, b"body")
@@ -33,14 +34,14 @@ async def test_trailers_of_an_answer_reach_the_client(worker: WorkerProcess) -> 
 
 @scenario
 async def test_trailers_of_an_answer_are_left_out_for_http1(worker: WorkerProcess) -> None:
-    await worker.instance(answers_with_trailers, more_fields=ANNOUNCED)
+    await worker.instance(answers_with_trailers, more_fields=SPEAKS)
     answer = await ask("h1", worker.ports["http"], "/", method="POST", body=b"body")
     assert (answer.status, answer.body) == (200, b"body")
 
 
 @scenario
 async def test_trailers_of_a_request_reach_the_instance(worker: WorkerProcess) -> None:
-    peer = await worker.instance(more_fields=ANNOUNCED)
+    peer = await worker.instance(more_fields=SPEAKS)
     async with await worker.h2() as client:
         for early in (True, False):
             stream = client.open("/", GRPC, "POST", end=False)
@@ -56,7 +57,7 @@ async def test_trailers_of_a_request_reach_the_instance(worker: WorkerProcess) -
 
 @scenario
 async def test_te_passes_for_grpc_alone(worker: WorkerProcess) -> None:
-    peer = await worker.instance(more_fields=ANNOUNCED)
+    peer = await worker.instance(more_fields=SPEAKS)
     async with await worker.h2() as client:
         for kind in ("application/grpc", "application/grpc+proto", "application/grpc-web", "text/plain"):
             await client.get("/", [("content-type", kind), ("te", "trailers")], "POST", b"x")
@@ -69,7 +70,7 @@ async def test_an_answer_of_a_head_alone_stays_one(worker: WorkerProcess) -> Non
         call.answer_ended = True
         call.peer.send(call.stream, call.head_text(200, [("grpc-status", "5")]), True)
 
-    await worker.instance(refuses, more_fields=ANNOUNCED)
+    await worker.instance(refuses, more_fields=SPEAKS)
     async with await worker.h2() as client:
         stream = await client.get("/", GRPC, "POST")
         assert (stream.bare, stream.body) == (True, b"")
@@ -91,7 +92,7 @@ async def test_an_error_before_the_answer_is_a_head_alone(worker: WorkerProcess)
         await call.body()
         call.reset()
 
-    await worker.instance(breaks, more_fields=ANNOUNCED)
+    await worker.instance(breaks, more_fields=SPEAKS)
     async with await worker.h2() as client:
         stream = await client.get("/a/b", GRPC, "POST", b"x")
         assert own(stream) == ("14", "Bad gateway (channel_reset)", "channel_reset")
@@ -109,7 +110,7 @@ async def test_an_answer_that_breaks_off_ends_with_trailers(worker: WorkerProces
         call.reset()
 
     came = asyncio.Event()
-    await worker.instance(breaks, more_fields=ANNOUNCED)
+    await worker.instance(breaks, more_fields=SPEAKS)
     async with await worker.h2() as client:
         stream = client.open("/a/b", GRPC, "POST", end=True)
         await stream.has(4)
@@ -128,7 +129,7 @@ async def test_a_call_whose_client_says_nothing_yet_has_a_slot(worker: WorkerPro
         await call.body()
         call.trailers([("grpc-status", "0")])
 
-    await worker.instance(greets, channels=8, more_fields=ANNOUNCED)
+    await worker.instance(greets, channels=8, more_fields=SPEAKS)
     async with await worker.h2() as client:
         streams = [client.open("/a/b", GRPC, "POST", end=False) for _ in range(8)]
         for stream in streams:
@@ -140,11 +141,25 @@ async def test_a_call_whose_client_says_nothing_yet_has_a_slot(worker: WorkerPro
 
 
 @scenario
+async def test_a_call_is_for_instances_that_say_so_alone(worker: WorkerProcess) -> None:
+    plain = await worker.instance(more_fields=ANNOUNCED)
+    async with await worker.h2() as client:
+        refused = client.open("/a/b", GRPC, "POST", end=False)
+        await refused.done()
+        assert own(refused)[::2] == ("12", "grpc_not_supported")
+        able = await worker.instance(answers_with_trailers, more_fields=SPEAKS)
+        for _ in range(3):
+            stream = await client.get("/a/b", GRPC, "POST", b"x")
+            assert stream.trailers is not None
+    assert (len(plain.calls), len(able.calls)) == (0, 3)
+
+
+@scenario
 async def test_a_call_that_is_cancelled_is_cancelled_at_the_instance(worker: WorkerProcess) -> None:
     async def waits(call: Call) -> None:
         await call.gone()
 
-    peer = await worker.instance(waits, more_fields=ANNOUNCED)
+    peer = await worker.instance(waits, more_fields=SPEAKS)
     async with await worker.h2() as client:
         stream = client.open("/a/b", GRPC, "POST", end=False)
         await peer.sees(lambda: len(peer.calls) == 1)

@@ -4,13 +4,15 @@ import pytest
 
 from lambda_dispatch.dispatch.features import features
 
-UPGRADE = 1
+UPGRADE, GRPC = 1, 2
 
 
 @pytest.mark.parametrize(
     ("value", "found"),
     [
         (b"upgrade", UPGRADE),
+        (b"grpc", GRPC),
+        (b"upgrade,grpc", UPGRADE | GRPC),
         (b" Upgrade ,\tteleport ", UPGRADE),
         (b"teleport, upgrade2", 0),
         (b"", 0),

@@ -8,6 +8,7 @@ from libc.stdint cimport uint8_t
 
 cdef enum Feature:
     FEATURE_UPGRADE = 1         # `upgrade`: an answer of 101 turns the channel into bytes both ways
+    FEATURE_GRPC = 2            # `grpc`: its application is spoken to in HTTP/2, trailers pass
 
 
 # The features that a field's value names; words that are not known count for nothing.

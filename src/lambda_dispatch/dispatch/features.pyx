@@ -7,7 +7,7 @@ cdef enum:
     MOST_WORDS = 16
 
 cdef bytes FIELD = b"x-lambda-dispatch-features"
-cdef dict WORDS = {b"upgrade": FEATURE_UPGRADE}
+cdef dict WORDS = {b"upgrade": FEATURE_UPGRADE, b"grpc": FEATURE_GRPC}
 
 
 cdef uint8_t features_in(bytes value) except? 0:

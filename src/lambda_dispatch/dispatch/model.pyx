@@ -9,9 +9,9 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy
 
-from lambda_dispatch.dispatch.features cimport FEATURE_UPGRADE
+from lambda_dispatch.dispatch.features cimport FEATURE_GRPC, FEATURE_UPGRADE
 from lambda_dispatch.dispatch.turns cimport Turns
-from lambda_dispatch.dispatch.upgrade cimport agrees, protocol_of, strip_upgrade
+from lambda_dispatch.dispatch.upgrade cimport agrees, is_grpc_head, protocol_of, strip_upgrade
 from lambda_dispatch_core.board.layout cimport NOT_USABLE
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.http1.head cimport HEAD_TOO_LARGE, HeadLimits, ResponseHead, parse_tunnel_response
@@ -271,9 +271,14 @@ cdef class Exchange(Waiter):
         cdef Py_ssize_t n
         if not self.request_ended and protocol_of(self.store, self.stored, &n) != NULL:
             self.needs = FEATURE_UPGRADE
+        elif is_grpc_head(self.store, self.stored):
+            self.needs = FEATURE_GRPC
         return 0
 
     cdef int without(self, uint8_t missing) except -1:
+        if missing & FEATURE_GRPC:
+            # No answer of such an application could be one, and calls are in no share of uploads.
+            return self.fail(501, "grpc_not_supported")
         self.needs = 0
         self.request_ended = True
         self.stored = strip_upgrade(self.store, self.stored)
@@ -382,7 +387,7 @@ cdef class Exchange(Waiter):
                     self.on_interim(&head, answer_fields)
             used[0] = done - before
             self.bare = end and used[0] == n
-            if self.needs and head.status != 101:
+            if self.needs & FEATURE_UPGRADE and head.status != 101:
                 self.not_upgraded(head.status)
                 if self.stage == OVER:
                     return 0

@@ -11,6 +11,7 @@ from libc.stdlib cimport free
 from libc.string cimport strlen
 
 from lambda_dispatch.dispatch.model cimport INLINE, OVER, PRESSURE, Pool
+from lambda_dispatch.dispatch.features cimport FEATURE_GRPC, FEATURE_UPGRADE
 from lambda_dispatch.dispatch.trailers cimport copied, passing
 from lambda_dispatch.dispatch.upgrade cimport protocol_of
 from lambda_dispatch.front.door cimport ClientWire, Door, Held, keeps
@@ -140,7 +141,7 @@ cdef class H2Exchange(ClientExchange):
         return wire.touch()
 
     cdef int without(self, uint8_t missing) except -1:
-        return self.fail(501, "connect_not_supported")
+        return ClientExchange.without(self, missing) if self.grpc else self.fail(501, "connect_not_supported")
 
     cdef int not_upgraded(self, int status) except -1:
         if status < 300:
@@ -192,8 +193,7 @@ cdef class H2Exchange(ClientExchange):
     cdef int sweep(self, int64_t now) except -1:
         cdef Door door = self.wire.door
         cdef int64_t rate = self.least_rate(door.min_body_rate)
-        if (rate == 0 or self.grpc or self.request_ended or self.expects
-                or self.owed_client.held and self.upload != COLLECTING):
+        if rate == 0 or self.request_ended or self.expects or self.owed_client.held and self.upload != COLLECTING:
             self.sending.since = 0      # it may not send, or need not
         elif not keeps(&self.sending, now, self.request_bytes, rate, door.grace):
             if door.board.me != NULL:
@@ -286,7 +286,7 @@ cdef class H2ClientEvents(H2Events):
         if exchange is None or exchange.wire is None:
             wire.session.consumed(stream, n)
             return wire.maybe_end()
-        if exchange.needs and exchange.passage is None:
+        if exchange.needs & FEATURE_UPGRADE and exchange.passage is None:
             return exchange.fail(400, "bytes_before_upgrade")
         exchange.came(p, n, end)
         if n and exchange.wire is not None and not end:
@@ -412,7 +412,9 @@ cdef class H2ClientWire(ClientWire):
         exchange = self.begin_exchange(stream, end)
         if method != NULL and is_lit(method.value, method.value_len, b"POST"):
             kind = head.find(T_CONTENT_TYPE)
-            exchange.grpc = kind != NULL and is_grpc(kind.value, kind.value_len)
+            if kind != NULL and is_grpc(kind.value, kind.value_len):
+                exchange.grpc = True
+                exchange.needs = FEATURE_GRPC
         if self.halted:
             return exchange.fail(503, "over_memory_budget")
         if method == NULL or path == NULL:

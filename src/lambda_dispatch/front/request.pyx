@@ -229,7 +229,7 @@ cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const
         to = put_field(to, f)
     if cookies > 1:
         to = put_cookies(to, fields)
-    if not exchange.request_ended and not request.has_length and not exchange.needs:
+    if not exchange.request_ended and not request.has_length and not exchange.needs & FEATURE_UPGRADE:
         to = put_lit(to, b"transfer-encoding: chunked\r\n")
     to = put_forwarded_for(to, fields, wire.peer, door.trusted_hops if forwarded else 0)
     if not has_proto:

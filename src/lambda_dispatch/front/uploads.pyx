@@ -50,7 +50,7 @@ cdef class ClientExchange(Exchange):
         if self.upload == COLLECTING:
             return body_rate
         if self.needs:
-            return 0            # what an upgraded connection says, and when, is not ours to judge
+            return 0            # what an upgraded connection or a call says, and when, is not ours to judge
         if self.stage == WAITING or (self.stage == ANSWERING and not self.answer_ended):
             # It waits for a slot, or the application answers and is not done: how long the two may think is their
             # business.
