@@ -127,7 +127,7 @@ variable "settings" {
     allow_underscore_fields = optional(bool)
     # One line per request, on stdout. Off, text, json or combined. Default: off.
     access_log = optional(string, "json")
-    # What a line of AccessLog text or json holds. Some of time, client, request, status, bytes_in, bytes_out, wait_ms, service_ms, total_ms, request_id, trace_id, instance, fault, function, host, referer, user_agent, each once, with commas between them. Default: time,client,request,status,bytes_in,bytes_out,wait_ms,service_ms,total_ms,request_id,trace_id,instance,fault.
+    # What a line of AccessLog text or json holds. Some of time, client, request, status, bytes_in, bytes_out, wait_ms, service_ms, total_ms, request_id, trace_id, instance, fault, grpc_status, function, host, referer, user_agent, each once, with commas between them. Default: time,client,request,status,bytes_in,bytes_out,wait_ms,service_ms,total_ms,request_id,trace_id,instance,fault,grpc_status.
     access_log_fields = optional(string)
     # Least level logged. Debug, info, warning or error. Default: info.
     log_level = optional(string)

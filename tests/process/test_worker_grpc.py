@@ -9,7 +9,7 @@ from lambda_dispatch.error_words import ErrorWord
 from lambda_dispatch.front.grpc import is_grpc_type, status_of
 from tests.support.clients import H2Stream, ask
 from tests.support.instance_peer import ANNOUNCED, Call
-from tests.support.loop import scenario, soon, until
+from tests.support.loop import run, scenario, soon, until
 from tests.support.worker_process import WorkerProcess
 
 SPEAKS = (*ANNOUNCED, ("x-lambda-dispatch-features", "grpc"))
@@ -194,3 +194,18 @@ def test_each_error_has_a_grpc_status() -> None:
     assert said[ErrorWord.FUNCTION_SECRET] == 7
     assert said[ErrorWord.RESERVED_PATH] == 12
     assert (status_of(429, None), status_of(401, None), status_of(418, None)) == (8, 16, 2)
+
+
+def test_the_access_log_has_the_status_of_calls() -> None:
+    async def scenario() -> None:
+        async with WorkerProcess.running("--access-log", "text") as worker:
+            await worker.instance(answers_with_trailers, more_fields=SPEAKS)
+            async with await worker.h2() as client:
+                await client.get("/a/b", GRPC, "POST", b"body")
+                await client.get("/_lambda_dispatch/x", GRPC, "POST", b"x")
+                await client.get("/plain", method="POST", body=b"x")
+            await until(lambda: worker.text().count("HTTP/2") == 3, "three lines")
+            said = [line.partition("grpc_status=")[2] for line in worker.text().splitlines() if "HTTP/2" in line]
+            assert said == ["0", "12", ""]
+
+    run(scenario(), 30)

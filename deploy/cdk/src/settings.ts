@@ -376,9 +376,9 @@ export interface RouterSettings {
    */
   readonly accessLog?: string;
   /**
-   * What a line of AccessLog text or json holds. Some of time, client, request, status, bytes_in, bytes_out, wait_ms, service_ms, total_ms, request_id, trace_id, instance, fault, function, host, referer, user_agent, each once, with commas between them.
+   * What a line of AccessLog text or json holds. Some of time, client, request, status, bytes_in, bytes_out, wait_ms, service_ms, total_ms, request_id, trace_id, instance, fault, grpc_status, function, host, referer, user_agent, each once, with commas between them.
    *
-   * @default - time,client,request,status,bytes_in,bytes_out,wait_ms,service_ms,total_ms,request_id,trace_id,instance,fault
+   * @default - time,client,request,status,bytes_in,bytes_out,wait_ms,service_ms,total_ms,request_id,trace_id,instance,fault,grpc_status
    */
   readonly accessLogFields?: string;
   /**

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from lambda_dispatch.dispatch.model cimport APPLICATION, CLIENT, NOBODY, ROUTER, Exchange, Pool
 from lambda_dispatch.front.door cimport ClientWire, Door
+from lambda_dispatch.front.uploads cimport ClientExchange
 from lambda_dispatch.telemetry.access cimport Entry
 from lambda_dispatch_core.board.board cimport REASONS, WORDS, Board, PoolNumbers, WorkerSlot, observe
 from lambda_dispatch_core.bytes.atomics cimport get64, getu64
@@ -151,6 +152,7 @@ cdef int write_access(Door door, Exchange exchange, ClientWire wire, int minor, 
     entry.instance = served_id(door.board, exchange)
     entry.minor = minor
     entry.status = exchange.status
+    entry.grpc_status = (<ClientExchange> exchange).grpc_status     # every client's exchange is one
     entry.request_bytes = exchange.request_bytes
     entry.answer_bytes = exchange.answer_bytes
     entry.wait = (exchange.sent if exchange.sent else now) - asked

@@ -21,6 +21,7 @@ cdef struct Entry:
     const uint8_t* instance     # the id of the instance that had it, 16 bytes; NULL: none had
     int minor                   # HTTP/1.minor, -1 for HTTP/2
     int status
+    int grpc_status             # -1: no gRPC call, or none was said
     int64_t request_bytes
     int64_t answer_bytes
     int64_t wait                # from asking for an instance until it got one, or was over

@@ -24,4 +24,5 @@ class AccessLog:
         function: bytes | None = ...,
         instance: bytes | None = ...,
         service: int = ...,
+        grpc_status: int = ...,
     ) -> None: ...

@@ -40,11 +40,12 @@ cdef enum:
     TRACE = 10
     INSTANCE = 11
     FAULT = 12
-    FUNCTION = 13
-    HOST = 14
-    REFERER = 15
-    USER_AGENT = 16
-    FIELDS = 17
+    GRPC_STATUS = 13
+    FUNCTION = 14
+    HOST = 15
+    REFERER = 16
+    USER_AGENT = 17
+    FIELDS = 18
 
 cdef const char* HEX = b"0123456789abcdef"
 
@@ -292,6 +293,10 @@ cdef class AccessLog:
             if entry.service >= 0:
                 self._key(b"service_ms", b"service_ms=", first)
                 self.millis(entry.service)
+        elif field == GRPC_STATUS:
+            if entry.grpc_status >= 0:
+                self._key(b"grpc_status", b"grpc_status=", first)
+                self.number(entry.grpc_status)
         elif field == REQUEST_ID and named[field].at != NULL:
             self._key(b"request_id", b"request_id=", first)
             self._word(&named[field])
@@ -335,7 +340,7 @@ cdef class AccessLog:
 
     def record(self, long long now, bytes client not None, bytes head not None, int minor, int status,
                long long request_bytes, long long answer_bytes, long long wait, long long total, fault,
-               bytes function=None, bytes instance=None, long long service=-1):
+               bytes function=None, bytes instance=None, long long service=-1, int grpc_status=-1):
         """line() for tests and benchmarks."""
         cdef Entry entry
         entry.head = <const uint8_t*> PyBytes_AS_STRING(head)
@@ -343,6 +348,7 @@ cdef class AccessLog:
         entry.instance = <const uint8_t*> PyBytes_AS_STRING(instance) if instance is not None else NULL
         entry.minor = minor
         entry.status = status
+        entry.grpc_status = grpc_status
         entry.request_bytes = request_bytes
         entry.answer_bytes = answer_bytes
         entry.wait = wait

@@ -14,6 +14,7 @@ DEFAULT_FIELDS = (
     "trace_id",
     "instance",
     "fault",
+    "grpc_status",
 )
 # A name's place is its number in access.pyx.
 ALL_FIELDS = (*DEFAULT_FIELDS, "function", "host", "referer", "user_agent")
