@@ -33,7 +33,7 @@ cdef class Collect(AppUser):
             return self.settle(None)
         self.link = link
         link.begin(self, False)
-        link.out.append(self.message)
+        link.out.write_bytes(self.message)
         return link.touch()
 
     cdef int settle(self, object error) except -1:

@@ -127,7 +127,7 @@ cdef class Exchange(AppUser):
     cdef int attach(self, AppLink link) except -1:
         self.link = link
         link.begin(self, self.head_request)
-        link.out.append(self.message)
+        link.out.write_bytes(self.message)
         return link.touch()
 
     cdef int on_link(self, AppLink link) except -1:
@@ -206,7 +206,7 @@ cdef class Upload(AppUser):
     cdef int attach(self, AppLink link) except -1:
         self.link = link
         link.begin(self, False)
-        link.out.append(self.message)
+        link.out.write_bytes(self.message)
         if self.exchange.fault is not None:
             return self.break_off(str(self.exchange.fault))
         return self.push()
@@ -245,7 +245,7 @@ cdef class Upload(AppUser):
         self.push()
         self.finished = True
         fault = json.dumps({"errorType": "Runtime.StreamError", "errorMessage": why}, separators=(",", ":"))
-        self.link.out.append(
+        self.link.out.write_bytes(
             b"0\r\nLambda-Runtime-Function-Error-Type: Runtime.StreamError\r\nLambda-Runtime-Function-Error-Body: "
             + binascii.b2a_base64(fault.encode(), newline=False) + b"\r\n\r\n"
         )

@@ -6,6 +6,7 @@ none, and the blocks in use are the ones that are warm in the cache. Handing big
 have the kernel take their pages away and give them again, zeroed: more than all else that sending costs.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
@@ -34,3 +35,6 @@ cdef class OutBuffer:
             memcpy(to, p, n)
             self.length += n
         return 0
+
+    cdef inline int write_bytes(self, bytes data) except -1:
+        return self.write(<const uint8_t*> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))

@@ -1,7 +1,7 @@
 """Growing, handing over and forgetting: the slow side of buffer.pxd."""
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -112,8 +112,8 @@ cdef class OutBuffer:
         return self.length
 
     def append(self, bytes data not None):
-        """Adds bytes (tests and slow paths)."""
-        self.write(<const uint8_t*> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        """write_bytes() for Python callers."""
+        self.write_bytes(data)
 
     def drain(self):
         """All that was collected, as bytes (tests and slow paths)."""

@@ -100,7 +100,7 @@ cdef class H1Exchange(ClientExchange):
         if not dated:
             date = door.date_value()
             write_lit(wire.out, b"date: ")
-            wire.out.append(date)
+            wire.out.write_bytes(date)
             write_lit(wire.out, b"\r\n")
         wire.settle()
         return wire.touch()
@@ -147,7 +147,7 @@ cdef class H1Exchange(ClientExchange):
             f = &fields.at[i]
             if passes(f, head, fields, wire.door):
                 write_field(wire.out, f.name, f.name_len, f.value, f.value_len)
-        wire.out.append(wire.door.common)
+        wire.out.write_bytes(wire.door.common)
         write_lit(wire.out, b"\r\n")
         return wire.touch()
 
@@ -467,7 +467,7 @@ cdef class H1Wire(ClientWire):
         cdef bytes common = self.door.common
         if self.door.draining:
             self.keep_alive = False
-        self.out.append(common)
+        self.out.write_bytes(common)
         if not self.keep_alive:
             write_lit(self.out, b"connection: close\r\n")
         elif self.minor == 0:
@@ -485,7 +485,7 @@ cdef class H1Wire(ClientWire):
             write_field(self.out, f.name, f.name_len, f.value, f.value_len)
         self.settle()
         if not is_head:
-            self.out.append(text)
+            self.out.write_bytes(text)
         return self.touch()
 
     cdef int linger(self) except -1:

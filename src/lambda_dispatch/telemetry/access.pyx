@@ -226,9 +226,9 @@ cdef class AccessLog:
 
     cdef int _combined(self, bytes client, const uint8_t* line, Py_ssize_t line_len, const Named* named,
                        const Entry* entry) except -1:
-        self.out.append(client)
+        self.out.write_bytes(client)
         self.put(b" - - [", 6)
-        self.out.append(self.stamp)
+        self.out.write_bytes(self.stamp)
         self.put(b"] ", 2)
         self._request(line, line_len, entry.minor)
         self.put(b" ", 1)
@@ -254,7 +254,7 @@ cdef class AccessLog:
             self._key(b"time" if field == TIME else b"client", b"", first)
             if as_json:
                 self.put(b'"', 1)
-            self.out.append(self.stamp if field == TIME else client)
+            self.out.write_bytes(self.stamp if field == TIME else client)
             return self.put(b'"', 1) if as_json else 0
         if field == REQUEST:
             if not as_json:
@@ -336,7 +336,7 @@ cdef class AccessLog:
             data = self.out.take()
             taken = self.sink.write(data)
             if taken < len(data):
-                self.out.append(data[taken:])
+                self.out.write_bytes(data[taken:])
 
     def record(self, long long now, bytes client not None, bytes head not None, int minor, int status,
                long long request_bytes, long long answer_bytes, long long wait, long long total, fault,
