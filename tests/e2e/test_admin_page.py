@@ -21,6 +21,16 @@ TEXT = "(document.querySelector({!r})?.textContent ?? '')"
 CELLS = "[...document.querySelectorAll('#{} tbody tr')].map(row => [...row.cells].map(cell => cell.textContent))"
 
 
+# Texts of a pool's card that lie over each other.
+OVERLAPS = """(() => {
+  const found = [...document.querySelectorAll('.verdict b, .verdict .name, .verdict dt, .verdict dd')];
+  const boxes = found.map((it) => [it.textContent, it.getBoundingClientRect()]);
+  const meet = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+  return boxes.flatMap(([text, a], at) =>
+    boxes.slice(at + 1).filter(([, b]) => meet(a, b)).map(([other]) => text + ' / ' + other));
+})()"""
+
+
 @pytest.fixture
 def page() -> Iterator[browser.Page]:
     with browser.Page() as page:
@@ -59,6 +69,7 @@ def test_the_page_shows_what_the_board_says_and_goes_on_after_a_kill(page: brows
         (decision,) = page.until(f"{CELLS.format('decisions')}", "the decision")
         assert decision[2] == "0 → 3" and decision[4] == "rate of starts"
         assert page.evaluate(TEXT.format(".verdict b")) == "ok: 3 open, 0 in flight, no request waits"
+        assert page.evaluate(OVERLAPS) == []
         page.screenshot(ROOT / "build" / "admin-1280.png")
 
         before = until(lambda: admin_pid(router), "the admin process")
