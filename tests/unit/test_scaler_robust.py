@@ -37,19 +37,20 @@ def closed(of: ProductScaler, since: float) -> int:
 
 
 def test_noise_at_a_constant_load_moves_two_percent_of_a_large_fleet_a_minute_at_most() -> None:
-    """Some fifty instances; deadlines do not come, so that only noise can move them."""
+    """Some fifty instances, twice twelve minutes; deadlines do not come, so that only noise can move them."""
     seconds, settled = 900.0, 180.0
-    requests = generate(LOADS["steady"], 300.0, seconds, Distribution("lognormal", (1.5, 0.5)), 3)
-    world = World(requests.arrive, requests.takes, Setting().service(), life=FOREVER)
-    ours = scaler(world)
-    open_then = []
-    while world.advance() >= 0 and world.now < seconds * NS:
-        ours.look()
-        open_then.append(sum(it.opened > 0 for it in world.instances(0)))
+    moved, open_then = 0, []
+    for seed in (3, 4):
+        requests = generate(LOADS["steady"], 300.0, seconds, Distribution("lognormal", (1.5, 0.5)), seed)
+        world = World(requests.arrive, requests.takes, Setting().service(), life=FOREVER)
+        ours = scaler(world)
+        while world.advance() >= 0 and world.now < seconds * NS:
+            ours.look()
+            open_then.append(sum(it.opened > 0 for it in world.instances(0)))
+        moved += started(ours, settled) + closed(ours, settled)
     mean = sum(open_then) / len(open_then)
-    moved = started(ours, settled) + closed(ours, settled)
     assert mean > 40
-    assert moved / ((seconds - settled) / 60) / mean <= 0.02
+    assert moved / (2 * (seconds - settled) / 60) / mean <= 0.02
 
 
 def test_a_scaler_killed_in_the_middle_of_a_burst_neither_doubles_nor_drops() -> None:
@@ -137,7 +138,7 @@ def test_starts_that_take_ten_times_longer_than_learnt_do_not_multiply() -> None
     while world.advance() >= 0:
         ours.look()
     assert world.completed == len(requests)
-    assert started(ours) <= 60
+    assert started(ours) <= 20
 
 
 def test_a_throttled_account_and_failing_environments_are_not_hammered() -> None:

@@ -11,11 +11,11 @@ from lambda_dispatch.scaler.policies.steps import FLOOR_PAUSE, GAP, WARM_PAUSE, 
 
 SHORT = 1.0  # s, time constants of the two averages of demand
 LONG = 2.0
-CHANCE = 0.3  # standard deviations of demand: the averages differ by so much where nothing grows
+CHANCE = 0.15  # standard deviations of demand: the averages differ by so much where nothing grows
 SLOW = 60.0  # s, of a third one
 HORIZON = 2.0  # s, for how long a decision should hold once its instances are open
 BETA_OUT = 0.5  # standard deviations of head room below which one more is started
-BETA_COLD = 1.0  # the same where no environment is frozen: help takes seconds
+BETA_COLD = 1.2  # the same where no environment is frozen: help takes seconds
 BETA_IN = 1.5  # ... that must remain with one fewer
 SHORT_QUEUE = 0.04  # s: a queue that is over sooner starts nothing
 LEAST_CLEAR = 0.1  # s: a queue that shrinks and is gone by then is left to what is open
