@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.load.machine import Stage, connections_at_most, descendants, find, pin, title, until
@@ -176,10 +176,11 @@ def ours(
     access_log: str = "off",
     python: str = sys.executable,
     flags: tuple[str, ...] = (),
+    environ: Mapping[str, str] | None = None,
 ) -> Contestant:
     """The router as shipped, one worker; its instances and their Lambda are played by c/instances.c.
 
-    python: what its processes are started by."""
+    python: what its processes are started by. environ: more of its environment; it then has its admin process, too."""
     channels = 20 if instances > 3 else 100  # enough for 64 requests at once, as few others hold connections upstream
     _, lambda_port = stage.own("instances")
     cert, key = certificate(stage)
@@ -192,7 +193,8 @@ def ours(
         *("--control-https-port=0", f"--cert-file={cert}", f"--key-file={key}"),
         *(f"--min-instances={instances}", f"--max-instances={instances}", f"--max-concurrent-count={channels}"),
         *(f"--channel-count={channels}", "--start-burst=1000", "--start-rate=100", "--lame-duck=0"),
-        *(f"--access-log={access_log}", f"--ready-fd={write_end}", "--admin-port=-1", "--log-level=warning"),
+        *(f"--access-log={access_log}", f"--ready-fd={write_end}", "--log-level=warning"),
+        f"--admin-port={-1 if environ is None else 0}",
     ]
     environment = {
         "AWS_ENDPOINT_URL_LAMBDA": f"http://127.0.0.1:{lambda_port}",
@@ -200,6 +202,7 @@ def ours(
         "AWS_SECRET_ACCESS_KEY": "race",
         "XDG_RUNTIME_DIR": str(stage.scratch),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        **(environ or {}),
     }
     process = stage.start(command, stage.other_core, name, environment, [write_end], subprocess.DEVNULL)
     os.close(write_end)

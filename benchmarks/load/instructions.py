@@ -16,6 +16,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.load import contestants
@@ -45,11 +46,13 @@ def command(stage: Stage, pid: int, *options: str) -> None:
     subprocess.run(["callgrind_control", *options, str(pid)], check=True, capture_output=True, cwd=stage.scratch)
 
 
-def count(name: str, rounds: int, seconds: float, profile: Path | None) -> list[float]:
-    """Instructions per request, one figure for each round."""
+def count(
+    name: str, rounds: int, seconds: float, profile: Path | None, environ: Mapping[str, str] | None = None
+) -> list[float]:
+    """Instructions per request, one figure for each round. environ: more of the router's environment."""
     figures = []
     with Stage() as stage:
-        worker = contestants.ours(stage, python=str(wrapper(stage)), flags=("--hang-timeout=600",))
+        worker = contestants.ours(stage, python=str(wrapper(stage)), flags=("--hang-timeout=600",), environ=environ)
         [pid] = worker.pids
         for number in range(rounds + 1):  # the first warms up
             command(stage, pid, "--zero")

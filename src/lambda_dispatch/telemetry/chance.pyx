@@ -5,7 +5,7 @@ import os
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
-cdef const char* HEX = b"0123456789abcdef"
+cdef uint8_t[512] PAIRS         # the two digits of each byte
 cdef uint64_t[2] state
 
 
@@ -28,11 +28,20 @@ cdef uint64_t by_chance() noexcept:
     return found if found else 1
 
 
+cdef void fill_pairs() noexcept:
+    cdef int n
+    for n in range(256):
+        PAIRS[2 * n] = <uint8_t> b"0123456789abcdef"[n >> 4]
+        PAIRS[2 * n + 1] = <uint8_t> b"0123456789abcdef"[n & 15]
+
+
+fill_pairs()
+
+
 cdef uint8_t* put_hex(uint8_t* to, const uint8_t* p, Py_ssize_t n) noexcept:
     cdef Py_ssize_t i
     for i in range(n):
-        to[2 * i] = HEX[p[i] >> 4]
-        to[2 * i + 1] = HEX[p[i] & 15]
+        memcpy(to + 2 * i, PAIRS + 2 * p[i], 2)
     return to + 2 * n
 
 

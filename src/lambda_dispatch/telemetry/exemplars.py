@@ -33,7 +33,9 @@ class Exemplars:
             self._put("service_duration_seconds", function, span, span.ended - span.sent, at)
 
     def _put(self, family: str, function: str, span: Span, ns: int, at: int) -> None:
-        buckets = self._found.setdefault((family, function), {})
+        buckets = self._found.get((family, function))
+        if buckets is None:
+            buckets = self._found[family, function] = {}
         buckets[b.bucket_of(max(ns, 0))] = Exemplar(span.trace, span.server, max(ns, 0) / 1e9, at)
 
     def of(self, family: str, function: str) -> Buckets:

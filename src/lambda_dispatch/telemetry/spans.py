@@ -10,6 +10,7 @@ with the first recorded request that its instance served.
 """
 
 import asyncio
+import struct
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -38,24 +39,26 @@ SCHEME_PORTS = {"http": 80, "https": 443}
 WORDS = tuple(map(str, ErrorWord))
 
 
-@lru_cache(4096)
+# What is the same for many requests is written once and kept: a request costs the admin process a few microseconds.
+_START_AND_END = struct.Struct("<BQBQ")  # fields 7 and 8 of a span, with their keys
+_DOUBLE = struct.Struct("<d")
+_TRACE, _SPAN, _PARENT = b"\x0a\x10", b"\x12\x08", b"\x22\x08"  # keys and lengths of fields 1, 2 and 4
+
+
 def text(key: str, value: str) -> bytes:
-    """A KeyValue among a span's attributes. Cached: most values come again and again."""
+    """A KeyValue among a span's attributes."""
     return pb.message(9, pb.text(1, key), pb.message(2, pb.text(1, value)))
 
 
-@lru_cache(4096)
 def whole(key: str, value: int) -> bytes:
     return pb.message(9, pb.text(1, key), pb.message(2, pb.number(3, value)))
 
 
-@lru_cache(8)
 def truth(key: str, value: bool) -> bytes:
     return pb.message(9, pb.text(1, key), pb.message(2, pb.number(2, value)))
 
 
-def decimal(key: str, value: float) -> bytes:
-    return pb.message(9, pb.text(1, key), pb.message(2, pb.double(4, value)))
+_WAIT = pb.message(9, pb.text(1, "lambda_dispatch.queue.wait_ms"), pb.message(2, pb.double(4, 0)))[:-8]
 
 
 def shown(raw: bytes) -> str:
@@ -63,17 +66,17 @@ def shown(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def word_of(span: Span) -> str:
-    return WORDS[span.word - 1] if 0 < span.word <= len(WORDS) else "other" if span.word else ""
+def word_of(number: int) -> str:
+    return WORDS[number - 1] if 0 < number <= len(WORDS) else "other" if number else ""
 
 
+@lru_cache(8192)
 def invoke_ids(instance: bytes) -> tuple[bytes, bytes]:
     """(trace, span) of the invoke that an instance came from."""
     digest = blake2b(instance, digest_size=24, person=b"lambda-dispatch").digest()
     return digest[:16], digest[16:]
 
 
-@lru_cache(4096)
 def host_and_port(host: bytes, scheme: str) -> bytes:
     """server.address and server.port, from Host."""
     name, colon, port = host.rpartition(b":")
@@ -85,99 +88,113 @@ def host_and_port(host: bytes, scheme: str) -> bytes:
     return text("server.address", shown(name.strip(b"[]"))) + whole("server.port", number)
 
 
+@lru_cache(4096)
+def path_of(target: bytes) -> bytes:
+    return text("url.path", shown(target))
+
+
+@lru_cache(1024)
+def common(method: bytes, status: int, host: bytes, tls: bool) -> bytes:
+    """Name and attributes of both spans."""
+    known = method in METHODS
+    found = pb.text(5, shown(method) if known else "HTTP")
+    found += text("http.request.method", shown(method) if known else "_OTHER")
+    if method and not known:
+        found += text("http.request.method_original", shown(method))
+    if status:
+        found += whole("http.response.status_code", status)
+    return found + host_and_port(host, "https" if tls else "http")
+
+
+@lru_cache(1024)
+def of_server(function: str, decision: str, status: int, number: int, version: int, tls: bool, flags: int) -> bytes:
+    word = word_of(number)
+    found = pb.number(6, SERVER) + text("url.scheme", "https" if tls else "http")
+    found += text("network.protocol.version", VERSIONS.get(version, "?"))
+    for key, value in (("function", function), ("decision", decision), ("fault", word)):
+        if value:
+            found += text(f"lambda_dispatch.{key}", value)
+    if status >= 500:
+        found += text("error.type", word or str(status)) + pb.message(15, pb.number(3, ERROR))
+    return found + pb.fixed32(16, flags)
+
+
+@lru_cache(4096)
+def of_client(
+    function: str, region: str, cold: bool, instance: bytes, status: int, number: int, resent: bool, flags: int
+) -> bytes:
+    word = word_of(number)
+    found = pb.number(6, CLIENT) + faas(function, region) + truth("faas.coldstart", cold)
+    if any(instance):
+        trace, invoke = invoke_ids(instance)
+        found += text("lambda_dispatch.instance.id", instance[:4].hex())
+        found += pb.message(13, pb.message(1, trace), pb.message(2, invoke), pb.fixed32(6, 1))
+    if resent:
+        found += whole("http.request.resend_count", 1)
+    if word or status >= 400:
+        found += text("error.type", word or str(status)) + pb.message(15, pb.number(3, ERROR))
+    return found + pb.fixed32(16, flags)
+
+
+def faas(function: str, region: str) -> bytes:
+    found = text("faas.invoked_name", function) + text("faas.invoked_provider", "aws")
+    return found + (text("faas.invoked_region", region) if region else b"")
+
+
 class Encoder:
     """Records to spans. `offset`: what turns monotonic ns into ns since 1970."""
 
-    def __init__(self, names: Callable[[int], str], region: str = "") -> None:
-        self.names = names
+    def __init__(self, region: str = "") -> None:
         self.region = region
         self._told: dict[bytes, None] = {}  # instances whose invoke was sent, the longest known first
 
-    def spans(self, span: Span, offset: int) -> bytes:
+    def spans(self, span: Span, function: str, offset: int) -> bytes:
         """The spans of one request, each as a field of ScopeSpans."""
-        function = self.names(span.pool)
-        cold = span.opened > span.asked > 0 and span.sent > 0
-        common = self._common(span)
-        out = self._server(span, offset, common, function, cold)
-        if span.sent:
-            out += self._client(span, offset, common, function, cold)
-            if any(span.instance) and span.opened and span.instance not in self._told:
-                self._told[span.instance] = None
-                if len(self._told) > INVOKES:
-                    del self._told[next(iter(self._told))]
-                out += self._invoke(span, offset, function)
+        sent, flags, ended = span.sent, span.flags, span.ended + offset
+        cold = span.opened > span.asked > 0 and sent > 0
+        tls = bool(flags & SPAN_TLS)
+        both = common(span.method, span.status, span.host, tls)
+        decision = "cold" if cold else "warm" if sent else ""
+        told = span.trace_flags | HAS_IS_REMOTE
+        remote = IS_REMOTE if flags & SPAN_REMOTE else 0
+        body = b"".join(
+            (
+                _TRACE,
+                span.trace,
+                _SPAN,
+                span.server,
+                _PARENT + span.parent if any(span.parent) else b"",
+                _START_AND_END.pack(0x39, span.arrived + offset, 0x41, ended),
+                both,
+                path_of(span.target),
+                of_server(function, decision, span.status, span.word, span.version, tls, told | remote),
+                _WAIT + _DOUBLE.pack(((sent or span.ended) - span.asked) / 1e6) if span.asked else b"",
+            )
+        )
+        out = b"\x12" + pb.varint(len(body)) + body
+        if not sent:
+            return out
+        resent = bool(flags & SPAN_RESENT)
+        body = b"".join(
+            (
+                _TRACE,
+                span.trace,
+                _SPAN,
+                span.client,
+                _PARENT,
+                span.server,
+                _START_AND_END.pack(0x39, sent + offset, 0x41, ended),
+                both,
+                of_client(function, self.region, cold, span.instance, span.status, span.word, resent, told),
+            )
+        )
+        out += b"\x12" + pb.varint(len(body)) + body
+        if span.instance not in self._told and span.opened and any(span.instance):
+            self._told[span.instance] = None
+            if len(self._told) > INVOKES:
+                del self._told[next(iter(self._told))]
+            out += self._invoke(span, offset, function)
         return out
-
-    def _common(self, span: Span) -> bytes:
-        method = span.method if span.method in METHODS else b""
-        found = text("http.request.method", shown(method) if method else "_OTHER")
-        if not method and span.method:
-            found += text("http.request.method_original", shown(span.method))
-        if span.status:
-            found += whole("http.response.status_code", span.status)
-        return found + host_and_port(span.host, "https" if span.flags & SPAN_TLS else "http")
-
-    def _name(self, span: Span) -> str:
-        return shown(span.method) if span.method in METHODS else "HTTP"
-
-    def _server(self, span: Span, offset: int, common: bytes, function: str, cold: bool) -> bytes:
-        word = word_of(span)
-        failed = span.status >= 500
-        parts = [
-            pb.message(1, span.trace),
-            pb.message(2, span.server),
-            pb.message(4, span.parent) if any(span.parent) else b"",
-            pb.text(5, self._name(span)),
-            pb.number(6, SERVER),
-            pb.fixed64(7, span.arrived + offset),
-            pb.fixed64(8, span.ended + offset),
-            common,
-            text("url.scheme", "https" if span.flags & SPAN_TLS else "http"),
-            pb.message(9, pb.text(1, "url.path"), pb.message(2, pb.text(1, shown(span.target)))),
-            text("network.protocol.version", VERSIONS.get(span.version, "?")),
-        ]
-        if function:
-            parts.append(text("lambda_dispatch.function", function))
-        if span.asked:
-            parts.append(decimal("lambda_dispatch.queue.wait_ms", ((span.sent or span.ended) - span.asked) / 1e6))
-        if cold:
-            parts.append(text("lambda_dispatch.decision", "cold"))
-        elif span.sent:
-            parts.append(text("lambda_dispatch.decision", "warm"))
-        if word:
-            parts.append(text("lambda_dispatch.fault", word))
-        if failed:
-            parts.append(text("error.type", word or str(span.status)))
-            parts.append(pb.message(15, pb.number(3, ERROR)))
-        remote = IS_REMOTE if span.flags & SPAN_REMOTE else 0
-        parts.append(pb.fixed32(16, span.trace_flags | HAS_IS_REMOTE | remote))
-        return pb.message(2, *parts)
-
-    def _client(self, span: Span, offset: int, common: bytes, function: str, cold: bool) -> bytes:
-        word = word_of(span)
-        parts = [
-            pb.message(1, span.trace),
-            pb.message(2, span.client),
-            pb.message(4, span.server),
-            pb.text(5, self._name(span)),
-            pb.number(6, CLIENT),
-            pb.fixed64(7, span.sent + offset),
-            pb.fixed64(8, span.ended + offset),
-            common,
-            self._faas(function),
-            truth("faas.coldstart", cold),
-        ]
-        if any(span.instance):
-            trace, invoke = invoke_ids(span.instance)
-            parts.append(text("lambda_dispatch.instance.id", span.instance[:4].hex()))
-            parts.append(pb.message(13, pb.message(1, trace), pb.message(2, invoke), pb.fixed32(6, 1)))
-        if span.flags & SPAN_RESENT:
-            parts.append(whole("http.request.resend_count", 1))
-        if word or span.status >= 400:
-            parts.append(text("error.type", word or str(span.status)))
-            parts.append(pb.message(15, pb.number(3, ERROR)))
-        parts.append(pb.fixed32(16, span.trace_flags | HAS_IS_REMOTE))
-        return pb.message(2, *parts)
 
     def _invoke(self, span: Span, offset: int, function: str) -> bytes:
         trace, invoke = invoke_ids(span.instance)
@@ -189,15 +206,11 @@ class Encoder:
             pb.number(6, CLIENT),
             pb.fixed64(7, span.invoked + offset),
             pb.fixed64(8, span.opened + offset),
-            self._faas(function),
+            faas(function, self.region),
             truth("faas.coldstart", True),
             text("lambda_dispatch.instance.id", span.instance[:4].hex()),
             pb.fixed32(16, 1 | HAS_IS_REMOTE),
         )
-
-    def _faas(self, function: str) -> bytes:
-        found = text("faas.invoked_name", function) + text("faas.invoked_provider", "aws")
-        return found + (text("faas.invoked_region", self.region) if self.region else b"")
 
 
 class SpanExporter:
@@ -218,7 +231,7 @@ class SpanExporter:
         self.sender = Sender(
             wanted.export, "trace export failed", max(1, wanted.waiting // wanted.batch), tries_again=True
         )
-        self._encoder = Encoder(names, region)
+        self._encoder = Encoder(region)
         self._names = names
         self._read = [0 if from_start else ring.written(worker) for worker in range(ring.workers)]
         self._pieces: list[bytes] = []
@@ -229,6 +242,7 @@ class SpanExporter:
     def take(self) -> bool:
         """Reads a piece of each ring; True when there may be more."""
         more = False
+        functions: dict[int, str] = {}
         offset = time.time_ns() - time.monotonic_ns()
         for worker in range(self.ring.workers):
             found, self._read[worker], lost = self.ring.read(worker, self._read[worker], PIECE)
@@ -237,8 +251,11 @@ class SpanExporter:
             for span in found:
                 if not self._pieces:
                     self._oldest = time.monotonic()
-                self._pieces.append(self._encoder.spans(span, offset))
-                self.exemplars.note(span, self._names(span.pool), offset)
+                function = functions.get(span.pool)
+                if function is None:
+                    function = functions[span.pool] = self._names(span.pool)
+                self._pieces.append(self._encoder.spans(span, function, offset))
+                self.exemplars.note(span, function, offset)
                 if len(self._pieces) >= self.wanted.batch:
                     self.flush()
         return more
