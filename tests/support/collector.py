@@ -13,6 +13,7 @@ class Collector:
     def __init__(self) -> None:
         self.got: list[tuple[str, dict[str, str], bytes]] = []
         self.answer: tuple[int, dict[str, str], bytes] = (200, {}, b"")
+        self.first: list[tuple[int, dict[str, str], bytes]] = []  # answers before it, one for each export
         self.held = threading.Event()
         self.held.set()
         collector = self
@@ -23,7 +24,7 @@ class Collector:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 collector.held.wait()
-                status, fields, text = collector.answer
+                status, fields, text = collector.first.pop(0) if collector.first else collector.answer
                 collector.got.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
                 if status == 0:
                     self.wfile.write(b"\x00garbage\xff\r\n\r\n")
