@@ -66,12 +66,12 @@ ALERTS = (
     ),
     Alert(
         "LambdaDispatchAtMax",
-        f"({m('instances_desired')} >= {m('instances_max')}) and ({m('queue_length')} > 0)",
+        f"{m('instances_desired_raw')} > {m('instances_max')}",
         "5m",
         "warning",
         "{{ $labels.function }} needs more instances than MaxInstances allows",
-        {m("instances_desired", F): "10x40", m("instances_max", F): "10x40", m("queue_length", F): "4x40"},
-        {m("instances_desired", F): "10x40", m("instances_max", F): "10x40", m("queue_length", F): "0x40"},
+        {m("instances_desired_raw", F): "11x40", m("instances_max", F): "10x40"},
+        {m("instances_desired_raw", F): "10x40", m("instances_max", F): "10x40"},
     ),
     Alert(
         "LambdaDispatchBudgetSpent",
@@ -354,6 +354,7 @@ ROWS: dict[str, list[tuple[str, str, dict[str, str]]]] = {
             {
                 "{{state}}": last("instances", "state"),
                 "desired": last("instances_desired", "job"),
+                "demand alone": last("instances_desired_raw", "job"),
                 "min": last("instances_min", "job"),
                 "max": last("instances_max", "job"),
             },
@@ -388,6 +389,7 @@ ROWS: dict[str, list[tuple[str, str, dict[str, str]]]] = {
             "Lives",
             "ops",
             {
+                "decisions {{direction}}": rate("scale_decisions_total", "direction"),
                 "starts": rate("instance_starts_total", "job"),
                 "failed": rate("instance_starts_failed_total", "job"),
                 "ended": rate("instances_ended_total", "job"),

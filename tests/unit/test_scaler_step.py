@@ -176,3 +176,25 @@ def test_a_record_is_the_same_after_the_board() -> None:
     assert differences(again) == {} and differences(replace(again, desired=7)) == {"desired": (7, 2)}
     assert [x for x in again.inputs if x == x] == [x for x in record.inputs if x == x]
     assert (again.desired, again.started, again.held) == (record.desired, record.started, record.held)
+
+
+def test_decisions_are_counted_and_the_demand_is_told_without_its_bounds() -> None:
+    pool = Pool(max_instances=3)
+    pool.act(0, queued=500)
+    assert (pool.fleet.desired, pool.fleet.decisions) == (3, {"up": 1})
+    assert pool.fleet.desired_raw > 3
+    for tick in range(1, 200):
+        pool.act(tick, 0)
+    assert pool.fleet.decisions["down"] >= 1 and pool.fleet.desired_raw == 0
+    pool.act(200, queued=500, hold=Hold.PAUSED)
+    assert pool.fleet.decisions["held"] == 1
+
+
+def test_what_was_counted_stands_on_the_board() -> None:
+    board = Board.create(workers=1, instances=64, pools=1)
+    try:
+        board.publish_demand(0, desired_raw=7, up=3, down=2, held=1)
+        shown = board.pool(0)
+        assert (shown.desired_raw, shown.decisions_up, shown.decisions_down, shown.decisions_held) == (7, 3, 2, 1)
+    finally:
+        board.close()

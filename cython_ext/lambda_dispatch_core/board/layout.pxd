@@ -244,8 +244,11 @@ cdef struct PoolSlot:           # key, state, name: claimed by anyone, in steps;
     uint64_t direct_invokes     # and its invokes
     uint64_t direct_nusd        # and what they had cost
     uint32_t budget             # spent: bit 0 MaxCostPerHour, bit 1 MaxInvokesPerMinute
-    uint32_t pad1
-    uint8_t pad2[40]
+    int32_t desired_raw         # instances that the demand alone asks for, whatever the minimum and maximum
+    uint64_t decisions_up       # decisions ever that raised the desired count
+    uint64_t decisions_down     # and that lowered it
+    uint64_t decisions_held     # and that wanted starts which were held back
+    uint8_t pad1[16]
     uint8_t name[POOL_NAME]     # name or name:qualifier or ARN, no terminator
 
 

@@ -130,6 +130,10 @@ class Pool(NamedTuple):
     direct_invokes: int
     direct_nusd: int
     budget: int
+    desired_raw: int
+    decisions_up: int
+    decisions_down: int
+    decisions_held: int
 
 class PoolTotals(NamedTuple):
     queued: int

@@ -49,6 +49,7 @@ class ScalerSteps(WorkerSteps):
         last_decision: int,
         last_exit: int,
     ) -> None: ...
+    def publish_demand(self, pool: int, *, desired_raw: int, up: int, down: int, held: int) -> None: ...
     def publish_ledger(
         self,
         pool: int,

@@ -244,6 +244,16 @@ cdef class ScalerSteps(WorkerSteps):
         it.last_decision = last_decision
         it.last_exit = last_exit
 
+    def publish_demand(self, int pool, *, int32_t desired_raw, uint64_t up, uint64_t down, uint64_t held):
+        """What the demand alone asks for, and how many decisions there were."""
+        if not 0 <= pool < self.pools:
+            raise IndexError(f"no pool slot {pool}")
+        cdef PoolSlot* it = &self.pool_slots[pool]
+        it.desired_raw = desired_raw
+        it.decisions_up = up
+        it.decisions_down = down
+        it.decisions_held = held
+
     def publish_ledger(self, int pool, *, int64_t predicted_wait_us, uint64_t open_ms, uint64_t busy_ms,
                        uint64_t invokes, uint64_t cost_nusd, uint64_t direct_ms, uint64_t direct_invokes,
                        uint64_t direct_nusd, uint32_t budget):

@@ -1,5 +1,6 @@
 """One pool's instances as the scaler knows them: its guard, its memory, and a Run per instance. No board, no log."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -104,6 +105,8 @@ class Fleet:
         self.starts = 0
         self.starts_failed = 0
         self.ended = 0
+        self.desired_raw = 0  # what the demand alone asked for at the last look
+        self.decisions = Counter[str]()  # ever: up, down, held
         self.last_exit = 0
         self.last_decision = 0.0  # s; 0: none
         self.held = ""  # what kept starts back at the last look

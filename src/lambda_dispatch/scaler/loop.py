@@ -331,6 +331,7 @@ def new_fleet(pool: b.Pool, config: RouterConfig, now: float, tokens: float | No
     fleet.ledger.resume(pool)
     fleet.rates.resume(pool.rate_milli / 1000, pool.average_us / 1000)
     fleet.starts, fleet.starts_failed, fleet.ended = pool.starts, pool.starts_failed, pool.ended
+    fleet.decisions.update(up=pool.decisions_up, down=pool.decisions_down, held=pool.decisions_held)
     fleet.last_exit, fleet.last_decision = pool.last_exit, pool.last_decision / NS
     return fleet
 
@@ -376,6 +377,13 @@ def publish(board: b.Board, fleet: Fleet, counts: Mapping[int, int]) -> None:
         last_exit=fleet.last_exit,
     )
     ledger = fleet.ledger
+    board.publish_demand(
+        fleet.pool,
+        desired_raw=fleet.desired_raw,
+        up=fleet.decisions["up"],
+        down=fleet.decisions["down"],
+        held=fleet.decisions["held"],
+    )
     board.publish_ledger(
         fleet.pool,
         predicted_wait_us=int(fleet.predicted_wait * 1e6),

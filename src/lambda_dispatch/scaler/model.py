@@ -76,3 +76,4 @@ class Decision:
     close: tuple[int, ...] = ()  # slots to drain, least busy first
     release: tuple[int, ...] = ()  # draining slots that need not wait any longer
     reason: str = ""  # why desired changed; empty when it did not
+    raw: int = 0  # what the demand alone asks for, whatever the limits

@@ -125,7 +125,7 @@ def step(fleet: Fleet, look: Look) -> Step:
     observation = observe(look.now, look.totals, fleet.rates, living, staying, fleet.ends_idle, fleet.times)
     memory, before = fleet.memory, fleet.desired
     decision, fleet.memory = fleet.policy.decide(observation, memory, limits)
-    fleet.desired = decision.desired
+    fleet.desired, fleet.desired_raw = decision.desired, decision.raw
 
     # While every worker drains, an instance that ends is only missed by requests that wait.
     wanted = decision.start if observation.pending or not look.ending else 0
@@ -178,6 +178,10 @@ def conclude(fleet: Fleet, done: Step, started: int, changed: bool) -> Record | 
     if not worth_it:
         return None
     fleet.last_decision = record.at
+    if record.desired != record.before:
+        fleet.decisions["up" if record.desired > record.before else "down"] += 1
+    if record.held:
+        fleet.decisions["held"] += 1
     return record
 
 

@@ -109,6 +109,12 @@ def _instances(view: View) -> Samples:
             yield {"function": pool.function, "state": state}, count
 
 
+def _decisions(view: View) -> Samples:
+    for pool in view.active_pools:
+        for direction in ("up", "down", "held"):
+            yield {"function": pool.function, "direction": direction}, getattr(pool, f"decisions_{direction}")
+
+
 def _breakers(view: View) -> Samples:
     for pool in view.active_pools:
         for state in BREAKER_STATES:
@@ -240,10 +246,28 @@ FAMILIES = (
         lambda p: p.direct_cost_usd,
         "usd",
     ),
-    _pool("budget_spent", "gauge", "1 while MaxCostPerHour or MaxInvokesPerMinute is spent.", lambda p: p.budget != ""),
+    _pool(
+        "budget_spent",
+        "gauge",
+        "1 while MaxCostPerHour or MaxInvokesPerMinute is spent.",
+        lambda p: int(p.budget != ""),
+    ),
     _pool("idle_channels", "gauge", "Channels parked and free.", lambda p: p.idle_channels),
     Family("instances", "gauge", "Instances, by state.", _instances, ("function", "state")),
     _pool("instances_desired", "gauge", "Instances that the scaler wants.", lambda p: p.desired),
+    _pool(
+        "instances_desired_raw",
+        "gauge",
+        "Instances that the demand alone asks for, whatever MinInstances and MaxInstances say.",
+        lambda p: p.desired_raw,
+    ),
+    Family(
+        "scale_decisions",
+        "counter",
+        "Decisions that raised or lowered the desired instances, and those whose starts were held back.",
+        _decisions,
+        ("function", "direction"),
+    ),
     _pool("instances_min", "gauge", "Least number of instances.", lambda p: p.min_instances),
     _pool("instances_max", "gauge", "Greatest number of instances.", lambda p: p.max_instances),
     _pool("instance_limit", "gauge", "Requests at once that an instance takes.", lambda p: p.limit),

@@ -19,7 +19,7 @@ from lambda_dispatch_core import __version__
 from lambda_dispatch_core.board import board as b
 
 CUMULATIVE = 2
-UNITS = {"seconds": "s", "bytes": "By", "": "1"}
+UNITS = {"seconds": "s", "bytes": "By", "usd": "{USD}", "": "1"}
 
 
 def encode(view: View, resource: Mapping[str, str], started: int) -> bytes:

@@ -90,6 +90,10 @@ class PoolView:
     direct_invokes: int
     direct_cost_usd: float
     budget: str  # which one is spent; empty: none
+    desired_raw: int  # what the demand alone asks for
+    decisions_up: int
+    decisions_down: int
+    decisions_held: int
     numbers: b.Numbers  # what telemetry counts: histograms, outcomes, bytes
 
 
@@ -294,6 +298,10 @@ def _pool(board: Board, pool: b.Pool, instances: Sequence[b.Instance], numbers: 
         direct_invokes=pool.direct_invokes,
         direct_cost_usd=pool.direct_nusd / 1e9,
         budget=BUDGETS[pool.budget] if pool.budget < len(BUDGETS) else str(pool.budget),
+        desired_raw=pool.desired_raw,
+        decisions_up=pool.decisions_up,
+        decisions_down=pool.decisions_down,
+        decisions_held=pool.decisions_held,
         numbers=numbers,
     )
 

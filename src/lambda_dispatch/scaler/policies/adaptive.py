@@ -186,6 +186,7 @@ class Adaptive:
             tuple(instance.slot for instance in close),
             released(seen, len(opened), 0 if idle else max(proposed, have)),
             reason,
+            need,
         )
         return decision, kept_memory
 

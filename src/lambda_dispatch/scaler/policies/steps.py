@@ -91,7 +91,8 @@ class Steps:
 
     def decide(self, seen: Observation, memory: Memory, limits: Limits) -> tuple[Decision, Memory]:
         floor, ceiling = limits.bounds
-        proposed = min(max(self.propose(seen, memory.desired, limits), floor), ceiling)
+        raw = self.propose(seen, memory.desired, limits)
+        proposed = min(max(raw, floor), ceiling)
         memory, reason = _move(seen, memory, proposed, floor, ceiling)
 
         waiting = [i for i in seen.instances if i.state is State.STARTING and seen.now - i.since < START_TIMEOUT]
@@ -127,6 +128,7 @@ class Steps:
             tuple(instance.slot for instance in close),
             released(seen, len(opened), wanted),
             reason,
+            raw,
         )
         return decision, memory
 
