@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 
 cpdef enum:
-    BOARD_VERSION = 8
+    BOARD_VERSION = 9
     MAX_WORKERS = 128           # worker slots; twice the workers, because a rolling restart runs two for one
     MAX_INSTANCES = 4096        # instance slots; scans and the index are sized for it
     MAX_POOLS = 64
