@@ -229,7 +229,7 @@ class Service:
             try:
                 if await app.speaks():
                     self.pool.http2 = app
-                say("application protocol", protocol="http1" if self.pool.http2 is None else "h2c")
+                say("application protocol found", protocol="http1" if self.pool.http2 is None else "h2c")
                 return
             except NoAnswer as error:
                 self.health.answer = str(error)
