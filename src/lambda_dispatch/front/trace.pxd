@@ -21,7 +21,7 @@ from lambda_dispatch_core.bytes.fields cimport Field, FieldList
 
 cdef enum Traced:
     LEFT = 0                    # its trace fields pass as they came
-    UNRECORDED = 1              # they are written anew, and say that it is not sampled
+    UNRECORDED = 1              # they are written again, and say that it is not sampled
     RECORDED = 2                # the same, sampled
 
 
