@@ -27,6 +27,7 @@ class Watch:
     def end(self) -> None:
         if not self.finished:
             say("cancelled", self.name)
+        say("ended", self.name)
         self.over.set()
 
     def wait(self) -> None:
