@@ -59,6 +59,7 @@ cdef class Hub:
     cdef public uint64_t look_at        # when bytes_in reaches this, `on_moved` is called
     cdef public object on_moved         # None, or called between two reads; it sets look_at again
     cdef readonly int wires         # open now
+    cdef set _held                  # these: the epoll set borrows them, and uvloop drops a transport that does not read
     cdef public int pending         # accepted connections that have no wire yet (TLS)
     cdef public int room            # connections the descriptors are enough for; 0: not known
     cdef public object on_full      # None, or called (Entrance) to close idle connections; true when it did

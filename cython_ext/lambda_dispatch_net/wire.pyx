@@ -67,6 +67,7 @@ cdef class Hub:
         self.loop = loop
         self._call_soon = loop.call_soon
         self._flush = self.flush
+        self._held = set()
         self._touched = []
         self._mentioned = []
         self._block = bytearray(READ_BLOCK)
@@ -215,6 +216,7 @@ cdef class Wire:
     def connection_made(self, transport):
         self.transport = transport
         self.hub.wires += 1
+        self.hub._held.add(self)
         if self.entrance is not None:
             self.entrance.open += 1
             if self.hub.full(self.entrance) and self.hub.is_full(self.entrance):
@@ -297,6 +299,7 @@ cdef class Wire:
     def connection_lost(self, exc):
         self.closing = True
         self._leave_count()
+        self.hub._held.discard(self)
         self.hub.tick()
         try:
             if not self._refused:
@@ -357,6 +360,8 @@ cdef class Wire:
         return 0
 
     cdef int inherit(self, Wire other) except -1:
+        self.hub._held.discard(other)
+        self.hub._held.add(self)
         self.transport = other.transport
         self.entrance = other.entrance
         self._socket = other._socket

@@ -91,6 +91,7 @@ def test_events_of_outsiders_are_limited_and_what_was_suppressed_is_reported(
     stream = io.StringIO()
     now = [100.0]
     monkeypatch.setattr(log._Log, "stream", stream)
+    monkeypatch.setattr(log._Log, "level", log.INFO)  # whatever a test before has configured
     monkeypatch.setattr(log, "_limits", {})
     monkeypatch.setattr(log.time, "monotonic", lambda: now[0])
     for _ in range(1000):
