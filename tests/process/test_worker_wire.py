@@ -1,10 +1,14 @@
 """How a worker reads: many sockets in one pass, some of which end while others are still to be looked at."""
 
 import asyncio
+import gc
 import signal
+from pathlib import Path
 
 import pytest
+import uvloop
 
+from lambda_dispatch_net.wire import Hub, Wire
 from tests.support.clients import RawClient
 from tests.support.loop import scenario, soon, until
 from tests.support.worker_process import WorkerProcess
@@ -96,3 +100,24 @@ async def test_among_equally_busy_instances_the_one_that_parked_last_is_next(wor
     served = sorted(len(peer.calls) for peer in peers)
     assert served == [0, 0, 0, 6]
     await client.close()
+
+
+def test_a_connection_that_only_the_hub_reads_outlives_a_garbage_collection(tmp_path: Path) -> None:
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        hub = Hub(loop)
+        server = await loop.create_unix_server(lambda: Wire(hub), str(tmp_path / "socket"))
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "socket"))
+        for came in range(1, 5):
+            writer.write(b"x")
+            await until(lambda: hub.bytes_in == came, "the byte to be read")  # noqa: B023
+        for _ in range(3):
+            gc.collect()
+        writer.write(b"x")
+        await until(lambda: hub.bytes_in == 5, "the byte after the collection")
+        assert hub.wires == 1
+        writer.close()
+        await until(lambda: hub.wires == 0, "the connection's end")
+        server.close()
+
+    uvloop.run(body())
