@@ -196,11 +196,20 @@ def test_the_log_level_changes_in_every_process_and_back(router: Router) -> None
     assert tell(router, op="log-level", level="error")["router"]["log_level"] == "error"
     before = router.log()
     tell(router, op="state")
-    tell(router, op="breaker", reason="unheard")
+    tell(router, op="breaker", reason="unlogged")
     assert router.log() == before
     assert tell(router, op="log-level", level="default")["router"]["log_level"] == "debug"
-    tell(router, op="breaker", reason="heard")
-    assert "reason=heard" in router.log()
+    tell(router, op="breaker", reason="logged")
+    assert "reason=logged" in router.log()
+
+
+def test_a_reload_does_not_end_a_timed_log_level(router: Router) -> None:
+    assert tell(router, op="log-level", level="error", ttl=600)["ok"]
+    before = router.log()
+    assert tell(router, op="reload")["router"]["log_level"] == "error"
+    assert tell(router, op="breaker", reason="unlogged")["ok"]
+    assert router.log() == before, "not even the reload's own lines: they are below the level"
+    assert tell(router, op="log-level", level="default")["router"]["log_level"] == "debug"
 
 
 def test_an_instance_is_drained_by_what_status_shows_of_its_id(router: Router) -> None:

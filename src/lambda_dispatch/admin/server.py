@@ -97,8 +97,8 @@ class Admin:
         """Takes a configuration, for the requests from now on."""
         self.config = config
         log.configure("admin", config.log_level, config.log_format)
-        self.gate = Gate(config)
         self.overrides.configure(config.log_level)
+        self.gate = Gate(config)
 
     def tick(self) -> None:
         if self.settings is not None and (news := self.settings.news()) is not None:

@@ -53,14 +53,15 @@ class RouterOverrides:
     def __init__(self, board: b.Board, log_level: str) -> None:
         self.draining = False
         self._board = board
-        self._log_level = log_level
+        self._log_level = log.LEVELS[log_level]
+        self._commanded: int | None = None  # the log level that a command has set
         self._commands = 0
         self._until = 0  # when one of them ends by itself; 0: none does
 
     def configure(self, log_level: str) -> None:
-        """The configuration has changed."""
-        self._log_level = log_level
-        self._commands = -1
+        """The configuration has changed; a level that a command has set stays until its end."""
+        self._log_level = log.LEVELS[log_level]
+        self._set_level()
 
     def look(self, now: int) -> None:
         """Cheap as long as nothing has changed: called on every tick, and by health checks."""
@@ -71,5 +72,8 @@ class RouterOverrides:
         found = [it for it in self._board.list_overrides(self._board.pools) if it.in_force(now)]
         self._until = min((it.until for it in found if it.until), default=0)
         self.draining = any(it.kind == b.OVERRIDE_DRAIN for it in found)
-        level = next((it.first for it in found if it.kind == b.OVERRIDE_LOG_LEVEL), None)
-        log.set_level(log.LEVELS[self._log_level] if level is None else level)
+        self._commanded = next((it.first for it in found if it.kind == b.OVERRIDE_LOG_LEVEL), None)
+        self._set_level()
+
+    def _set_level(self) -> None:
+        log.set_level(self._log_level if self._commanded is None else self._commanded)
