@@ -10,9 +10,7 @@ turns; the medians are what counts.
 
 import argparse
 import asyncio
-import base64
 import contextlib
-import os
 import resource
 import shutil
 import socket
@@ -26,6 +24,7 @@ from pathlib import Path
 
 from tests.support.extension_rig import rig
 from tests.support.instance_peer import Call, Gone
+from tests.support.shipped import join
 from tests.support.websocket import ACCEPT, FEATURES, FIELDS, frame
 from tests.support.worker_process import WorkerProcess
 
@@ -193,16 +192,7 @@ def free_port() -> int:
 
 async def echo(app: int, other: tuple[int, int], clients: int, rounds: int, seconds: float) -> None:
     async with WorkerProcess.running() as worker, rig(app=None, app_port=app) as r:
-        given, secret = worker.start(PER_INSTANCE), os.urandom(16)
-        worker.board.set_secret(given.slot, secret)
-        r.invoke(
-            PER_INSTANCE,
-            890.0,
-            PoolId=None,
-            Id=given.id,
-            DispatcherUrl=f"http://127.0.0.1:{worker.ports['control_http']}/api/chunked",
-            Secret=base64.urlsafe_b64encode(secret).decode().rstrip("="),
-        )
+        join(worker, r, PER_INSTANCE)
         assert worker.process is not None
         contestants = {"nginx": other, "ours": (worker.process.pid, worker.ports["http"])}
         costs: dict[str, list[float]] = {name: [] for name in contestants}

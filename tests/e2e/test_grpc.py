@@ -1,8 +1,6 @@
 """gRPC from a client of grpcio through worker and extension to a server of grpcio, all real processes."""
 
 import asyncio
-import base64
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import pytest
 from tests.support.clients import ask
 from tests.support.extension_rig import Rig, rig
 from tests.support.loop import until
+from tests.support.shipped import join
 from tests.support.worker_process import WorkerProcess
 
 grpc = pytest.importorskip("grpc", reason="grpcio is missing: pip install grpcio")
@@ -55,12 +54,7 @@ async def world(protocol: str = "h2c", app: str = "grpc_app", channels: int = 10
         worker = await stack.enter_async_context(WorkerProcess.running())
         env = {"LAMBDA_DISPATCH_APP_PROTOCOL": protocol, "LAMBDA_DISPATCH_HEALTH_CHECK_PROTOCOL": "tcp"}
         r = await stack.enter_async_context(rig(app=("-m", f"tests.support.apps.{app}"), env=env))
-        given = worker.start(channels)
-        secret = os.urandom(16)
-        worker.board.set_secret(given.slot, secret)
-        said = base64.urlsafe_b64encode(secret).decode().rstrip("=")
-        url = f"http://127.0.0.1:{worker.ports['control_http']}/api/chunked"
-        r.invoke(channels, 890.0, PoolId=None, Id=given.id, DispatcherUrl=url, Secret=said)
+        join(worker, r, channels)
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{worker.ports['http']}", options=UNLIMITED)
         stack.push_async_callback(channel.close)
         yield World(worker, r, channel)

@@ -1,6 +1,5 @@
 """Upgraded connections through what we ship: worker, extension and application, and over the hop between workers."""
 
-import base64
 import os
 
 from tests.process.test_worker_upgrade import accepts, echo
@@ -9,6 +8,7 @@ from tests.support.clients import RawClient
 from tests.support.extension_rig import rig
 from tests.support.instance_peer import ANNOUNCED
 from tests.support.loop import run, soon, until
+from tests.support.shipped import join
 from tests.support.websocket import FEATURES, FIELDS
 from tests.support.worker_process import WorkerProcess
 
@@ -23,17 +23,7 @@ async def echoes(client: RawClient, data: bytes) -> None:
 def test_a_client_speaks_with_the_application_through_router_and_extension() -> None:
     async def scenario() -> None:
         async with WorkerProcess.running() as worker, rig() as r:
-            given = worker.start(20)
-            secret = os.urandom(16)
-            worker.board.set_secret(given.slot, secret)
-            r.invoke(
-                20,
-                890.0,
-                PoolId=None,
-                Id=given.id,
-                DispatcherUrl=f"http://127.0.0.1:{worker.ports['control_http']}/api/chunked",
-                Secret=base64.urlsafe_b64encode(secret).decode().rstrip("="),
-            )
+            join(worker, r, 20)
             clients = [await worker.client() for _ in range(10)]
             for client in clients:
                 await client.send(REQUEST)

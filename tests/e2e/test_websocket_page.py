@@ -1,52 +1,42 @@
 """A web page that opens WebSockets through worker and extension, as Chromium does: over HTTP/1.1, TLS and HTTP/2."""
 
 import asyncio
-import base64
-import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support import browser, certs
-from tests.support.extension_rig import Rig, rig
+from tests.support.extension_rig import rig
 from tests.support.loop import run, until
+from tests.support.shipped import join
 from tests.support.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="no chromium on this machine")
 
 TALK = """
 (async () => {
-    const heard = [];
+    const echoed = [];
     const socket = new WebSocket("%s");
     await new Promise((yes, no) => { socket.onopen = yes; socket.onerror = () => no(new Error("not opened")); });
     for (const text of ["hello", "x".repeat(20000), "\\u00e4\\u4e16"]) {
         const answer = new Promise((yes) => { socket.onmessage = (event) => yes(event.data); });
         socket.send(text);
-        heard.push((await answer) === text);
+        echoed.push((await answer) === text);
     }
     const closed = new Promise((yes) => { socket.onclose = yes; });
     socket.close(3000, "done");
     const event = await closed;
-    return [heard, event.code, event.wasClean];
+    return [echoed, event.code, event.wasClean];
 })()
 """
 
 
-async def together(stack: AsyncExitStack, pair: certs.Pair | None) -> tuple[WorkerProcess, Rig]:
+async def together(stack: AsyncExitStack, pair: certs.Pair | None) -> WorkerProcess:
     worker = await stack.enter_async_context(WorkerProcess.running("--allow-insecure-control", certs=pair))
     r = await stack.enter_async_context(rig())
-    given, secret = worker.start(20), os.urandom(16)
-    worker.board.set_secret(given.slot, secret)
-    r.invoke(
-        20,
-        890.0,
-        PoolId=None,
-        Id=given.id,
-        DispatcherUrl=f"http://127.0.0.1:{worker.ports['control_http']}/api/chunked",
-        Secret=base64.urlsafe_b64encode(secret).decode().rstrip("="),
-    )
-    return worker, r
+    join(worker, r, 20)
+    return worker
 
 
 @pytest.mark.timeout(90)
@@ -54,7 +44,7 @@ async def together(stack: AsyncExitStack, pair: certs.Pair | None) -> tuple[Work
 def test_a_page_speaks_with_the_application(how: str, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with AsyncExitStack() as stack:
-            worker, _ = await together(stack, None if how == "plain" else certs.make(tmp_path))
+            worker = await together(stack, None if how == "plain" else certs.make(tmp_path))
             page = stack.enter_context(browser.Page())
             port = worker.ports["http" if how == "plain" else "https"]
             scheme = "ws" if how == "plain" else "wss"
