@@ -6,6 +6,7 @@ import pytest
 
 from lambda_dispatch.simulator.distributions import Distribution
 from lambda_dispatch.simulator.generators import LOADS, generate
+from lambda_dispatch.simulator.outcome import Outcome
 from lambda_dispatch.simulator.policies import parse
 from lambda_dispatch.simulator.product import ProductScaler
 from lambda_dispatch.simulator.requests import NS
@@ -141,10 +142,25 @@ def test_starts_that_take_ten_times_longer_than_learnt_do_not_multiply() -> None
     assert started(ours) <= 20
 
 
-def test_a_throttled_account_and_failing_environments_are_not_hammered() -> None:
-    for more in ({"concurrency": 3}, {"failing": 0.5}):
-        setting = Setting(**more)  # type: ignore[arg-type]
-        requests = generate(LOADS["step"], 100.0, 60.0, LOADS["step"].service, 5)
-        ours = run(parse("adaptive", setting), requests, setting)
-        assert ours.served == ours.requests
-        assert ours.invokes <= 100
+def in_trouble(rate: float, **trouble: float) -> Outcome:
+    setting = Setting(**trouble)  # type: ignore[arg-type]
+    requests = generate(LOADS["step"], rate, 60.0, LOADS["step"].service, 5)
+    return run(parse("adaptive", setting), requests, setting)
+
+
+def test_a_throttled_account_is_not_hammered() -> None:
+    """More instances are wanted than there may be, for 40 s of ten looks a second."""
+    ours = in_trouble(200.0, concurrency=3)
+    assert ours.served == ours.requests
+    assert ours.invokes <= 60
+
+
+def test_half_of_all_starts_may_fail() -> None:
+    ours, healthy = in_trouble(100.0, failing=0.5), in_trouble(100.0)
+    assert ours.served == ours.requests
+    assert healthy.invokes < ours.invokes <= 3 * healthy.invokes
+    assert ours.wait_max <= healthy.wait_max + 5000, "ms: the breaker closes again"
+
+
+def test_environments_that_nearly_all_fail_are_not_started_all_the_time() -> None:
+    assert in_trouble(100.0, failing=0.95).invokes <= 60
