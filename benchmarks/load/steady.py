@@ -20,7 +20,7 @@ class Outcome:
     status: int  # 0: no answer
     problem: str  # empty when it was what it should be
     fresh: bool  # on a new connection
-    name: str = ""  # what it was called in its query: nobody else's
+    name: str = ""  # its name in the query, which no other request has
     port: int = 0  # the client's, of its connection
     dialled: float = 0.0  # monotonic seconds: when that connection was made
 

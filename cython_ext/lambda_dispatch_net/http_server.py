@@ -22,7 +22,7 @@ import httptools
 MAX_HEAD = 64 * 1024  # request line and headers together; boto3 and curl stay below 8 KiB
 MAX_DISCARD = 64 * 1024 * 1024  # of a body over its limit, what is still read so that the client gets to see the 413
 MAX_PIPELINED = 16  # complete requests waiting on one connection before reading from it stops
-MAX_WAITING = 256 * 1024  # bytes of a streamed body that nobody has taken; then the connection is not read
+MAX_WAITING = 256 * 1024  # bytes of a streamed body that are not taken yet; then the connection is not read
 MAX_UNSENT = 1024 * 1024  # bytes of a stream that its client has not taken; then the connection is aborted
 BACKLOG = 1024  # environments and callers connect in bursts
 

@@ -26,7 +26,7 @@ cdef class Exchange(AppUser):
     cdef readonly int status    # 0 until the head is there
     cdef readonly list fields   # (name in lower case, value) of the head, both bytes
     cdef readonly bint ended    # the answer is whole
-    cdef OutBuffer held         # bytes of the body that nobody has taken
+    cdef OutBuffer held         # bytes of the body that are not taken yet
     cdef Upload upload          # what takes the body instead; None
 
     cdef int ask(self, bint fresh) except -1

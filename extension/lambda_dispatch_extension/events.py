@@ -218,7 +218,7 @@ def kept(fields: Fields) -> Fields:
 
 
 def add_ours(fields: Fields, context: object, invocation: Next, environ: Mapping[str, str]) -> None:
-    """What the application may know of the invoke; nobody else can say it, kept() has seen to that."""
+    """What the application may know of the invoke; no client can set it, kept() removes it."""
     lambdas = lambda_context(invocation, environ)
     fields.append((CONTEXT, compact(context)))
     fields.append((LAMBDA_CONTEXT, compact(lambdas)))

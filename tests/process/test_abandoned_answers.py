@@ -1,4 +1,4 @@
-"""Answers that nobody waits for any more: the channel is reset, or the rest runs out first."""
+"""Answers whose client has gone: the channel is reset, or the rest runs out first."""
 
 import asyncio
 

@@ -201,7 +201,7 @@ def test_a_batch_does_not_wait_for_ever(ring: TraceRing, collector: Collector) -
         task = asyncio.create_task(one.run())
         ring.write(**SPAN)
         async with asyncio.timeout(20):
-            while not one.sender.sent:  # noqa: ASYNC110 - nobody sets an event for it
+            while not one.sender.sent:  # noqa: ASYNC110 - no event is set for it
                 await asyncio.sleep(0.005)
         task.cancel()
 

@@ -275,7 +275,7 @@ def test_no_request_is_lost_or_answered_twice(worker: WorkerProcess, seed: int) 
 
         after = Counter(worker.numbers())
         outcomes = Counter(asked.outcome for asked in world.asked)
-        left = outcomes["left"]  # how these ended, or whether they were read at all, nobody knows
+        left = outcomes["left"]  # how these ended, or whether they were read at all, is not known
         assert 0 <= after["queue_timeouts"] - before["queue_timeouts"] - outcomes[504] <= left
         assert 0 <= after["rejected"] - before["rejected"] - outcomes[503] <= left
         assert 0 <= len(world.asked) - (after["requests"] - before["requests"]) <= left

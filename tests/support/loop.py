@@ -42,7 +42,7 @@ async def until(condition: Callable[[], bool], what: str, patience: float = 10.0
     """Waits for something that nobody announces: another process's memory, a counter."""
     try:
         async with asyncio.timeout(patience):
-            while not condition():  # noqa: ASYNC110 - nobody sets an event for it
+            while not condition():  # noqa: ASYNC110 - no event is set for it
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"did not happen within {patience} s: {what}") from None

@@ -243,7 +243,7 @@ REFUSED: dict[str, tuple[bytes, str, int]] = {
         "bad_connection",
         400,
     ),
-    "an expectation nobody knows": (POST + b"Expect: a-miracle\r\n\r\n", "expectation_failed", 417),
+    "an unknown expectation": (POST + b"Expect: a-miracle\r\n\r\n", "expectation_failed", 417),
     "an expectation and another": (POST + b"Expect: 100-continue, x\r\n\r\n", "expectation_failed", 417),
 }
 

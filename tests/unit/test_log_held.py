@@ -1,4 +1,4 @@
-"""The log while nobody reads standard error, and events that outsiders can cause."""
+"""The log while standard error is not read, and events that outsiders can cause."""
 
 import fcntl
 import io

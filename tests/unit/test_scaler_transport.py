@@ -225,7 +225,7 @@ def test_an_endpoint_that_does_not_accept_connections_is_a_warning_long_before_t
 def test_an_endpoint_that_takes_no_bytes_is_a_warning_and_one_that_only_waits_is_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A listening socket whose connections nobody reads: a small payload is acknowledged, a large one stays here."""
+    """A listening socket whose connections are not read: a small payload is acknowledged, a large one stays here."""
     said: list[str] = []
     monkeypatch.setattr(t, "SLOW_SEND", 0.05)
 

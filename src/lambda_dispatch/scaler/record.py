@@ -193,7 +193,7 @@ def differences(record: Record) -> dict[str, tuple[int, int]]:
     pairs = {
         "desired": (record.desired, again.desired),
         "proposed": (record.proposed, again.proposed),
-        # A router whose workers all drain starts nothing while nobody waits.
+        # A router whose workers all drain starts nothing while its queues are empty.
         "wanted": (record.wanted, again.start if record.wanted or record.seen("pending") else 0),
         "closed": (record.closed, len(again.close)),
         "released": (record.released, len(again.release)),

@@ -88,7 +88,7 @@ class Drain:
         self.worker.begin_drain()
 
     def _end_listening(self, now: int) -> None:
-        """Instances may come to the end: what still waits may have nobody else to go to."""
+        """Instances may come to the end: a request in the queue may have no other instance."""
         if not self._listening:
             return
         if not self._shut_until:

@@ -180,7 +180,7 @@ def _can_run(command: str, directory: Path) -> bool:
 
 
 def _free_port(option: str, port: int) -> int:
-    """The port if nobody listens there; for 0 one that is free."""
+    """The port if it has no listener; for 0 one that is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

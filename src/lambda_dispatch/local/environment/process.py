@@ -132,7 +132,7 @@ class Process:
         self._guard.watch(group)
 
     def _signal_group(self, group: int, number: int) -> None:
-        # As long as a group has members its number is nobody else's. A leader with another start time means that the
+        # As long as a group has members its number is not used again. A leader with another start time means that the
         # number was given away again.
         begun = start_time(group)
         if not begun or begun == self._groups[group]:
@@ -240,7 +240,7 @@ def memory(pids: list[int]) -> int:
 
 
 def free_port(taken: set[int]) -> int:
-    """A loopback port nobody listens on and this process has not given away; the caller adds it to `taken`.
+    """A loopback port without a listener, which this process has not given away; the caller adds it to `taken`.
 
     Never by the seed of the faults: two local Lambdas with one seed would give the same ports at the same time.
     """
