@@ -13,6 +13,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -25,6 +26,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* sysexits.h, and a shell's two codes for a program that cannot be run */
@@ -305,22 +307,36 @@ static int become_handler(void) {
                 "executable, with a #! line where it is a script", path, strerror(errno));
 }
 
-/* Starts the application with its port, in a session of its own; Python, which we become, is its parent. */
+/* Starts the application with its port, in a session of its own; Python, which we become, is its parent. A command that
+   cannot be started is left to Python, which reports it to Lambda as the init error that it is. */
 static int start_application(char **command) {
     const char *inside = runtime_api(), *port = inside ? NULL : export_port();
-    char number[16];
-    pid_t pid = inside ? fork() : 0;
+    char number[16], failed;
+    int started[2] = {-1, -1}; /* closed by exec, written to when there is none */
+    ssize_t got;
+    pid_t pid;
+    if (inside && pipe2(started, O_CLOEXEC)) return fail(EX_UNAVAILABLE, "pipe: %s", strerror(errno));
+    pid = inside ? fork() : 0;
     if (pid < 0) return fail(EX_UNAVAILABLE, "fork: %s", strerror(errno));
     if (pid == 0) {
         if (inside) {
             export_port();
             setsid();
-            prctl(PR_SET_PDEATHSIG, SIGKILL); /* without Python nobody would stop it */
+            prctl(PR_SET_PDEATHSIG, SIGKILL); /* without Python it would go on */
         } else {
             fail(0, "not in Lambda (AWS_LAMBDA_RUNTIME_API is not set): running %s alone, PORT=%s", command[0], port);
         }
         execvp(command[0], command);
-        _exit(fail(errno == ENOENT ? NOT_FOUND : NOT_EXECUTABLE, "%s cannot be started: %s", command[0], strerror(errno)));
+        int code = fail(errno == ENOENT ? NOT_FOUND : NOT_EXECUTABLE, "%s cannot be started: %s", command[0], strerror(errno));
+        if (inside && write(started[1], "", 1) != 1) code = EX_UNAVAILABLE;
+        _exit(code);
+    }
+    close(started[1]);
+    while ((got = read(started[0], &failed, 1)) < 0 && errno == EINTR) {}
+    close(started[0]);
+    if (got == 1) {
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
+        return 0;
     }
     snprintf(number, sizeof number, "%d", (int)pid);
     setenv("LAMBDA_DISPATCH_APP_PID", number, 1);

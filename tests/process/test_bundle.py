@@ -207,6 +207,15 @@ def only_child(pid: int) -> int:
     return int(child)
 
 
+def test_a_command_that_cannot_be_started_is_an_init_error_that_names_it(tree: Path) -> None:
+    async def body(r: Rig) -> None:
+        assert await r.extension.exited() == 1
+        assert r.api.init_errors[0]["errorType"] == "AppNotStarted"
+        assert "/no/such/command" in r.api.init_errors[0]["errorMessage"]
+
+    run(body, launcher=[str(tree) + ENTRY], command=["/no/such/command"], app=None, app_port=free_port())
+
+
 def test_an_application_that_dies_ends_the_environment(empty: Path) -> None:
     bundle.compile_app(empty / "app", "-static")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.apps.raw_app import App
-from tests.support.extension_rig import Rig, rig
+from tests.support.extension_rig import Rig, rig, without_launcher
 from tests.support.router_peer import Policy
 from tests.support.runtime_api import Invocation, RuntimeApi
 
@@ -104,6 +104,7 @@ def test_it_registers_as_lambda_dispatch_for_shutdown() -> None:
     run(body)
 
 
+@without_launcher
 @pytest.mark.parametrize("managed", [False, True])
 def test_as_an_internal_extension_it_registers_for_no_event(managed: bool) -> None:
     """What an image's entry point starts has no name that Lambda knows, and Lambda refuses it SHUTDOWN."""
@@ -116,6 +117,7 @@ def test_as_an_internal_extension_it_registers_for_no_event(managed: bool) -> No
     run(body, api=RuntimeApi(managed=managed))
 
 
+@without_launcher
 def test_without_a_place_among_the_extensions_it_serves_as_the_runtime() -> None:
     async def body(r: Rig) -> None:
         assert (await (await r.parked()).exchange("GET", "/text/4")).status == 200
@@ -125,6 +127,7 @@ def test_without_a_place_among_the_extensions_it_serves_as_the_runtime() -> None
     run(body, api=RuntimeApi(closed=True))
 
 
+@without_launcher
 def test_an_extension_that_its_launcher_has_registered_does_not_register_again() -> None:
     async def body(r: Rig) -> None:
         await r.ready()

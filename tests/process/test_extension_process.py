@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.extension_rig import Rig, rig, roots, terminate
+from tests.support.extension_rig import Rig, rig, roots, terminate, without_launcher
 from tests.support.router_peer import Policy
 
 Body = Callable[[Rig], Awaitable[None]]
@@ -132,6 +132,7 @@ def test_the_command_is_told_the_port_on_which_it_is_looked_for() -> None:
     run(body, command=("/bin/sh", "-c", "echo ports $PORT $LAMBDA_DISPATCH_PORT; exec sleep 60"), app_port=port)
 
 
+@without_launcher
 def test_a_command_that_the_launcher_has_started_is_not_started_again() -> None:
     """The launcher forks the application and becomes us: the shell here is the launcher."""
     port = own_port()

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.router_peer import PATIENCE, Answer, Headers, PeerChannel, Policy, RouterPeer
 from tests.support.runtime_api import Invocation, RuntimeApi
 
@@ -87,6 +89,10 @@ class Process:
 # A command that starts the bundle in place of the checkout's extension, for a whole run of the suite:
 # LAMBDA_DISPATCH_TEST_LAUNCHER=$PWD/dist/bundle-x86_64/opt/extensions/lambda-dispatch ./run test -k extension
 LAUNCHER = shlex.split(os.environ.get("LAMBDA_DISPATCH_TEST_LAUNCHER", ""))
+
+# What Python does in forms in which the launcher in /opt/extensions does not start it: it registers itself, or is given
+# what another launcher has done.
+without_launcher = pytest.mark.skipif(bool(LAUNCHER), reason="the launcher's own part: test_bundle_launcher.py")
 
 
 def program() -> list[str]:
