@@ -17,6 +17,7 @@ from lambda_dispatch.telemetry.view import TraceView, take
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board
 from lambda_dispatch_core.board.trace_ring import TraceRing
+from lambda_dispatch_testing.trace_face import record
 from tests.support.collector import Collector
 from tests.support.supervised import until
 
@@ -106,7 +107,7 @@ def test_an_export_that_fails_for_now_is_tried_again(
 ) -> None:
     collector.first = [answer] * (sender.TRIES - 1)
     one = exporter(ring, collector.url)
-    ring.write(**SPAN)
+    record(ring, **SPAN)
     assert one.take() is False
     one.flush()
     until(lambda: one.sender.sent == 1, "the export")
@@ -123,7 +124,7 @@ def test_one_that_is_refused_or_never_taken_is_counted_by_requests(ring: TraceRi
         collector.got.clear()
         before = one.sender.failed
         for _ in range(3):
-            ring.write(**SPAN)
+            record(ring, **SPAN)
         one.take()
         one.flush()
         until(lambda before=before: one.sender.failed == before + 3, "the failure to be counted")  # type: ignore[misc]
@@ -133,7 +134,7 @@ def test_one_that_is_refused_or_never_taken_is_counted_by_requests(ring: TraceRi
     answer.partial_success.rejected_spans = 2
     collector.answer = (200, {}, answer.SerializeToString())
     for _ in range(3):
-        ring.write(**SPAN)
+        record(ring, **SPAN)
     one.take()
     one.flush()
     until(lambda: (one.sender.sent, one.sender.failed) == (1, 8), "the rest to be sent")
@@ -156,7 +157,7 @@ def test_a_collector_that_is_slow_holds_nobody_up_and_the_oldest_are_dropped(
     limits = {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "2", "OTEL_BSP_MAX_QUEUE_SIZE": "4"}
     one = exporter(ring, collector.url, **limits)
     for number in range(20):
-        ring.write(**{**SPAN, "status": 200 + number})
+        record(ring, **{**SPAN, "status": 200 + number})
         one.take()
     # One batch of two may be on its way, two wait.
     assert 20 - 6 <= one.sender.dropped <= 20 - 4 and one.sender.sent == 0
@@ -170,7 +171,7 @@ def test_a_collector_that_is_down_is_asked_once_more_at_the_end_and_no_longer(ri
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         one = exporter(ring, f"http://127.0.0.1:{free.getsockname()[1]}")
-        ring.write(**SPAN)
+        record(ring, **SPAN)
         one.finish()
         until(lambda: one.sender.failed == 1, "the failure to be counted")
 
@@ -178,7 +179,7 @@ def test_a_collector_that_is_down_is_asked_once_more_at_the_end_and_no_longer(ri
 def test_what_is_left_at_the_end_is_sent(ring: TraceRing, collector: Collector) -> None:
     one = exporter(ring, collector.url)
     for _ in range(3):
-        ring.write(**SPAN)
+        record(ring, **SPAN)
     one.finish()
     assert one.sender.sent == 3 and len(collector.spans()) == 3
 
@@ -186,7 +187,7 @@ def test_what_is_left_at_the_end_is_sent(ring: TraceRing, collector: Collector) 
 def test_a_ring_that_runs_over_is_counted(ring: TraceRing, collector: Collector) -> None:
     one = exporter(ring, collector.url)
     for _ in range(64 + 10):
-        ring.write(**SPAN)
+        record(ring, **SPAN)
     while one.take():
         pass
     shown = one.shown({"web"})
@@ -199,7 +200,7 @@ def test_a_batch_does_not_wait_for_ever(ring: TraceRing, collector: Collector) -
     async def scenario() -> None:
         one = exporter(ring, collector.url, OTEL_BSP_SCHEDULE_DELAY="100")
         task = asyncio.create_task(one.run())
-        ring.write(**SPAN)
+        record(ring, **SPAN)
         async with asyncio.timeout(20):
             while not one.sender.sent:  # noqa: ASYNC110 - no event is set for it
                 await asyncio.sleep(0.005)
@@ -220,9 +221,9 @@ def test_histograms_have_the_last_trace_of_each_bucket_in_all_three_forms(
     ring: TraceRing, collector: Collector, board: Board
 ) -> None:
     one = exporter(ring, collector.url)
-    ring.write(**{**SPAN, "trace": b"a" * 16})
-    ring.write(**{**SPAN, "trace": b"b" * 16, "asked": 1, "sent": 2_000_001, "ended": 3_000_101})
-    ring.write(**{**SPAN, "ended": 5_000_000_001})
+    record(ring, **{**SPAN, "trace": b"a" * 16})
+    record(ring, **{**SPAN, "trace": b"b" * 16, "asked": 1, "sent": 2_000_001, "ended": 3_000_101})
+    record(ring, **{**SPAN, "ended": 5_000_000_001})
     one.take()
     view = take(board, time.monotonic_ns(), time.time_ns())
     view = replace(view, traces=one.shown({"web"}))

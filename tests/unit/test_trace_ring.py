@@ -9,6 +9,7 @@ import pytest
 from lambda_dispatch_core.board import trace_ring as t
 from lambda_dispatch_core.board.layout import BoardError
 from lambda_dispatch_core.board.trace_ring import Span, TraceRing
+from lambda_dispatch_testing.trace_face import record
 
 ROOT = Path(__file__).resolve().parents[2]
 VALUES = {
@@ -38,7 +39,7 @@ def test_a_record_is_read_as_it_was_written_by_its_worker() -> None:
     ring = TraceRing.create(2, 4)
     try:
         writer = TraceRing.attach(ring.fd, 1)
-        writer.write(**VALUES)
+        record(writer, **VALUES)
         reader = TraceRing.attach(ring.fd)
         assert reader.read(0, 0, 10) == ([], 0, 0)
         (span,), last, lost = reader.read(1, 0, 10)
@@ -56,7 +57,7 @@ def test_a_reader_that_is_late_loses_the_oldest_and_is_told_how_many() -> None:
     try:
         writer = TraceRing.attach(ring.fd, 0)
         for number in range(1, 11):
-            writer.write(status=number)
+            record(writer, status=number)
         found, last, lost = ring.read(0, 0, 3)
         assert ([span.status for span in found], last, lost) == ([7, 8, 9], 9, 6)
         found, last, lost = ring.read(0, last, 3)
@@ -71,7 +72,7 @@ def test_a_record_that_is_being_written_is_not_read() -> None:
     try:
         writer = TraceRing.attach(ring.fd, 0)
         for number in range(1, 4):
-            writer.write(status=number)
+            record(writer, status=number)
         # As if the writer had begun with what will be number 6, in the place of number 2.
         at = 64 + 64 + 2 * 512
         os.pwrite(ring.fd, bytes(8), at)
@@ -86,7 +87,7 @@ def test_what_is_longer_than_its_place_is_cut() -> None:
     ring = TraceRing.create(1, 1)
     try:
         writer = TraceRing.attach(ring.fd, 0)
-        writer.write(method=b"M" * 100, host=b"h" * 100, target=b"t" * 1000)
+        record(writer, method=b"M" * 100, host=b"h" * 100, target=b"t" * 1000)
         ((span,), _, _) = ring.read(0, 0, 1)
         assert isinstance(span, Span)
         assert (len(span.method), len(span.host), len(span.target)) == (t.SPAN_METHOD, t.SPAN_HOST, t.SPAN_TARGET)

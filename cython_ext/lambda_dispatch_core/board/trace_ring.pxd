@@ -79,7 +79,6 @@ cdef class TraceRing:
     cdef int _map(self, int fd, bint readonly) except -1
     cdef TraceCount* _count(self, int worker) noexcept
     cdef SpanRecord* _records(self, int worker) noexcept
-    cdef int _bytes(self, SpanRecord* record, str name, bytes value) except -1
 
     # The record to write into. Everything of it is to be set; until finish() readers leave it alone.
     cdef SpanRecord* begin(self) noexcept

@@ -4,8 +4,8 @@ import os
 from typing import NamedTuple
 
 from libc.errno cimport errno
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset, strerror
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, strerror
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 
 cimport cython
@@ -161,65 +161,6 @@ cdef class TraceRing:
                     continue
             lost += 1               # overwritten meanwhile
         return found, last, lost
-
-    def write(self, **values):
-        """One record (tests)."""
-        cdef SpanRecord* record = self.begin()
-        cdef uint64_t number = record.number
-        memset(record, 0, sizeof(SpanRecord))
-        record.number = number
-        for name, value in values.items():
-            if name in ("trace", "parent", "server", "client", "instance", "method", "host", "target"):
-                self._bytes(record, name, value)
-            elif name == "arrived":
-                record.arrived = value
-            elif name == "asked":
-                record.asked = value
-            elif name == "sent":
-                record.sent = value
-            elif name == "ended":
-                record.ended = value
-            elif name == "invoked":
-                record.invoked = value
-            elif name == "opened":
-                record.opened = value
-            elif name == "status":
-                record.status = value
-            elif name == "flags":
-                record.flags = value
-            elif name == "word":
-                record.word = value
-            elif name == "version":
-                record.version = value
-            elif name == "pool":
-                record.pool = value
-            else:
-                raise TypeError(name)
-        self.finish(record)
-
-    cdef int _bytes(self, SpanRecord* record, str name, bytes value) except -1:
-        cdef const uint8_t* p = value
-        cdef size_t n = len(value)
-        if name == "trace":
-            memcpy(record.trace, p, min(n, sizeof(record.trace)))
-        elif name == "parent":
-            memcpy(record.parent, p, min(n, sizeof(record.parent)))
-        elif name == "server":
-            memcpy(record.server, p, min(n, sizeof(record.server)))
-        elif name == "client":
-            memcpy(record.client, p, min(n, sizeof(record.client)))
-        elif name == "instance":
-            memcpy(record.instance, p, min(n, sizeof(record.instance)))
-        elif name == "method":
-            record.method_length = <uint8_t> min(n, sizeof(record.method))
-            memcpy(record.method, p, record.method_length)
-        elif name == "host":
-            record.host_length = <uint8_t> min(n, sizeof(record.host))
-            memcpy(record.host, p, record.host_length)
-        else:
-            record.target_length = <uint16_t> min(n, sizeof(record.target))
-            memcpy(record.target, p, record.target_length)
-        return 0
 
     def close(self):
         """Unmaps the memory, and closes the descriptor where create() opened it."""

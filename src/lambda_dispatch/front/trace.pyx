@@ -101,6 +101,12 @@ cdef bint read_xray(const Field* f, Context* to) noexcept:
     return found
 
 
+# trace-span-: what traceparent and b3 share.
+cdef inline uint8_t* put_ids(uint8_t* to, const Mark* mark) noexcept:
+    to = put_lit(put_hex(to, mark.trace, 16), b"-")
+    return put_lit(put_hex(to, mark.client, 8), b"-")
+
+
 @cython.final
 cdef class Tracer:
     def __init__(self, TraceRing ring not None, Board board not None, double ratio, bint follows, tuple propagators):
@@ -221,20 +227,11 @@ cdef class Tracer:
     cdef uint8_t* write(self, uint8_t* to, const Mark* mark) noexcept:
         cdef const char* sampled = b"1" if mark.flags & 1 else b"0"
         if self.writes & W3C:
-            to = put_lit(to, b"traceparent: 00-")
-            to = put_hex(to, mark.trace, 16)
-            to = put_lit(to, b"-")
-            to = put_hex(to, mark.client, 8)
-            to = put_lit(to, b"-")
+            to = put_ids(put_lit(to, b"traceparent: 00-"), mark)
             to = put_hex(to, &mark.flags, 1)
             to = put_lit(to, b"\r\n")
         if self.writes & B3:
-            to = put_lit(to, b"b3: ")
-            to = put_hex(to, mark.trace, 16)
-            to = put_lit(to, b"-")
-            to = put_hex(to, mark.client, 8)
-            to = put_lit(to, b"-")
-            to = put_lit(to, sampled)
+            to = put_lit(put_ids(put_lit(to, b"b3: "), mark), sampled)
             to = put_lit(to, b"\r\n")
         if self.writes & B3_MULTI:
             to = put_lit(to, b"x-b3-traceid: ")

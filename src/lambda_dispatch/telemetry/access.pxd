@@ -56,7 +56,7 @@ cdef class AccessLog:
     cdef int text(self, const uint8_t* p, Py_ssize_t n, bint word=*) except -1
     cdef int number(self, int64_t value) except -1
     cdef int millis(self, int64_t ns) except -1
-    cdef int _key(self, const char* json, const char* text, bint first) except -1
+    cdef int _key(self, int field, bint first) except -1    # what stands before a value
     cdef int _quoted(self, const Named* it) except -1
     cdef int _word(self, const Named* it) except -1
     cdef int _request(self, const uint8_t* line, Py_ssize_t line_len, int minor) except -1

@@ -9,6 +9,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memchr, memset, strlen
 
 from lambda_dispatch.telemetry import access_fields
+from lambda_dispatch.telemetry.chance cimport put_hex
 from lambda_dispatch.telemetry.sink import Sink
 from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.bytes.fields cimport (
@@ -48,6 +49,23 @@ cdef enum:
     FIELDS = 18
 
 cdef const char* HEX = b"0123456789abcdef"
+
+# What stands before the value of each field, in JSON and in text.
+cdef const char* JSON_KEYS[FIELDS]
+cdef const char* TEXT_KEYS[FIELDS]
+JSON_KEYS[:] = [
+    b"time", b"client", b"method", b"status", b"bytes_in", b"bytes_out", b"wait_ms", b"service_ms", b"total_ms",
+    b"request_id", b"trace_id", b"instance", b"fault", b"grpc_status", b"function", b"host", b"referer", b"user_agent",
+]
+TEXT_KEYS[:] = [
+    b"", b"", b"", b"", b"in=", b"out=", b"wait_ms=", b"service_ms=", b"total_ms=", b"request_id=", b"trace_id=",
+    b"instance=", b"fault=", b"grpc_status=", b"function=", b"host=", b"referer=", b"user_agent=",
+]
+
+
+# Whether a field's value stands in a field of the head.
+cdef inline bint is_named(int field) noexcept:
+    return field in (REQUEST_ID, TRACE, HOST, REFERER, USER_AGENT)
 
 
 # The values of a head that lines show, by field; the first of each name counts.
@@ -119,7 +137,7 @@ cdef class AccessLog:
         self.sink = Sink(fd)
         for name in fields or access_fields.DEFAULT_FIELDS:
             self.order[self.fields] = access_fields.ALL_FIELDS.index(name)
-            self.looks = self.looks or self.order[self.fields] in (REQUEST_ID, TRACE, HOST, REFERER, USER_AGENT)
+            self.looks = self.looks or is_named(self.order[self.fields])
             self.fields += 1
         self.wants_id = form != "combined" and REQUEST_ID in self.order[:self.fields]
         self.looks = self.looks or form == "combined"
@@ -199,11 +217,12 @@ cdef class AccessLog:
             self.flush()
         return 0
 
-    # What stands before a value.
-    cdef int _key(self, const char* json, const char* text, bint first) except -1:
+    cdef int _key(self, int field, bint first) except -1:
+        cdef const char* text = TEXT_KEYS[field]
         if self.as_json:
+            text = JSON_KEYS[field]
             self.put(b'{"' if first else b',"', 2)
-            self.put(json, strlen(json))
+            self.put(text, strlen(text))
             return self.put(b'":', 2)
         if not first:
             self.put(b" ", 1)
@@ -249,20 +268,26 @@ cdef class AccessLog:
         cdef const uint8_t* gap
         cdef Py_ssize_t method_len
         cdef Named value
-        cdef int i
+        # Left out where there is no value.
+        if field == SERVICE and entry.service < 0 or field == GRPC_STATUS and entry.grpc_status < 0:
+            return 0
+        if field == INSTANCE and entry.instance == NULL:
+            return 0
+        if field == FUNCTION and function is None or field == FAULT and fault is None:
+            return 0
+        if is_named(field) and named[field].at == NULL:
+            return 0
+        self._key(field, first)
         if field == TIME or field == CLIENT:
-            self._key(b"time" if field == TIME else b"client", b"", first)
             if as_json:
                 self.put(b'"', 1)
             self.out.write_bytes(self.stamp if field == TIME else client)
             return self.put(b'"', 1) if as_json else 0
         if field == REQUEST:
             if not as_json:
-                self._key(b"", b"", first)
                 return self._request(line, line_len, entry.minor)
             gap = <const uint8_t*> memchr(line, c" ", line_len) if line_len else NULL
             method_len = gap - line if gap != NULL else line_len
-            self._key(b"method", b"", first)
             value.at = line
             value.length = method_len
             self._quoted(&value)
@@ -274,61 +299,33 @@ cdef class AccessLog:
             self.put(b"2" if entry.minor < 0 else b"1.1" if entry.minor else b"1.0", 1 if entry.minor < 0 else 3)
             return self.put(b'"', 1)
         if field == STATUS:
-            self._key(b"status", b"", first)
             return self.number(entry.status)
         if field == BYTES_IN:
-            self._key(b"bytes_in", b"in=", first)
             return self.number(entry.request_bytes)
         if field == BYTES_OUT:
-            self._key(b"bytes_out", b"out=", first)
             return self.number(entry.answer_bytes)
         if field == WAIT:
-            self._key(b"wait_ms", b"wait_ms=", first)
             return self.millis(entry.wait)
         if field == TOTAL:
-            self._key(b"total_ms", b"total_ms=", first)
             return self.millis(entry.total)
-        # The others stand behind these, and are left out where there is no value.
         if field == SERVICE:
-            if entry.service >= 0:
-                self._key(b"service_ms", b"service_ms=", first)
-                self.millis(entry.service)
-        elif field == GRPC_STATUS:
-            if entry.grpc_status >= 0:
-                self._key(b"grpc_status", b"grpc_status=", first)
-                self.number(entry.grpc_status)
-        elif field == REQUEST_ID and named[field].at != NULL:
-            self._key(b"request_id", b"request_id=", first)
-            self._word(&named[field])
-        elif field == TRACE and named[field].at != NULL:
-            self._key(b"trace_id", b"trace_id=", first)
-            self._word(&named[field])
-        elif field == HOST and named[field].at != NULL:
-            self._key(b"host", b"host=", first)
-            self._word(&named[field])
-        elif field == REFERER and named[field].at != NULL:
-            self._key(b"referer", b"referer=", first)
-            self._quoted(&named[field])
-        elif field == USER_AGENT and named[field].at != NULL:
-            self._key(b"user_agent", b"user_agent=", first)
-            self._quoted(&named[field])
-        elif field == INSTANCE and entry.instance != NULL:
-            self._key(b"instance", b"instance=", first)
+            return self.millis(entry.service)
+        if field == GRPC_STATUS:
+            return self.number(entry.grpc_status)
+        if field == REFERER or field == USER_AGENT:
+            return self._quoted(&named[field])
+        if is_named(field):
+            return self._word(&named[field])
+        if field == INSTANCE:
             if as_json:
                 self.put(b'"', 1)
-            for i in range(SHORT_ID):
-                self.put(&HEX[entry.instance[i] >> 4], 1)
-                self.put(&HEX[entry.instance[i] & 15], 1)
-            if as_json:
-                self.put(b'"', 1)
-        elif (field == FUNCTION and function is not None) or (field == FAULT and fault is not None):
-            shown = function if field == FUNCTION else (<str> fault).encode("ascii")
-            self._key(b"function" if field == FUNCTION else b"fault",
-                      b"function=" if field == FUNCTION else b"fault=", first)
-            value.at = <const uint8_t*> PyBytes_AS_STRING(shown)
-            value.length = PyBytes_GET_SIZE(shown)
-            self._word(&value)
-        return 0
+            put_hex(self.out.reserve(2 * SHORT_ID), entry.instance, SHORT_ID)
+            self.out.length += 2 * SHORT_ID
+            return self.put(b'"', 1) if as_json else 0
+        shown = function if field == FUNCTION else (<str> fault).encode("ascii")
+        value.at = <const uint8_t*> PyBytes_AS_STRING(shown)
+        value.length = PyBytes_GET_SIZE(shown)
+        return self._word(&value)
 
     def flush(self):
         """Writes what the descriptor takes without waiting. Called on every tick."""
