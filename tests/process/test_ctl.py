@@ -25,24 +25,6 @@ def router() -> Iterator[Router]:
         yield router
 
 
-def path_of(router: Router) -> Path:
-    return Path(json.loads((router.runtime / f"{router.process.pid}.json").read_text())["commands"])
-
-
-def call(router: Router) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(DEADLINE)
-    sock.connect(str(path_of(router)))
-    return sock
-
-
-def tell(router: Router, **command: Any) -> dict[str, Any]:
-    with call(router) as sock, sock.makefile("rb") as file:
-        sock.sendall(json.dumps(command).encode() + b"\n")
-        answer: dict[str, Any] = json.loads(file.readline())
-        return answer
-
-
 def run(router: Router, monkeypatch: pytest.MonkeyPatch, *argv: str) -> int:
     monkeypatch.setenv("XDG_RUNTIME_DIR", router.scratch.name)
     return ctl.main([*argv, "--pid", str(router.process.pid)])
@@ -59,7 +41,7 @@ def in_force(router: Router, kind: int, pool: int = 0) -> b.Override | None:
 
 def test_the_socket_is_for_this_user_alone_and_goes_with_the_router() -> None:
     with Router(workers=1) as router:
-        path = path_of(router)
+        path = router.command_path
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         router.signal(signal.SIGTERM)
         router.wait()
@@ -74,12 +56,12 @@ def test_limits_are_set_shown_and_cleared(
     assert "min 2, max 5 for 1h59m more, by " in shown and "a sale" in shown
     found = in_force(router, b.OVERRIDE_LIMITS)
     assert found is not None and (found.first, found.second, found.reason) == (2, 5, "a sale")
-    again = tell(router, op="limits", min=2, max=5, ttl=60, reason="a sale")
+    again = router.tell(op="limits", min=2, max=5, ttl=60, reason="a sale")
     assert again["ok"] and not again["changed"]
     assert run(router, monkeypatch, "limits", "--clear", "--reason", "over", "--json") == 0
     assert json.loads(capsys.readouterr().out)["pool"]["overrides"] == []
     assert in_force(router, b.OVERRIDE_LIMITS) is None
-    assert tell(router, op="limits", clear=True, reason="over")["changed"] is False
+    assert router.tell(op="limits", clear=True, reason="over")["changed"] is False
     assert "command carried out op=limits" in router.log() and "a sale" in router.log()
 
 
@@ -91,13 +73,13 @@ def test_a_paused_pool_is_resumed_and_its_count_stays_when_asked_again(router: R
         0,
     )
     board.publish_pool(0, desired=7, **more)
-    assert tell(router, op="pause", reason="a test")["changed"]
+    assert router.tell(op="pause", reason="a test")["changed"]
     board.publish_pool(0, desired=9, **more)
-    assert not tell(router, op="pause", reason="a test", ttl=5)["changed"]
+    assert not router.tell(op="pause", reason="a test", ttl=5)["changed"]
     board.close()
     found = in_force(router, b.OVERRIDE_PAUSE)
     assert found is not None and found.first == 7 and found.until
-    assert tell(router, op="resume")["changed"] and in_force(router, b.OVERRIDE_PAUSE) is None
+    assert router.tell(op="resume")["changed"] and in_force(router, b.OVERRIDE_PAUSE) is None
 
 
 @pytest.mark.parametrize(
@@ -133,44 +115,44 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
 ) -> None:
     board = router.board()
     before = board.commands
-    answer = tell(router, **{"reason": "a test", **command})
+    answer = router.tell(**{"reason": "a test", **command})
     assert (answer["ok"], answer["status"]) == (False, status) and said in answer["error"]
     assert board.commands == before
     board.close()
 
 
 def test_lines_that_are_no_commands_are_answered_and_bounded(router: Router) -> None:
-    with call(router) as sock, sock.makefile("rb") as file:
+    with router.call() as sock, sock.makefile("rb") as file:
         for line in (b"{", b"[]", b"\xff\xfe", b"", b"[" * 3000, b'"limits"'):
             sock.sendall(line + b"\n")
             assert json.loads(file.readline())["error"] == "a command is one JSON object on one line"
         sock.sendall(b"x" * (MAX_COMMAND + 1))
         assert json.loads(file.readline())["status"] == 413
         assert file.readline() == b""
-    assert tell(router, op="state")["ok"]
+    assert router.tell(op="state")["ok"]
 
 
 def test_callers_are_bounded_and_a_silent_one_stops_nobody(router: Router) -> None:
-    silent = [call(router) for _ in range(MAX_CALLERS - 1)]
+    silent = [router.call() for _ in range(MAX_CALLERS - 1)]
     for sock in silent:
         sock.sendall(b'{"op": "st')
-    assert tell(router, op="state")["ok"]
-    last = call(router)
+    assert router.tell(op="state")["ok"]
+    last = router.call()
     last.sendall(b'{"op": "state"}\n')
     assert json.loads(last.makefile("rb").readline())["ok"]
-    with call(router) as beyond:
+    with router.call() as beyond:
         assert beyond.recv(1) == b""
     for sock in (*silent, last):
         sock.close()
-    until(lambda: tell(router, op="state")["ok"], "room for a caller")
+    until(lambda: router.tell(op="state")["ok"], "room for a caller")
 
 
 def test_an_override_ends_by_itself_and_survives_the_scaler_and_a_reload() -> None:
     with Router(workers=1) as router:
-        assert tell(router, op="limits", max=5, reason="stays")["ok"]
-        assert tell(router, op="drain", ttl=1, reason="short")["router"]["draining"]
+        assert router.tell(op="limits", max=5, reason="stays")["ok"]
+        assert router.tell(op="drain", ttl=1, reason="short")["router"]["draining"]
         os.kill(router.scaler(), signal.SIGKILL)
-        assert tell(router, op="reload")["ok"]
+        assert router.tell(op="reload")["ok"]
         until(lambda: "override ended kind=drain" in router.log(), "the drain's end")
         assert in_force(router, b.OVERRIDE_DRAIN, -1) is None
         found = in_force(router, b.OVERRIDE_LIMITS)
@@ -185,31 +167,31 @@ def test_a_drained_router_answers_health_checks_with_503_and_is_taken_back(route
             return sock.makefile("rb").readline()
 
     assert b" 200 " in health()
-    assert tell(router, op="drain", reason="a test")["router"]["draining"]
+    assert router.tell(op="drain", reason="a test")["router"]["draining"]
     assert b" 503 " in health()
-    assert not tell(router, op="drain", reason="a test")["changed"]
-    assert not tell(router, op="undrain")["router"]["draining"]
+    assert not router.tell(op="drain", reason="a test")["changed"]
+    assert not router.tell(op="undrain")["router"]["draining"]
     assert b" 200 " in health()
 
 
 def test_the_log_level_changes_in_every_process_and_back(router: Router) -> None:
-    assert tell(router, op="log-level", level="error")["router"]["log_level"] == "error"
+    assert router.tell(op="log-level", level="error")["router"]["log_level"] == "error"
     before = router.log()
-    tell(router, op="state")
-    tell(router, op="breaker", reason="unlogged")
+    router.tell(op="state")
+    router.tell(op="breaker", reason="unlogged")
     assert router.log() == before
-    assert tell(router, op="log-level", level="default")["router"]["log_level"] == "debug"
-    tell(router, op="breaker", reason="logged")
+    assert router.tell(op="log-level", level="default")["router"]["log_level"] == "debug"
+    router.tell(op="breaker", reason="logged")
     assert "reason=logged" in router.log()
 
 
 def test_a_reload_does_not_end_a_timed_log_level(router: Router) -> None:
-    assert tell(router, op="log-level", level="error", ttl=600)["ok"]
+    assert router.tell(op="log-level", level="error", ttl=600)["ok"]
     before = router.log()
-    assert tell(router, op="reload")["router"]["log_level"] == "error"
-    assert tell(router, op="breaker", reason="unlogged")["ok"]
+    assert router.tell(op="reload")["router"]["log_level"] == "error"
+    assert router.tell(op="breaker", reason="unlogged")["ok"]
     assert router.log() == before, "not even the reload's own lines: they are below the level"
-    assert tell(router, op="log-level", level="default")["router"]["log_level"] == "debug"
+    assert router.tell(op="log-level", level="default")["router"]["log_level"] == "debug"
 
 
 def test_an_instance_is_drained_by_what_status_shows_of_its_id(router: Router) -> None:
@@ -217,9 +199,9 @@ def test_an_instance_is_drained_by_what_status_shows_of_its_id(router: Router) -
     id = bytes.fromhex("c0ffee00" + "ab" * 12)
     slot, generation = board.allocate_instance(0, id, 10, time.monotonic_ns(), time.monotonic_ns() + 10**12) or (0, 0)
     board.open_instance(slot, generation, time.monotonic_ns())
-    assert tell(router, op="drain-instance", instance="c0ffee00")["changed"]
+    assert router.tell(op="drain-instance", instance="c0ffee00")["changed"]
     assert board.state(slot, generation) == b.INSTANCE_DRAINING
-    assert not tell(router, op="drain-instance", instance="c0ffee00")["changed"]
+    assert not router.tell(op="drain-instance", instance="c0ffee00")["changed"]
     board.close_instance(slot, generation, time.monotonic_ns())
     board.close()
 
@@ -228,10 +210,10 @@ def test_recycling_ends_when_every_old_instance_is_gone(router: Router) -> None:
     board = router.board(write=True)
     now = time.monotonic_ns()
     slot, generation = board.allocate_instance(0, b"r" * 16, 10, now, now + 10**12) or (0, 0)
-    assert tell(router, op="recycle", reason="new code", max_unavailable=2)["changed"]
+    assert router.tell(op="recycle", reason="new code", max_unavailable=2)["changed"]
     found = in_force(router, b.OVERRIDE_RECYCLE)
     assert found is not None and found.first == 2 and found.at > now
-    assert not tell(router, op="recycle", reason="new code", max_unavailable=2)["changed"]
+    assert not router.tell(op="recycle", reason="new code", max_unavailable=2)["changed"]
     again = in_force(router, b.OVERRIDE_RECYCLE)
     assert again is not None and again.at == found.at
     board.close_instance(slot, generation, time.monotonic_ns())

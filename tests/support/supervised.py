@@ -153,6 +153,24 @@ class Router:
     def client(self) -> "Client":
         return Client(self.ports["http"])
 
+    @property
+    def command_path(self) -> Path:
+        return Path(json.loads((self.runtime / f"{self.process.pid}.json").read_text())["commands"])
+
+    def call(self) -> socket.socket:
+        """A connection to the command socket."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(DEADLINE)
+        sock.connect(str(self.command_path))
+        return sock
+
+    def tell(self, **command: Any) -> dict[str, Any]:
+        """The answer to a command."""
+        with self.call() as sock, sock.makefile("rb") as file:
+            sock.sendall(json.dumps(command).encode() + b"\n")
+            answer: dict[str, Any] = json.loads(file.readline())
+            return answer
+
     def __enter__(self) -> Self:
         return self
 

@@ -1,16 +1,21 @@
-"""What a service manager is told: systemd's protocol (sd_notify(3)), datagrams to the socket that NOTIFY_SOCKET names.
+"""Messages to a service manager: systemd's protocol (sd_notify(3)), datagrams to the socket that NOTIFY_SOCKET names.
 
 READY=1 when everything serves, RELOADING=1 and READY=1 around a reload, STOPPING=1 when the drain begins, STATUS= when
-its text changes, and WATCHDOG=1 while the supervisor's loop comes round, if the manager wants that. Nothing waits:
-what the manager does not take at once is lost, as it is without a manager.
+its text changes, and WATCHDOG=1 while the supervisor's loop comes round, if the manager wants that. Nothing blocks:
+while the manager's queue is full, the changes of state are held and sent again, in their order.
 """
 
 import socket
 import time
+from collections import deque
 from collections.abc import MutableMapping
 
 # A status line is read by people; the manager cuts it anyhow.
 LONGEST_STATUS = 200
+# Changes of state that are held; beyond that the oldest are dropped.
+MOST_HELD = 8
+# ns until they are sent again. The kernel wakes nobody when another socket's queue has room.
+SEND_AGAIN = 100_000_000
 
 
 class Notifier:
@@ -23,6 +28,8 @@ class Notifier:
         self._status = ""
         self.period = 0  # ns between two signs of life; 0: none are wanted
         self._due = 0
+        self._held: deque[str] = deque(maxlen=MOST_HELD)
+        self._again_at = 0  # when they are sent again
         if address[:1] not in ("/", "@"):
             return  # no manager, or a kind of address that is not a Unix socket's
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -34,29 +41,32 @@ class Notifier:
             return
         self._socket = sock
         if period.isascii() and period.isdigit() and len(period) < 19 and for_whom in ("", str(pid)):
-            # Twice in the time after which the manager loses patience.
+            # Twice in the time after which the manager ends the router.
             self.period = int(period) * 1000 // 2
 
     @property
     def due(self) -> int | None:
-        """When step() has a sign of life to give; None: never."""
-        return self._due if self.period else None
+        """When step() has something to send; None: not before a change."""
+        times = [self._due] if self.period else []
+        return min([*times, self._again_at] if self._held else times, default=None)
 
     def ready(self) -> None:
-        self._send("READY=1")
+        self._change("READY=1")
 
     def reloading(self) -> None:
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._change(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        self._send("STOPPING=1")
+        self._change("STOPPING=1")
 
     def status(self, text: str) -> None:
-        if text != self._status:
+        """Called every second: one that was not taken is sent with the next call."""
+        if text != self._status and self._send(f"STATUS={text.replace(chr(10), ' ')[:LONGEST_STATUS]}"):
             self._status = text
-            self._send(f"STATUS={text.replace(chr(10), ' ')[:LONGEST_STATUS]}")
 
     def step(self, now: int) -> None:
+        if self._held and now >= self._again_at:
+            self._send_held(now)
         if self.period and now >= self._due:
             self._due = now + self.period
             self._send("WATCHDOG=1")
@@ -66,9 +76,22 @@ class Notifier:
             self._socket.close()
             self._socket = None
 
-    def _send(self, text: str) -> None:
+    def _change(self, text: str) -> None:
+        self._held.append(text)
+        self._send_held(time.monotonic_ns())
+
+    def _send_held(self, now: int) -> None:
+        while self._held and self._send(self._held[0]):
+            self._held.popleft()
+        self._again_at = now + SEND_AGAIN
+
+    def _send(self, text: str) -> bool:
+        """False: the manager's queue is full."""
         if self._socket is not None:
             try:
                 self._socket.send(text.encode())
+            except BlockingIOError:
+                return False
             except OSError:
-                pass
+                pass  # there is no manager any more
+        return True

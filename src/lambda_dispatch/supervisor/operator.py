@@ -192,7 +192,7 @@ class Operator:
     def _reload_now(self, command: Mapping[str, Any], now: int, who: str, why: str) -> Done:
         found = self._reload("command")
         if not found["reloaded"]:
-            raise Refused(409, f"the configuration cannot be used, the old one stays: {'; '.join(found['problems'])}")
+            raise Refused(409, f"nothing was reloaded, the old configuration stays: {'; '.join(found['problems'])}")
         return Done(bool(found["live"] or found["certificate"]), self._board.pools, more=found)
 
     def _state(self, command: Mapping[str, Any], now: int, who: str, why: str) -> Done:

@@ -27,8 +27,8 @@ from setproctitle import setproctitle
 
 from lambda_dispatch import settings
 from lambda_dispatch.boot import Boot
-from lambda_dispatch.config import RouterConfig, live
-from lambda_dispatch.errors import ConfigError, StartError
+from lambda_dispatch.config import RouterConfig
+from lambda_dispatch.errors import StartError
 from lambda_dispatch.exits import EX_CONFIG, EX_UNAVAILABLE, EXIT_BOOT
 from lambda_dispatch.supervisor import child as children
 from lambda_dispatch.supervisor.admin import AdminKeeper
@@ -37,6 +37,7 @@ from lambda_dispatch.supervisor.child import Child, how_it_ended
 from lambda_dispatch.supervisor.command_socket import CommandSocket
 from lambda_dispatch.supervisor.notify import Notifier
 from lambda_dispatch.supervisor.operator import Operator
+from lambda_dispatch.supervisor.reload import Reload
 from lambda_dispatch.supervisor.runtime import Whereabouts
 from lambda_dispatch.supervisor.seat import SECOND, Seat
 from lambda_dispatch.supervisor.signals import SignalQueue
@@ -149,6 +150,7 @@ class Supervisor:
         self.settings = settings.Writer()
         undo.callback(self.settings.close)
         self.overrides = RouterOverrides(self.board, config.log_level)
+        self.reloading = Reload(config, self.read_again, self.certificate, self.settings, self.overrides)
         self.operator = Operator(self.board, lambda: self.config, self._ring_all, self.reload)
         self.commands = CommandSocket(self.whereabouts.open_commands(), self.operator, self.poll)
         undo.callback(self.commands.close)
@@ -487,43 +489,19 @@ class Supervisor:
     # reloading --------------------------------------------------------------------------------------------------------
 
     def reload(self, by: str) -> dict[str, Any]:
-        """Reads configuration and certificate again; what can change does. The answer says what became of what.
-
-        A configuration that cannot be used changes nothing.
-        """
-        try:
-            new = self.read_again() if self.read_again is not None else self.config
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error("reload failed", by=by, error=problem, action="the last good configuration stays in use")
-            return {"reloaded": False, "problems": error.problems}
-        done = live.reload(self.config, new)
-        self.config = self.admin.config = done.config
-        self.hang_timeout = int(done.config.hang_timeout * SECOND)
-        log.configure("supervisor", done.config.log_level, done.config.log_format)
-        self.overrides.configure(done.config.log_level)
-        for warning in done.config.warnings:
-            log.warning("configuration questionable", detail=warning)
-        self.certificate.move(done.config)
-        renewed = self.certificate.renew()
-        try:
-            self.settings.write(done.config, self.certificate.pair)
-        except (OSError, ValueError) as error:
-            log.error("reload failed", by=by, error=str(error), action="send SIGUSR1 for a rolling restart")
-            return {"reloaded": False, "problems": [str(error)]}
+        """By SIGHUP or by a command. The answer says what became of what."""
+        if self.stopping:
+            return {"reloaded": False, "problems": ["the router is stopping"]}
+        # To the service manager READY=1 says that the start is complete, too: not before it is.
+        if self.announced:
+            self.notifier.reloading()
+        answer = self.reloading.carry_out(by)
+        self.config = self.admin.config = self.reloading.config
+        self.hang_timeout = int(self.config.hang_timeout * SECOND)
         self._ring_all()
-        log.info("configuration reloaded", by=by, live=",".join(done.live) or "none", certificate=renewed)
-        for name, why in done.rolling.items():
-            log.warning("rolling restart needed", option=name, reason=why, action="send SIGUSR1")
-        for name, why in done.restart.items():
-            log.warning("restart needed", option=name, reason=why, action="start a new router")
-        return {
-            "reloaded": True,
-            "certificate": renewed,
-            "live": done.live,
-            "rolling_restart_needed": done.rolling,
-            "restart_needed": done.restart,
-        }
+        if self.announced:
+            self.notifier.ready()
+        return answer
 
     # signals ----------------------------------------------------------------------------------------------------------
 
@@ -531,10 +509,7 @@ class Supervisor:
         if number == signal.SIGCHLD:
             self._reap()
         elif number == signal.SIGHUP:
-            if not self.stopping:
-                self.notifier.reloading()
-                self.reload("SIGHUP")
-                self.notifier.ready()
+            self.reload("SIGHUP")
         elif number == signal.SIGUSR1:
             if not self.stopping:
                 log.info("rolling restart started", signal="SIGUSR1")
