@@ -149,13 +149,16 @@ def measure(
 # The page -------------------------------------------------------------------------------------------------------------
 
 
-def page(rows: dict[str, dict[str, Row]], policies: tuple[str, ...], seeds: int, command: str, picture: str) -> str:
+def page(
+    rows: dict[str, dict[str, Row]], policies: tuple[str, ...], seeds: int, scale: float, command: str, picture: str
+) -> str:
     setting = Setting()
+    length = "Each workload has its whole length" if scale == 1 else f"Each workload has {scale:g} of its length"
     parts = [
         "# What scaling costs",
         "",
         f"Written by `{command}`. Simulated, not measured: `lambda-dispatch simulate` plays the same requests for "
-        f"every policy, {seeds} seeds each; ± is half of the 95 % confidence interval of the mean.",
+        f"every policy, {seeds} seeds each; ± is half of the 95 % confidence interval of the mean. {length}.",
         "",
         f"The world: {setting.slots} slots per environment, a cold start takes {setting.cold} s, the start of a frozen "
         f"environment {setting.thaw} s, an instance ends after {setting.idle_exit} s without requests and after "
@@ -245,6 +248,8 @@ def verdicts(rows: dict[str, dict[str, Row]], word: str = "adaptive") -> list[st
         check("p99 wait under 100 ms in bursts that come back", BURSTS, lambda n: mine(n).p99.mean, lambda n: 100.0),
         check("invokes not above `simple`'s, in trickles 1.5 times", every, lambda n: mine(n).invokes.mean,
               lambda n: rows[n]["simple"].invokes.mean * (1.5 if n == "trickle" else 1.0)),
+        check("requests lost not above `simple`'s, all seeds together", every, lambda n: float(mine(n).lost),
+              lambda n: float(rows[n]["simple"].lost)),
         check("CPU-bound: p99 time not above `simple`'s", ("cpu-bound",), lambda n: mine(n).time_p99.mean,
               lambda n: rows[n]["simple"].time_p99.mean),
         check("CPU-bound: cost not above `simple`'s", ("cpu-bound",), lambda n: mine(n).cost.mean,
@@ -287,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = measure(workloads, given.seeds, policies, given.scale, given.jobs, given.played)
     command = "python -m benchmarks.economics " + " ".join(sys.argv[1:] if argv is None else argv)
     shown = f"../{given.svg}" if given.svg and given.markdown else ""
-    text = page(rows, policies, given.seeds, command.strip(), shown)
+    text = page(rows, policies, given.seeds, given.scale, command.strip(), shown)
     if given.svg:
         given.svg.write_text(picture(rows, policies))
     if given.markdown:

@@ -37,21 +37,18 @@ def closed(of: ProductScaler, since: float) -> int:
     return sum(record.closed for record in of.records if record.at >= since)
 
 
-def test_noise_at_a_constant_load_moves_two_percent_of_a_large_fleet_a_minute_at_most() -> None:
-    """Some fifty instances, twice twelve minutes; deadlines do not come, so that only noise can move them."""
-    seconds, settled = 900.0, 180.0
-    moved, open_then = 0, []
-    for seed in (3, 4):
-        requests = generate(LOADS["steady"], 300.0, seconds, Distribution("lognormal", (1.5, 0.5)), seed)
-        world = World(requests.arrive, requests.takes, Setting().service(), life=FOREVER)
-        ours = scaler(world)
-        while world.advance() >= 0 and world.now < seconds * NS:
-            ours.look()
-            open_then.append(sum(it.opened > 0 for it in world.instances(0)))
-        moved += started(ours, settled) + closed(ours, settled)
-    mean = sum(open_then) / len(open_then)
-    assert mean > 40
-    assert moved / (2 * (seconds - settled) / 60) / mean <= 0.02
+def test_an_hour_of_noise_at_a_constant_load_moves_two_percent_of_a_large_fleet_a_minute_at_most() -> None:
+    """Some forty instances; deadlines do not come, so that only noise can move them."""
+    seconds, settled = 3600.0, 180.0
+    requests = generate(LOADS["steady"], 200.0, seconds, Distribution("lognormal", (1.5, 0.5)), 1)
+    world = World(requests.arrive, requests.takes, Setting().service(), life=FOREVER)
+    ours = scaler(world)
+    while world.advance() >= 0 and world.now < seconds * NS:
+        ours.look()
+    open_then = sum(it.opened > 0 for it in world.instances(0))
+    assert open_then > 35
+    moved = started(ours, settled) + closed(ours, settled)
+    assert 0 < moved / ((seconds - settled) / 60) / open_then <= 0.02
 
 
 def test_a_scaler_killed_in_the_middle_of_a_burst_neither_doubles_nor_drops() -> None:

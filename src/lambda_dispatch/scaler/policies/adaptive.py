@@ -19,7 +19,7 @@ BETA_COLD = 1.2  # the same where no environment is frozen: help takes seconds
 BETA_IN = 1.5  # ... that must remain with one fewer
 SHORT_QUEUE = 0.04  # s: a queue that is over sooner starts nothing
 LEAST_CLEAR = 0.1  # s: a queue that shrinks and is gone by then is left to what is open
-SERVED_WITHIN = 0.5  # s after the opening of what is started, in which everybody who waits is served
+SERVED_WITHIN = 0.5  # s after the opening of what is started, within which all that waits is served
 THAWED_WITHIN = 1.0  # ... as a multiple of the start, where that is sooner: to wait for slots costs as much as a start
 STANDS = 0.5  # standard deviations of what is at work: a queue that is never shorter is no chance
 BETA_NOISE = 4.5  # ... beyond which instances of a large fleet are closed at once, and not one by one
@@ -127,7 +127,7 @@ class Adaptive:
         start = max(0, min(proposed - have, limits.max_instances - len(seen.instances)))
         floor_at, pause = memory.floor_at, memory.pause
         if start and idle:
-            # Only the floor asks: nobody waits, so it takes its time.
+            # Only the floor asks and no request waits, so it takes its time.
             between = WARM_PAUSE if seen.ends_idle else FLOOR_PAUSE
             if floor_at is not None and now - floor_at < between:
                 start = 0
@@ -227,7 +227,7 @@ class Adaptive:
         if not seen.mean_ms and not seen.arriving:
             # Nothing is known of what these requests take, and no more are to be expected: a slot for each.
             return max(opened + math.ceil(seen.pending / slots), load), "queue"
-        # Of those who will wait when the new ones open, the open ones serve some in the same time.
+        # Of the requests that will wait when the new instances open, the open ones serve some in the same time.
         within = min(SERVED_WITHIN, THAWED_WITHIN * delay)
         left = seen.pending + seen.arriving * delay - freed * (delay + within)
         turns = 1 + within / seconds
@@ -264,8 +264,8 @@ def closable(
     noise: int,
 ) -> int:
     """How many may be closed while requests arrive: none soon after a start or an opening, whose demand shows only when
-    those who waited for it are at work; of a large fleet, what noise may need again one by one. since: when something
-    was started, opened, closed last."""
+    the requests that waited for it are at work; of a large fleet, what noise may need again one by one. since: when
+    something was started, opened, closed last."""
     started, shown, closed = (-math.inf if at is None else at for at in since)
     if now - max(started, shown) < pause:
         return 0
@@ -293,7 +293,7 @@ def shortest(seen: Observation, memory: Memory) -> Memory:
 
 
 def averages(seen: Observation, memory: Memory) -> tuple[float, float]:
-    """Demand over a second and over eight, each sample with the weight of its time."""
+    """Demand over SHORT and over LONG, each sample with the weight of its time."""
     load = max(float(seen.running), seen.arriving * min((seen.mean_ms or 0.0) / 1000, SHORT))
     if memory.at is None:
         return load, load
