@@ -164,7 +164,7 @@ def page(
         f"environment {setting.thaw} s, an instance ends after {setting.idle_exit} s without requests and after "
         f"{setting.life:g} s in any case, and Lambda keeps a frozen environment for {setting.warm} s. Cost is the time "
         "from an invoke to its return, starts included, in environment-seconds; the oracle's is 1.00. The oracle knows "
-        "the future and lets nobody wait (docs/simulate.md has its definition). Prices are list prices of Lambda in "
+        "the future and lets no request wait (defined in docs/simulate.md). Prices are list prices of Lambda in "
         f"us-east-1, x86, {setting.memory_mb} MB.",
         "",
         "## Cost, of the oracle's",

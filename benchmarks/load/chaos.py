@@ -1,4 +1,4 @@
-"""Processes are killed, frozen and refused under steady load; nobody but those in their hands may notice.
+"""Processes are killed, frozen and refused under steady load; only the requests in their hands may fail.
 
 Operators give commands meanwhile, of which no request may notice anything.
 
@@ -63,7 +63,7 @@ class Event:
     at: float
     until: float  # for what lasts, when it was over; else `at`
     in_flight: int  # of all clients, when it happened
-    victim: Victim | None  # None: whoever it hits is learned afterwards, or it hits nobody
+    victim: Victim | None  # None: what it hits is learned afterwards, if it hits anything
     replaced: float = 0.0  # seconds until a successor was ready, if there must be one
     starved: float = 0.0  # of which it had no CPU
     lost: list[Outcome] = field(default_factory=list)
@@ -262,12 +262,12 @@ def judge(chaos: Chaos) -> Verdict:
         if event.victim and event.victim.instance and len(event.lost) > most:
             problems.append(f"{event.what}: {len(event.lost)} requests lost; an instance can have had {most}")
     lines += _by_kind(chaos.events)
-    lines.append(f"lost by nobody that was killed: {len(orphans)}; worst recovery {worst:.2f} s ({worst_of})")
+    lines.append(f"lost by no process that was killed: {len(orphans)}; worst recovery {worst:.2f} s ({worst_of})")
     return Verdict(problems, lines, late)
 
 
 def _attribute(chaos: Chaos) -> list[str]:
-    """Puts each lost request to the event that took the process that had it. Those that nobody had."""
+    """Puts each lost request to the event that took the process that had it. Those that no process had."""
     failures = chaos.load.failures()
     trails = custody.trails(chaos.rig.log_file, {outcome.name for outcome in failures})
     hit = {custody.short(event.victim.instance) for event in chaos.events if event.victim}
@@ -286,7 +286,7 @@ def _attribute(chaos: Chaos) -> list[str]:
         else:
             at = outcome.began - chaos.events[0].at if chaos.events else 0.0
             orphans.append(
-                f"lost by nobody: {outcome.problem} after {outcome.took:.3f} s, {at:.2f} s into it, "
+                f"lost by no process: {outcome.problem} after {outcome.took:.3f} s, {at:.2f} s into it, "
                 f"{outcome.name} from port {outcome.port}, sent to {trail.workers} {trail.instances}"
             )
     return orphans

@@ -4,7 +4,7 @@
 
 The extension under test has one CPU, this process (router, Runtime API and application at once) another. A direct event
 is a whole invoke: `next`, the request, the response. The ways take turns; CPU time is the process's own from
-/proc/PID/schedstat, and the medians are what counts. A start is told until the extension has asked for its first
+/proc/PID/schedstat, and the medians are what counts. A start is counted until the extension has asked for its first
 invoke, and until it has answered its first event, which loads the code for direct events.
 """
 

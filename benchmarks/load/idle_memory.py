@@ -4,7 +4,7 @@
 
 One worker process, kept-alive connections that have had one answer each (h1, h2) or have not said a word (silent). The
 figure is the growth of the worker's anonymous memory over the number of connections; the kernel's part is not in it.
-Beside them a normal client is served, and its slowest answer is told. The promise is less than 12 KiB each.
+Beside them a normal client is served, and its slowest answer is printed. The promise is less than 12 KiB each.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 Beside each other, on the same core and asked in turn: the worker of `lambda-dispatch router --workers=1`, with its
 supervisor, its scaler and a board with room for siblings; and the same worker process alone, with a board of one worker
-and nobody to lend slots to, whose supervisor and scaler have done their work before it is measured. Each has instances
-of its own. CPU per request of the two workers is compared; what supervisor and scaler use meanwhile is told apart.
+and no sibling to lend slots to; supervisor and scaler have done their work before it is measured. Each has instances
+of its own. CPU per request of the two workers is compared; what supervisor and scaler use meanwhile is printed apart.
 """
 
 import argparse

@@ -63,7 +63,7 @@ class Cycles:
 
     outcomes: list[Outcome] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)  # the routers' exit codes
-    refused: int = 0  # connections, while nobody had to listen
+    refused: int = 0  # connections, while no process had to listen
     wrongly_refused: list[float] = field(default_factory=list)  # seconds after the nearest readiness before
 
 
@@ -111,7 +111,7 @@ def report_full(times: int, found: Cycles, seconds: float) -> None:
     report("full restarts", times, found.outcomes, seconds)
     patient = sum(outcome.fresh and outcome.took > 0.9 for outcome in found.outcomes)
     print(
-        f"    refused while nobody listened, and tried again: {found.refused}; refused at another time: "
+        f"    refused while no process listened, and tried again: {found.refused}; refused at another time: "
         f"{len(found.wrongly_refused)}; answered by the successor after the client's kernel asked twice: {patient}"
     )
     for after in found.wrongly_refused[:20]:

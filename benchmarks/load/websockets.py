@@ -3,7 +3,7 @@
     python -m benchmarks.load.websockets [--sockets 5000] [--clients 64] [--rounds 5] [--seconds 1] [--only idle echo]
 
 Idle: the worker's anonymous memory before the first client and after the last, by socket. Its channels stood parked
-before; what they took is told beside it. Echo: every client sends 64 bytes and waits for them to come back; CPU time is
+before; what they took is printed too. Echo: every client sends 64 bytes and waits for them to come back; CPU time is
 the router's or nginx's own, from /proc/PID/schedstat, and neither the application's nor the extension's. The two take
 turns; the medians are what counts.
 """

@@ -1,10 +1,10 @@
 """A socket's end in this process: bytes in as (pointer, length), bytes out once per loop turn.
 
 A Wire is an asyncio BufferedProtocol. All wires of a process share their Hub's read block: what was read is worked off
-before the next read, and whoever cannot use all of it keeps a copy. What a wire has to say collects in `out` and leaves
+before the next read, and an owner that cannot use all of it keeps a copy. What a wire has to say collects in `out` and leaves
 in one write when the loop turn ends: touch() puts the wire on the Hub's list.
 
-What nobody waits for is said by mention(): while the process is busy it leaves with whatever the connection has to say
+What no peer waits for is said by mention(): while the process is busy it leaves with whatever the connection has to say
 next, within PATIENCE, and so saves a write of its own.
 
 What is in `out` goes to the socket directly, by one send(); only what the socket does not take is given to the
@@ -30,7 +30,7 @@ cdef enum Reader:
     THEIRS = 3                  # the transport reads, for good: TLS, or the connection ends
 
 
-# One port's connections: how many are open, and how many may be. A wire has it from whoever accepts.
+# One port's connections: how many are open, and how many may be. A wire has it from its listener.
 cdef class Entrance:
     cdef readonly str name
     cdef public int limit           # connections at most; 0: as many as descriptors allow
@@ -100,7 +100,7 @@ cdef class Wire:
             self.hub.schedule(self)
         return 0
 
-    # Something is in `out` that nobody waits for.
+    # Something is in `out` that no peer waits for.
     cdef inline int mention(self) except -1:
         if not self.touched and not self.mentioned:
             self.hub.schedule_later(self)

@@ -19,7 +19,7 @@ variable "settings" {
     control_channel_http2_port = optional(number, 5004)
     # Open the control port without TLS. True or false. Default: false.
     allow_insecure_control_channel = optional(bool)
-    # How instances are told to call back. Http or https. Default: https.
+    # Scheme of the URL that instances call back. Http or https. Default: https.
     preferred_control_channel_scheme = optional(string)
     # PEM certificate chain; the default is used if it exists. Any text. Default: certs/lambdadispatch.local.crt.
     cert_file = optional(string)

@@ -121,7 +121,7 @@ variable "log_days" {
 }
 
 variable "alarm_topic_arn" {
-  description = "SNS topic for the alarms; null: they tell nobody"
+  description = "SNS topic for the alarms; null: alarms without a notification"
   type        = string
   default     = null
 }

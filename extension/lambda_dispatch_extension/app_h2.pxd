@@ -34,7 +34,7 @@ cdef class H2Call:
     cdef int64_t left           # bytes of the request's content-length still to come; -1 when it gave none
     cdef Credit owed            # bytes of the answer that the application may not send again yet
     cdef bint held              # the user takes no more for now
-    cdef bint touched           # on its link's list: its user is to hear of the end of the pass
+    cdef bint touched           # on its link's list: its user gets the event at the end of the pass
     # while it waits
     cdef FieldList head         # a copy
     cdef OutBuffer early        # request bytes
@@ -91,7 +91,7 @@ cdef class H2App:
 cdef class AppEvents(H2Events):
     cdef H2Link link
 
-    # The call that hears something, None when nobody listens any more.
+    # The call that gets the events; None when it is over.
     cdef H2Call called(self, H2Stream stream)
 
 

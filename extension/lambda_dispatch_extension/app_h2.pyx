@@ -35,7 +35,7 @@ cdef FieldList copy_of(FieldList fields):
     return copy
 
 
-# What HTTP/1.1 would call the head. A gRPC answer's length is that of its messages, and trailers follow: nobody may
+# What HTTP/1.1 would call the head. A gRPC answer's length is that of its messages, and trailers follow: no one may
 # take the answer for whole when as many bytes have come.
 cdef int head_of(FieldList fields, ResponseHead* head) except -1:
     cdef Field* f = fields.find(T_STATUS)
@@ -49,7 +49,7 @@ cdef int head_of(FieldList fields, ResponseHead* head) except -1:
     if f != NULL:
         kind = fields.find(T_CONTENT_TYPE)
         if kind != NULL and begins_lit(kind.value, kind.value_len, b"application/grpc"):
-            f[0] = fields.at[0]     # :status again, which nobody passes on
+            f[0] = fields.at[0]     # :status again, which is not passed on
         else:
             head.content_length = parse_size(f.value, f.value_len)
     return 0

@@ -5,7 +5,7 @@ to the session until the application's socket has taken them; the application's 
 more than PENDING_HIGH bytes waiting for credit.
 
     OFF ── park() ──> PARKING ── 200 ──> PARKED ── bytes ──> HEAD ── whole head ──> BUSY ── both ends ──> OFF, park()
-                         └─ other status, reset, end of stream: the owner is told, OFF ─┘        └─ reset: OFF, park()
+                         └─ other status, reset, end of stream: the owner's event, OFF ─┘        └─ reset: OFF, park()
 
 A BUSY channel has two states more, one for each direction; the request is over when the answer is ENDED and END_STREAM
 has come for the request.

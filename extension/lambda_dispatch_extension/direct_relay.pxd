@@ -21,7 +21,7 @@ cdef class Exchange(AppUser):
     cdef bint repeatable        # the method is idempotent
     cdef bint retried           # a stale connection was replaced
     cdef AppLink link           # None while connecting, and at the end
-    cdef object waiter          # the future of whoever awaits the head or more of the body; None: nobody
+    cdef object waiter          # the future that awaits the head or more of the body
     cdef object fault           # a NoAnswer: nothing more will come
     cdef readonly int status    # 0 until the head is there
     cdef readonly list fields   # (name in lower case, value) of the head, both bytes

@@ -199,7 +199,7 @@ class Invoke:
     # Ways to end ------------------------------------------------------------------------------------------------------
 
     def _patience(self, now: float) -> float:
-        """How long the router may take to let go of us once it knows that we are closing."""
+        """How long the router may take to release us once it knows that we are closing."""
         lived = now - self._began
         wait = min(lived * REPLACEMENT_SHARE, REPLACEMENT_MOST) if lived > LONG_LIVED else 0.0
         return wait + RELEASE_PATIENCE

@@ -1,6 +1,6 @@
 """What an invoke is. kind_of() is the one place that decides it: the router's, or which direct event.
 
-The router's invoke is told by the top level alone, because what lies deeper may be anybody's text: a request's body
+The router's invoke is recognised by the top level alone: what lies deeper may be a client's text, as a request's body
 that looks like a router's payload is still a body.
 """
 

@@ -1,5 +1,5 @@
 /* As much HTTP/2 as a well-behaved peer on loopback needs: frames, windows, and bodies made up on the spot. Header blocks
- * of the other side are never decoded: whoever uses this knows what will be asked. */
+ * of the other side are never decoded: the caller knows what will be asked. */
 #ifndef H2_H
 #define H2_H
 

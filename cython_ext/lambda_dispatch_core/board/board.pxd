@@ -24,5 +24,5 @@ cdef class Board(SupervisorSteps):
     pass
 
 
-# Writes 1 to the eventfd: "look at the board". False when that failed because nobody listens any more.
+# Writes 1 to the eventfd: "look at the board". False when that failed because no process listens any more.
 cdef bint ring_bell(int fd) noexcept

@@ -27,13 +27,13 @@ cpdef enum:
     OVERRIDE_REASON = 144
     NOT_USABLE = 0x7FFF         # in a pick mask: leave this slot out
 
-    WORKER_FREE = 0             # nobody has this worker slot
+    WORKER_FREE = 0             # free
     WORKER_BOOTING = 1          # started, does not accept yet
     WORKER_READY = 2            # accepts and serves
     WORKER_DRAINING = 3         # finishes what it has, takes no new connection
     WORKER_GONE = 4             # its process ended; the supervisor is returning what it held
 
-    INSTANCE_FREE = 0           # nobody has this slot
+    INSTANCE_FREE = 0           # free
     INSTANCE_STARTING = 1       # invoked; no channel has been seen yet
     INSTANCE_OPEN = 2           # its first channel was parked; takes requests
     INSTANCE_DRAINING = 3       # takes none, except as the last resort before goaway_at; finishes what it has
@@ -281,7 +281,7 @@ cdef struct DecisionSlot:       # one writer: the scaler. Decision n is record (
     int32_t wanted              # starts that it asked for
     int32_t started             # starts that were sent
     int32_t closed              # instances told to drain
-    int32_t released            # draining instances let go early
+    int32_t released            # draining instances released early
     int32_t pending             # inputs: requests that wait
     int32_t running             # requests at instances
     int32_t starting            # instances by state
@@ -314,7 +314,7 @@ cdef struct LifeSlot:           # one writer: the scaler. Life n is record (n - 
     int64_t ended               # when that was seen
     uint64_t requests           # served
     uint64_t busy_ns            # time with a request at it, by the scaler's looks
-    uint32_t reason             # how the invoke ended: the scaler's number for it; 0 nobody told
+    uint32_t reason             # how the invoke ended: the scaler's number for it; 0 unknown
     uint32_t let_go             # 1 the router had asked it to end
 
 

@@ -6,7 +6,7 @@ from lambda_dispatch_core.board.worker cimport WorkerSteps
 
 
 cdef class ScalerSteps(WorkerSteps):
-    # A draining instance is let go earlier than begin_drain() said; True when it was later before. The scaler's.
+    # A draining instance is released earlier than begin_drain() said; True when it was later before. The scaler's.
     cpdef bint hasten(self, int slot, uint32_t generation, int64_t goaway_at) noexcept
     cpdef bint close_instance(self, int slot, uint32_t generation, int64_t now) noexcept    # scaler
     cpdef bint free_instance(self, int slot, uint32_t generation) noexcept  # scaler; False while anything is held of it

@@ -146,7 +146,7 @@ cdef class ScalerSteps(WorkerSteps):
         else:
             return
         putu32(&self.index[at], REMOVED)
-        # Removed cells before an empty one serve nobody: a search would end there anyhow.
+        # Removed cells before an empty one serve no search: one would end there anyhow.
         while self.index[(at + 1) & last] == 0 and (self.index[at] & 0xFFFF) == REMOVED:
             putu32(&self.index[at], 0)
             at = (at - 1) & last

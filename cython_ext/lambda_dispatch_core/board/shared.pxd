@@ -36,7 +36,7 @@ cdef class SharedSteps(BoardMap):
     cdef inline bint is_last_resort(self, int slot, uint32_t generation, int64_t now) noexcept:
         return self.state_of(slot, generation) == INSTANCE_DRAINING and now < get64(&self.slots[slot].goaway_at)
 
-    # Is this still the pool of that generation, and in use? Asked per request by whoever keeps (pool, generation).
+    # Is this still the pool of that generation, and in use? Asked per request by those that keep (pool, generation).
     cdef inline bint pool_usable(self, int pool, uint32_t generation) noexcept:
         return (getu32(&self.pool_slots[pool].state) == POOL_ACTIVE
                 and getu32(&self.pool_slots[pool].generation) == generation)

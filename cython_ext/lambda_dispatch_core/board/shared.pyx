@@ -70,7 +70,7 @@ cdef class SharedSteps(BoardMap):
 
         A name is claimed by writing its keyed hash into the first free slot of the table by compare-and-swap; slots
         only go from free to taken while anyone claims (the gate), so two that claim one name meet in the same slot.
-        Everything after the swap is the same bytes whoever writes them, so a claimant that was killed is helped along.
+        Everything after the swap is the same bytes from any process, so a claimant that was killed is helped along.
         """
         cdef int pool, _try
         cdef uint64_t key

@@ -1,7 +1,7 @@
 """Requests that are traced, on their way from the workers to the admin process: shared memory beside the board.
 
-Each worker slot has a ring of fixed records. The worker writes, the admin process reads, nobody waits for anybody: a
-reader that is late loses the oldest and can tell how many. In words and by byte offset: docs/shared-memory.md.
+Each worker slot has a ring of fixed records. The worker writes, the admin process reads, and neither waits for the other:
+a late reader loses the oldest and knows how many. In words and by byte offset: docs/shared-memory.md.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t

@@ -32,7 +32,7 @@ cdef class WorkerSteps(SharedSteps):
     # sibling hop; one scan of the pool's instances.
     cpdef int sibling_with_slot(self, int pool, int64_t now) noexcept
     # Whom to ask for one more slot, when siblings have been asked for some that the board does not count yet: `first`,
-    # or who else has more slots free than it is being `asked` (by worker) for; -1: nobody, because those that are
+    # or who else has more slots free than it is being `asked` (by worker) for; -1: none, because those that are
     # `expected` take all there is. Leaves out workers that keep what they have (keeps_for_itself).
     cdef int sibling_with_spare_slot(
         self, int pool, int first, const int* asked, int expected, int64_t since, int64_t now) noexcept

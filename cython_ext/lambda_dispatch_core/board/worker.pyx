@@ -42,7 +42,7 @@ cdef class WorkerSteps(SharedSteps):
             return False
         if getu64(&self.slots[slot].life) == open:
             return True
-        # It changed under our hands. Whoever looked between sees one request too many for an instant.
+        # It changed under our hands. Who looks in between sees one request too many for an instant.
         self.release(slot)
         return False
 

@@ -35,7 +35,7 @@ cdef class H2Sender(H2Ledger):
     cdef int send_data(self, H2Stream stream, const uint8_t* p, Py_ssize_t n, bint end) except -1
     # The socket's backlog: block() makes data wait, unblock() serves what waits, at most `budget` bytes of DATA, so
     # that the socket is not flooded again at once. When more waits than that, unblock() returns 1 and the session stays
-    # `blocked`, so that nobody overtakes: call it again once the socket has taken this. Otherwise it returns 0.
+    # `blocked`, so that nothing overtakes it: call it again once the socket has taken this. Otherwise it returns 0.
     cdef void block(self) noexcept
     cdef int unblock(self, Py_ssize_t budget) except -1
     # What the peer may send ahead of consumed() on each of its streams from now on; those that are open change by the

@@ -249,7 +249,7 @@ cdef class H2Sender(H2Ledger):
             self._serving = False
         return 0
 
-    # The stream's last pending byte is out: trailers that waited follow, then the owner hears of it.
+    # The stream's last pending byte is out: trailers that waited follow, then the owner gets the event.
     cdef int _drained(self, H2Stream stream) except -1:
         cdef FieldList trailers = stream._trailers
         if trailers is not None:

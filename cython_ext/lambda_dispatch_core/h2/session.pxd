@@ -1,7 +1,7 @@
 """One HTTP/2 connection (RFC 9113), server or client, without I/O.
 
     session.receive(p, n)   bytes from the socket; calls the methods of H2Events as they mean something
-    session.out             bytes for the socket; whoever owns the socket takes them once per loop turn
+    session.out             bytes for the socket; the owner of the socket takes them once per loop turn
 
 Every event method is called synchronously from receive(), inside one pass over the bytes, and may call any command of
 the session, for any stream, at once. An event method that raises fails the connection (INTERNAL_ERROR).

@@ -8,7 +8,7 @@ Here is what reads and decides; what follows from it is inherited: streams, cred
 sent on streams from h2_sender.
 
 An event may reset any stream, end the session, or send. So after each event nothing is taken for granted: a stream's
-state is looked at again, `_dead` is asked, and a stream whose own event is on the stack is let go of only when the
+state is looked at again, `_dead` is asked, and a stream whose own event is on the stack is released only when the
 event has returned (BUSY).
 """
 
@@ -46,7 +46,7 @@ cdef enum Reading:
     READ_PAYLOAD = 1        # a payload that is handled whole
     READ_PAD_LENGTH = 2     # the first byte of padded DATA
     READ_DATA = 3           # DATA, handed on as it comes
-    READ_SKIP = 4           # padding, or a payload nobody wants
+    READ_SKIP = 4           # padding, or a payload without use
     READ_PREFACE = 5        # the client's first 24 bytes
 
 cdef enum:
@@ -360,7 +360,7 @@ cdef class H2Session(H2Sender):
                 self._credit_stream(self._data_stream, overhead)
         if self._data_left == 0 and not self._frame.flags & END_STREAM:
             return self._charge(1)
-        # Of the frame as a whole: what is told must not depend on the pieces it comes in.
+        # Of the frame as a whole: the event must not depend on the pieces it comes in.
         if (stream is not None and stream.content_left >= 0 and may_receive(stream.state)
                 and not stream._marks & SWALLOW
                 and (self._data_left > stream.content_left

@@ -41,7 +41,7 @@ cdef enum Mark:
     HEAD_IN = 1             # the request or final response head has come: the next HEADERS are trailers
     HEAD_OUT = 2            # our final response head is out: a reset by the peer is no rapid reset any more
     END_WAITS = 4           # END_STREAM follows the pending bytes
-    SWALLOW = 8             # the head was too large: the body is nobody's
+    SWALLOW = 8             # the head was too large: the body has no owner
     BUSY = 16               # an event of this stream is on the stack
 
 
@@ -113,7 +113,7 @@ cdef class H2Events:
 
 cdef class H2Ledger:
     cdef readonly bint client
-    cdef public H2Events events             # who is told; set before the first receive()
+    cdef public H2Events events             # gets the events; set before the first receive()
     cdef readonly OutBuffer out             # may be replaced by the owner of the socket before the first byte
     cdef readonly bint failed               # a connection error was found; GOAWAY is in `out`; close after sending it
     cdef readonly uint32_t error            # its ErrorCode (ours, or the peer's GOAWAY code)

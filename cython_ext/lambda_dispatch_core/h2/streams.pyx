@@ -6,8 +6,8 @@ A stream is in the ledger from _add() to _over(). Every end goes through _over()
     by reset      reset (a command)                                                ── _over
                   _fault (the session), RST_STREAM, GOAWAY, lost ── _tell_reset    ── _over
 
-An event may reset any stream, end the session, or send. So a stream whose own event is on the stack (BUSY) is let go
-of only when the event has returned: _over() then does nothing, and is called again.
+An event may reset any stream, end the session, or send. So a stream whose own event is on the stack (BUSY) is
+released only when the event has returned: _over() then does nothing, and is called again.
 
 What outlives a stream is its id: one ring of those we reset, one of those that ended otherwise. They tell a frame that
 was under way from one that is wrong (h2/stream.pxd, RESET and CLOSED).
@@ -140,7 +140,7 @@ cdef class H2Ledger:
             self._reset_budget += 1
         return self._over(stream)
 
-    # A stream is over: it is let go of, unless one of its own events is on the stack, which then does that.
+    # A stream is over: it is released, unless one of its own events is on the stack, which then does that.
     cdef int _over(self, H2Stream stream) except -1:
         cdef int64_t owed = stream._owed
         if stream._marks & BUSY or stream.session is None:

@@ -56,7 +56,7 @@ cdef class Encoder:
     # Call once at the start of each block, before its first field().
     cdef int begin(self, OutBuffer out) except -1
     # Appends one field. The name must be lower case already when `lower` is False; otherwise it is lowered on the way.
-    # The token is what token_of() says of the name: secrets are told by it.
+    # The token is what token_of() says of the name: secrets are recognised by it.
     cdef int field(self, OutBuffer out, const uint8_t* name, Py_ssize_t name_len,
                    const uint8_t* value, Py_ssize_t value_len, uint16_t token, uint16_t flags, bint lower) except -1
     # Appends :status; one byte for the seven of the static table.

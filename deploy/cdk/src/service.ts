@@ -123,7 +123,7 @@ export interface LambdaDispatchServiceProps {
   /**
    * Where alarms are sent.
    *
-   * @default - they tell nobody
+   * @default - alarms without a notification
    */
   readonly alarmTopic?: ITopic;
 }

@@ -52,7 +52,7 @@ export interface RouterSettings {
    */
   readonly allowInsecureControlChannel?: boolean;
   /**
-   * How instances are told to call back. Http or https.
+   * Scheme of the URL that instances call back. Http or https.
    *
    * @default - https
    */

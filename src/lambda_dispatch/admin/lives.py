@@ -6,7 +6,7 @@ from lambda_dispatch.scaler.verdict import EXIT_NAMES
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board
 
-NEVER_TOLD = "NoChannel"  # nobody told how it ended: it was gone
+NEVER_TOLD = "NoChannel"  # how it ended is unknown: it was gone
 
 
 def reason(number: int) -> str:

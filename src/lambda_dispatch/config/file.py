@@ -1,6 +1,6 @@
 """Options out of a TOML file: flat, each under a name of the option in any case, with or without dashes.
 
-A wrong key ends the start, unlike a wrong variable of the environment: nobody else writes into this file.
+A wrong key ends the start, unlike a wrong variable of the environment: no other program writes into this file.
 """
 
 import datetime

@@ -107,7 +107,7 @@ class RouterConfig:
         "AllowInsecureControlChannel", boolean, False, "open the control port without TLS"
     )
     preferred_control_scheme: str = option(
-        "PreferredControlChannelScheme", choice("http", "https"), "https", "how instances are told to call back"
+        "PreferredControlChannelScheme", choice("http", "https"), "https", "scheme of the URL that instances call back"
     )
     cert_file: str = option("CertFile", text, DEFAULT_CERT, "PEM certificate chain; the default is used if it exists")
     key_file: str = option("KeyFile", text, DEFAULT_KEY, "PEM private key; the default is used if it exists")

@@ -40,7 +40,7 @@ cdef class ControlWire(H2Wire):
     cdef object control         # control.control.Control: the calls that are not per request
     cdef Matcher matcher
     cdef Instance instance      # whose channels it carries; None before the first
-    cdef Py_ssize_t greetings   # bytes of `out` the current read put there that nobody waits for: heads of channels
+    cdef Py_ssize_t greetings   # bytes of `out` the current read put there that no peer waits for: heads of channels
     cdef readonly object origin     # hash of the address it came from, not 0
     cdef bint secret_required       # ControlSecret
     cdef int64_t left           # ns: when the instance it carried was over; 0 before, and when it carries another

@@ -296,7 +296,7 @@ cdef class ControlWire(H2Wire):
             self.matcher.board.me.instance_connections -= 1
         return 0
 
-    # How far what was written may have come. Whoever lived a moment ago may have read whatever left this host,
+    # How far what was written may have come. A peer that lived a moment ago may have read whatever left this host,
     # acknowledged or not (delayed ACK). Who was silent for so long that we gave it up has not got what it has not
     # acknowledged. Where that cannot be known (TLS, not Linux), as far as it was given to our kernel.
     cdef uint64_t reached(self, bint silent) except? 0:

@@ -55,7 +55,7 @@ MAX_CONNECTIONS = 8
 # Connections that speak for no instance, in one worker; the oldest is closed for one more. A thousand instances that
 # start at once come within a second. Never more than a quarter of the descriptors.
 MAX_STRANGERS = 2048
-# Upgraded connections of an instance that goes are let go of over this time: with the wait for its replacement, and
+# Upgraded connections of an instance that ends are closed over this time: with the wait for its replacement, and
 # what each gets to end, it is less than the 15 s an extension leaves itself.
 LEAVE_SPREAD = 5_000_000_000
 # A connection whose invoke has returned waits so long for the next one. Extensions that keep theirs do so for 5 s, and

@@ -1,7 +1,7 @@
 """What a control call must present to speak for an instance.
 
 Each invoke carries a secret in its payload, beside the instance's id; our extension presents it on every call. The
-original extension knows none. So a call without it is accepted while nobody has presented it for that instance, unless
+original extension knows none. So a call without it is accepted while no call has presented it for that instance, unless
 ControlSecret says `required`; from the first call with it on, every call must have it. A wrong one is never accepted.
 """
 

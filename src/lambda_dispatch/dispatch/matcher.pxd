@@ -35,7 +35,7 @@ cdef class Matcher:
     cdef public Lender lender           # None: this worker is alone
     cdef public Tunnels tunnels         # exchanges that have gone on in another protocol
     cdef object on_sibling              # called (worker slot): a sibling's request should be served first; rings it
-    cdef public bint tells_instance     # siblings are told which instance has their request
+    cdef public bint tells_instance     # siblings learn which instance has their request
     cdef object on_need                 # called (no arguments) when an exchange had to wait: rings the scaler
 
     # Dispatches, queues or refuses it.

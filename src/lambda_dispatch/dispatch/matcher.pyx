@@ -273,7 +273,7 @@ cdef class Matcher:
         return True
 
     # Slots stay free here, for certain or perhaps: of the siblings that have somebody in their queue, the one whose
-    # oldest has waited longest is told. Whether it comes or not, submit_guest() and serve_all() offer what is left.
+    # oldest has waited longest is asked. Whether it comes or not, submit_guest() and serve_all() offer what is left.
     cdef int _offer(self, Pool pool, bint certain) except -1:
         cdef int worker, state, sibling = -1
         cdef int64_t oldest, since = FOREVER
@@ -348,7 +348,7 @@ cdef class Matcher:
         if instance.pool.queue.length:
             return self.serve(instance.pool, now)
         self.publish(instance.pool)
-        # Room at the instance, for whoever holds an idle channel of it.
+        # Room at the instance, for any worker that holds an idle channel of it.
         if self.lender is not None:
             return self._offer(instance.pool, True)
         return 0
@@ -421,7 +421,7 @@ cdef class Matcher:
                 self._offer(pool, False)
 
     def expire(self, long long now):
-        """Answers 504 to whoever has waited too long. Returns how many."""
+        """Answers 504 to requests that have waited too long. Returns how many."""
         cdef Pool pool
         cdef Exchange exchange
         cdef int count = 0

@@ -15,7 +15,7 @@ and the slot (control/), through which an instance serves it.
                 an answer of 101 has made it bytes both ways: a tunnel
     OVER        nothing more happens; counted out exactly once
 
-A request is in exactly one stage; whoever moves it on is the one function named for it below.
+A request is in exactly one stage; the one function that moves it on is named for it below.
 """
 
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t
@@ -38,7 +38,7 @@ cdef enum:
     STORE_LIMIT = 64 * 1024     # bytes of request (head and early body) kept while there is no slot, or to try again
     UNSURE_LIMIT = 192 * 1024   # the same while the slot may yet refuse it; one read is at most 128 KiB
     SHOWN = 80                  # bytes of a request or an answer that a log line shows
-    MANY = 0xFFFF               # head_fields: nobody counted them
+    MANY = 0xFFFF               # head_fields: not counted
     INSTANCES = 4096            # instance slots of the board
     HINTS = 64                  # of them remembered; a power of two
     INTERIMS = 16               # interim answers of one request that are passed on ...
@@ -65,7 +65,7 @@ cdef class Slot
 # An instance as this worker sees it: there is one of these while the worker holds a slot of it.
 cdef class Instance:
     cdef readonly int slot              # its place in the board
-    cdef readonly uint32_t generation   # of that place: a stale view is told by it
+    cdef readonly uint32_t generation   # of that place: a stale view is recognised by it
     cdef readonly Pool pool
     cdef uint8_t[16] id
     cdef Slot idle                      # parked slots, the last parked first: it is the likeliest to be warm

@@ -1,4 +1,4 @@
-"""Exchanges that have gone on in another protocol: how long they live, and how they are let go.
+"""Exchanges that have gone on in another protocol: how long they live, and how they are closed.
 
 A tunnel relays bytes both ways, each direction with the credit of any body, and ends by itself when both sides have
 ended. The router ends it
@@ -8,7 +8,7 @@ ended. The router ends it
     UpgradeIdleTimeout after the last byte
     UpgradeMaxLifetime after it began           0: never
 
-A WebSocket is let go where frames meet, so that either end can tell:
+A WebSocket is closed between two frames, so that either end can tell:
 
     RELAYING ── due ──> LEAVING ── the client's frame ends: a Close to the application ──> ASKED
         ASKED ── the application's Close comes, or its end ──> a Close to the client in its place, over

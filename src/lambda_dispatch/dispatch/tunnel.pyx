@@ -20,10 +20,10 @@ cdef enum:
     PATIENCE = 2 * SECOND
     # Codes of RFC 6455 7.4.1 and its registry.
     GOING_AWAY = 1001
-    INTERNAL_ERROR = 1011       # what became of it nobody knows
+    INTERNAL_ERROR = 1011       # what became of it is unknown
     SERVICE_RESTART = 1012      # come again, after a random while
 
-# Why it was let go, as the access log has it.
+# Why it was closed, as the access log has it.
 cdef str word_drained = "upgrade_drained"
 cdef str word_idle = "upgrade_idle"
 cdef str word_too_old = "upgrade_too_old"
@@ -155,7 +155,7 @@ cdef class Tunnel(Passage):
             self.moved = moved
             self.moved_at = now
         if exchange.answer_ended and self.from_app.closing:
-            # Whoever has got a Close has nothing more to say (RFC 6455 7.1.1).
+            # The end that got a Close has nothing more to say (RFC 6455 7.1.1).
             if self.half_since == 0:
                 self.half_since = now
             elif now - self.half_since >= PATIENCE:
@@ -191,7 +191,7 @@ cdef class Tunnels:
         return len(self.open)
 
     def leave_all(self, long long now, long long spread):
-        """Lets go of all that are open, over so many ns."""
+        """Closes all that are open, over so many ns."""
         cdef Tunnel tunnel
         for exchange, tunnel in self.open.items():
             self._plan(exchange, tunnel, now, spread)

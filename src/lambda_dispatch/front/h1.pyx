@@ -238,7 +238,7 @@ cdef class H1Wire(ClientWire):
                     at += self.feed(p + at, n - at)
                 elif self.exchange is not None:
                     if self.exchange.needs:
-                        # Bytes of a protocol that nobody has agreed to, or a request that hides behind an upgrade.
+                        # Bytes of a protocol that was not agreed, or a request that hides behind an upgrade.
                         self.keep_alive = False
                         self.body_open = True
                         self.exchange.fail(400, "bytes_before_upgrade")
@@ -538,7 +538,7 @@ cdef class H1Wire(ClientWire):
         return 0
 
     cdef int sweep(self, int64_t now) except -1:
-        cdef H1Exchange exchange = self.exchange    # held here: what ends it lets go of it
+        cdef H1Exchange exchange = self.exchange    # held here: what ends it drops it
         cdef int64_t rate
         if self.deadline and now >= self.deadline:
             self.deadline = 0

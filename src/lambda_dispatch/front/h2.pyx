@@ -538,7 +538,7 @@ cdef class H2ClientWire(ClientWire):
             for item in self.session.streams():
                 stream = <H2Stream> item
                 if stream.owner is not None:
-                    exchange = <H2Exchange> stream.owner    # held here: what ends it lets go of it
+                    exchange = <H2Exchange> stream.owner    # held here: what ends it drops it
                     if exchange.wire is not None:
                         exchange.sweep(now)
                     elif not keeps(&exchange.reading, now, exchange.answer_bytes - stream.pending,

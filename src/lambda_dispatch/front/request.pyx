@@ -161,7 +161,7 @@ cdef uint8_t* put_request_id(uint8_t* to) noexcept:
 
 
 # Appends the fields of the tunnelled head to the exchange's store, and the empty line.
-# mark: the trace that the instance is told of; NULL: fields of a trace pass as they came.
+# mark: the trace that the instance gets; NULL: fields of a trace pass as they came.
 cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const Request* request,
                       FieldList fields, const Mark* mark) except -1:
     cdef Py_ssize_t room = (OWN_ROOM + request.host_len + request.protocol_len + PyBytes_GET_SIZE(wire.peer)

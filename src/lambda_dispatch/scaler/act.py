@@ -19,7 +19,7 @@ from lambda_dispatch.telemetry import log
 from lambda_dispatch_core.board import board as b
 
 BUDDY_DELAY = 0.1  # s after the invoke whose place it prepares
-# What an instance is told that is to stay when idle: longer than any lives, so until its deadline or our go-away.
+# What an instance gets that is to stay when idle: longer than any lives, so until its deadline or our go-away.
 STAY_MS = int(LIFETIME * 1000)
 
 
@@ -68,7 +68,7 @@ class Actor:
         return True
 
     def end(self, fleet: Fleet, run: Run, ended: Exit | None) -> None:
-        """The instance is over: nobody finds it any more, and who has requests or channels of it lets them go."""
+        """The instance is over: no search finds it, and the workers drop what they have of it."""
         now = self._clock()
         seen = self._board.instance(run.slot)
         end = fleet.end(run, seen, ended, now / NS)

@@ -41,7 +41,7 @@ class Run:
     timed: bool = False  # how long it took to open has been learnt
 
     def overlooked(self, seen: b.Instance, now: float) -> bool:
-        """Nobody will tell us of its end; is it over?"""
+        """No answer will come for it; is it over?"""
         if self.held:
             return False
         if seen.deadline and now > seen.deadline / NS + 1:
@@ -68,7 +68,7 @@ class End(NamedTuple):
 
     opened: bool
     lived: float  # s since it opened, or since it was asked for
-    outcome: Outcome | None  # None: nobody told how it ended
+    outcome: Outcome | None  # None: how it ended is unknown
     ends_idle: bool = False  # news: its extension does not stay when idle
     short: bool = False  # news: the function's timeout ends instances within seconds
 

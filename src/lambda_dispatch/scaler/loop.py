@@ -31,7 +31,7 @@ TICK = 0.1  # s
 AFTER_BELL = 0.005
 # A retired pool's number is given to another function only when no request can still be on its way to it.
 RETIREMENT = 60.0
-# The scaler is told to end when the workers have ended; what it still waits for are the answers to its invokes.
+# The scaler gets its signal when the workers have ended; what it still waits for are the answers to its invokes.
 LAST_WAIT = 3.0
 # What an instance that is recycled gets at most to serve as a last resort, until its replacement is open.
 HAND_OVER = 10.0

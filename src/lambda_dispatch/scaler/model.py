@@ -20,7 +20,7 @@ class Instance:
     state: State
     since: float  # start, as long as it is starting; else when it opened
     in_flight: int = 0
-    goaway_at: float | None = None  # draining: when its idle channels are let go
+    goaway_at: float | None = None  # draining: when its idle channels are closed
     stays: bool = False  # it was asked to stay when idle
 
 

@@ -38,7 +38,7 @@ class StartTimes:
             return
         middle = math.sqrt(self.cold * self.thaw)
         if took > middle and expected_frozen:
-            # Lambda has let go of what was counted on; the oldest are the likeliest to be gone as well.
+            # Lambda has reclaimed what was counted on; the oldest are the likeliest to be gone as well.
             for _ in range((len(self._frozen) + 1) // 2):
                 self._frozen.popleft()
         if took > middle:

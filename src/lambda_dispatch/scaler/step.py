@@ -33,7 +33,7 @@ class Hold(StrEnum):
 
     NOTHING = "nothing"
     PAUSED = "paused"  # the desired count stays, whatever the demand; what ends is replaced
-    LEAVING = "leaving"  # the router ends or the pool is retired: every instance is let go
+    LEAVING = "leaving"  # the router ends or the pool is retired: every instance is released
 
 
 class Recycle(NamedTuple):
@@ -79,7 +79,7 @@ class Step:
     living: tuple[b.Instance, ...]
     adopted: int = 0  # instances of an earlier scaler, seen for the first time
     news: tuple[News, ...] = ()
-    decision: Decision | None = None  # None: everything is let go
+    decision: Decision | None = None  # None: everything is released
     seen: Observation | None = None
     limits: Limits | None = None
     record: Record | None = None

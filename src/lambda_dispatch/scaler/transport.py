@@ -243,4 +243,4 @@ class Transport:
     def _looked(self, task: asyncio.Task[None]) -> None:
         self._look_up = None
         if not task.cancelled():
-            task.exception()  # whoever waits for it has been told
+            task.exception()  # the waiting task has the exception

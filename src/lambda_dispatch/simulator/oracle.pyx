@@ -1,4 +1,4 @@
-"""The lower bound: what it would cost to let nobody wait, knowing the future.
+"""The lower bound: what it would cost if no request waited, knowing the future.
 
 Every request begins when it arrives and takes what it takes alone. With n(t) requests at work and L slots in an
 environment, at least ceil(n(t) / L) environments are open at t; the oracle has exactly so many, as if requests could be
@@ -7,7 +7,7 @@ times it stays open, or returns and is started again, whichever costs less: the 
 environment (of a new one, when the gap is longer than frozen environments are kept). It starts in time for its first
 request; no more than one start is paid for its whole life, and one more for every further life of its invokes.
 
-No scheduler that lets nobody wait costs less. One that lets requests wait may: they can be served one after another by
+No scheduler without waiting costs less. One that lets requests wait may: they can be served one after another by
 fewer environments. `least` is below those, too: the requests' time at full use of every slot, and not one start.
 
 Where requests slow each other, L is what an environment runs without doing so: min(slots, cpus / share), at least 1,

@@ -14,7 +14,7 @@ from lambda_dispatch.simulator.setting import Setting
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")  # between the words of an option's name
 
 RIVALS = {
-    "oracle": "the lower bound: knows the future and lets nobody wait",
+    "oracle": "the lower bound: knows the future and lets no request wait",
     "lambda": "Lambda's own dispatch: one request per environment",
     "knative": "a scaler like Knative's",
 }

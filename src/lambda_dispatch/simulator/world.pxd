@@ -8,7 +8,7 @@ its bell, and the caller observes, decides and acts through start(), warm() and 
                      '--throttled, failed--> returned
 
 Requests are paired with slots by the rule of dispatch/matcher.pyx, with its own loop (board/pick.h) and its memory of
-the slots that became free last. An instance that asked to end is a last resort until it is let go, as in
+the slots that became free last. An instance that asked to end is a last resort until it is released, as in
 control/control.py.
 
 With `clients`, requests are not given by time: the first `clients` arrive as given, and each that is over, up to
@@ -35,7 +35,7 @@ cdef struct Place:
     int64_t created         # ns: the invoke was sent
     int64_t opened          # ns; 0: not yet
     int64_t ends            # ns: its deadline
-    int64_t goaway_at       # ns; DRAINING: when it is let go
+    int64_t goaway_at       # ns; DRAINING: when it is released
     int64_t last_active     # ns: when its last request ended, or it opened
     int64_t served          # requests
     int32_t reason          # why it asked to end, or why its start fails: see REASONS in world.pyx

@@ -33,7 +33,7 @@ cdef enum:
     E_NEXT_DONE = 3             # a request is, where requests slow each other; `generation` is a version
     E_IDLE = 4                  # look whether the instance is idle
     E_DEADLINE = 5
-    E_GOAWAY = 6                # a draining instance is let go
+    E_GOAWAY = 6                # a draining instance is released
     E_CUT = 7                   # the invoke's last second
     E_REFUSED = 8               # Lambda's answer to an invoke that it throttled
     E_WARMED = 9                # an init-only invoke returns

@@ -1,6 +1,6 @@
 """The router's certificate, kept by the supervisor for its workers.
 
-The files are read when a worker is started and when the router is told to reload. What cannot be used is reported, and
+The files are read when a worker is started and on a reload. What cannot be used is reported, and
 the last good pair stays in use: a file that was removed or half written never leaves a port without a worker. Workers
 get the pair as anonymous memory by descriptor; the private key is written to no disk.
 """

@@ -14,7 +14,7 @@ from collections.abc import MutableMapping
 LONGEST_STATUS = 200
 # Changes of state that are held; beyond that the oldest are dropped.
 MOST_HELD = 8
-# ns until they are sent again. The kernel wakes nobody when another socket's queue has room.
+# ns until they are sent again. The kernel sends no event when another socket's queue has room.
 SEND_AGAIN = 100_000_000
 
 

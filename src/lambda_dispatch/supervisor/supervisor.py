@@ -1,4 +1,4 @@
-"""The supervisor's loop: start what is missing, hear who is ready, who died and who hangs, replace, drain, end.
+"""The supervisor's loop: start what is missing; see which are ready, dead or hanging; replace, drain, end.
 
     starting    every seat is being filled for the first time; a configuration error, or a seat that cannot be filled,
                 ends the router
@@ -128,7 +128,7 @@ class Supervisor:
         self.bells = tuple(make_bell() for _ in range(slots))
         self.scaler_bell = make_bell()
         self.bell = make_bell()
-        # Nobody ever writes into it; that its one writing end is gone says that we are.
+        # Nothing is ever written into it; that its one writing end is gone says that we are.
         self.life_fd, alive_fd = os.pipe()
         for fd in (*self.bells, self.scaler_bell, self.bell, self.life_fd, alive_fd):
             undo.callback(os.close, fd)
@@ -275,7 +275,7 @@ class Supervisor:
         return child
 
     def _free_slot(self, wish: int) -> int | None:
-        """A worker slot nobody has: the seat's own if possible, so that in quiet times worker 2 is seat 2."""
+        """A free worker slot: the seat's own if possible, so that in quiet times worker 2 is seat 2."""
         workers = self.board.list_workers()
         free = [worker.slot for worker in workers if worker.state == WORKER_FREE]
         return wish if wish in free else next(iter(free), None)
@@ -373,7 +373,7 @@ class Supervisor:
         if child.role == "worker":
             if not self.board.reclaim(child.slot):
                 self.unsettled.append(child)
-            # What it held is free again, and what it was to answer nobody will: siblings and the scaler look.
+            # What it held is free again, and what it was to answer stays unanswered: siblings and the scaler look.
             self._ring_all()
         was_successor = child is seat.successor
         seat.ended(child, now)
@@ -408,7 +408,7 @@ class Supervisor:
         self.unsettled = [child for child in self.unsettled if not self.board.reclaim(child.slot)]
 
     def _turn_away(self) -> None:
-        """A sibling may call a worker that has just ended: nobody will answer there, and it must know at once.
+        """A sibling may call a worker that has just ended: no answer will come, and it must know at once.
 
         (Clients' connections wait for a successor; that one may come in another worker slot, or not at all.)
         """
@@ -536,7 +536,7 @@ class Supervisor:
                         child.kill_at = self.end_by
                     continue
                 # The workers have their own: when the last of them stops listening, clients are refused instead of
-                # accepted by nobody.
+                # accepted by no process.
                 self.listeners.close_set(seat.index)
                 for child in seat.children:
                     # Who was replaced drains already; another signal would hurry it.

@@ -45,7 +45,7 @@ cdef class AccessLog:
     cdef int fields                     # how many
     cdef bint looks                     # some of them stand in the head's fields
     cdef readonly bint wants_id         # each request gets an id where it brought none
-    cdef readonly uint64_t dropped      # lines lost because nobody read
+    cdef readonly uint64_t dropped      # lines lost because no process read
     cdef object sink                    # telemetry.sink.Sink: writes without waiting
     cdef bytes stamp                    # the time of this second as text
     cdef int64_t stamp_until            # hub time from which it is stale

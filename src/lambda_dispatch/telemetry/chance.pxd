@@ -1,5 +1,5 @@
-"""Ids by chance: for requests, traces and spans. xorshift128+ seeded from the kernel when a process begins: nobody can
-run into another's ids, but they are no secrets."""
+"""Ids by chance: for requests, traces and spans. xorshift128+ seeded from the kernel when a process begins: they do
+not collide, but they are no secrets."""
 
 from libc.stdint cimport uint8_t, uint64_t
 

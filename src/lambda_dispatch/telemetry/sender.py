@@ -134,7 +134,7 @@ class Sender:
 
 
 def rejected(answer: bytes) -> int:
-    """rejected_spans or rejected_data_points of an answer; 0 for one that says nothing, or that nobody can read."""
+    """rejected_spans or rejected_data_points of an answer; 0 for one that says nothing, or that cannot be read."""
     partial = pb.first(answer, 1)
     if not isinstance(partial, bytes):
         return 0

@@ -1,7 +1,7 @@
 """Which protocols a TLS client offers (ALPN), read from its ClientHello before OpenSSL sees it.
 
 A server that speaks none of them must refuse with `no_application_protocol` (RFC 7301 3.2). Python's ssl cannot:
-OpenSSL is told to go on without a protocol, and afterwards nothing says that one was offered.
+OpenSSL goes on without a protocol, and afterwards nothing says that one was offered.
 """
 
 ALPN = 16

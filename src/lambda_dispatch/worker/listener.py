@@ -5,7 +5,7 @@ Closing a listening socket resets what is in the first two. So the end has two s
 
     shut     the kernel begins no new handshake. A client's kernel repeats what was ignored after a second, and finds
              a successor or is refused. Handshakes that are under way finish, and are accepted
-    close    the queue is emptied and the socket closed: whoever comes now is refused at once
+    close    the queue is emptied and the socket closed: later connections are refused at once
 
 Linux has two ways to shut a socket, and both are taken, since neither is always to be had:
 
@@ -79,7 +79,7 @@ class Listener:
 
     async def serve(self) -> None:
         self.sock.setblocking(False)
-        # Whoever had this socket before may have shut it and not come to the end.
+        # The process that had this socket before may have shut it and not come to the end.
         drop_syns(self.sock, False)
         require_ttl(self.sock, 0)
         if self._context is not None:

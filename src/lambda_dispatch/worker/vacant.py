@@ -3,7 +3,7 @@
 Each worker has a set of listening sockets, and the kernel spreads new connections over all sets. When a worker has died
 and none has come in its place, or it is stopped or hangs, the connections of its set would wait. Every worker has the
 other sets' descriptors too and looks at the board: a set without a live worker for VACANT is read by all who are ready.
-Whoever accepts first serves.
+The first to accept serves.
 """
 
 from __future__ import annotations

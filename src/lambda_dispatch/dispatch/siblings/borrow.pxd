@@ -34,7 +34,7 @@ cdef class Peers(Lender):
     cdef object _dial                   # called (worker slot): starts connecting
 
     # Whom to ask for one more slot: `first`, or who else the board says has more slots free than it is being asked for;
-    # -1: nobody.
+    # -1: none.
     cdef int _choose(self, Pool pool, int first, int64_t since, int64_t now) except -2
     # Whether a sibling that has a slot free will give it to a request of its own rather than to one that has waited
     # since `since`.

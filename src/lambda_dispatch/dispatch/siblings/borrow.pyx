@@ -229,7 +229,7 @@ cdef class PeerEvents(H2Events):
                 if self.wire.peers.matcher.tells_instance:
                     self.note(exchange, head)
                 exchange.on_flowing()
-            # Nobody need give way to this one any longer.
+            # No sibling need give way to this one any longer.
             if slot.pool.queue.length:
                 self.wire.peers.matcher.serve(slot.pool, self.wire.hub.now)
             else:
@@ -252,7 +252,7 @@ cdef class PeerEvents(H2Events):
         cdef Exchange exchange
         if stream.owner is None:
             return 0
-        slot = <PeerSlot> stream.owner      # held here: its other holders let go of it
+        slot = <PeerSlot> stream.owner      # held here: its other holders drop it
         if names_failure(trailers):
             return slot.failed(trailers)
         exchange = slot.exchange
@@ -261,7 +261,7 @@ cdef class PeerEvents(H2Events):
     cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
         cdef PeerSlot slot
         if stream.owner is not None:
-            slot = <PeerSlot> stream.owner      # held here: its other holders let go of it
+            slot = <PeerSlot> stream.owner      # held here: its other holders drop it
             return slot.lost(refused)
         return 0
 

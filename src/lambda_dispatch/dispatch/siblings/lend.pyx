@@ -208,7 +208,7 @@ cdef class GuestEvents(H2Events):
     cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
         cdef GuestExchange exchange
         if stream.owner is not None:
-            exchange = <GuestExchange> stream.owner     # held here: its other holders let go of it
+            exchange = <GuestExchange> stream.owner     # held here: its other holders drop it
             return exchange.gone()
         return 0
 

@@ -45,7 +45,7 @@ CHECKOUT = Path(__file__).parents[4]
 DEMOS = (Path(__file__).parents[4] / "examples" / "demo" / "app.py", Path(__file__).parents[1] / "demo" / "app.py")
 MAX_ENVIRONMENTS = 20  # two processes each; what a laptop bears
 READY_WITHIN = 20.0  # seconds the router has to listen
-HEALTH_WARNING = 15.0  # seconds without a healthy application after which the user hears of it
+HEALTH_WARNING = 15.0  # seconds without a healthy application after which the user sees a line
 DRAIN = 5.0  # seconds requests in flight get after Ctrl-C
 STOP_WITHIN = DRAIN + 5.0  # seconds until the router is killed
 STATUS_EVERY = 0.5  # seconds
@@ -449,7 +449,7 @@ def own_command() -> str:
 
 
 def _router_variables(endpoint: str) -> dict[str, str]:
-    """The caller's environment with the Lambda client pointed here, and with nobody's real credentials."""
+    """The caller's environment with the Lambda client pointed here, and without real credentials."""
     variables = dict(os.environ)
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_LAMBDA_SERVICE_URL", "AWS_ENDPOINT_URL"):
         variables.pop(name, None)

@@ -38,7 +38,7 @@ from lambda_dispatch_net.http_server import BodyStream
 
 INTERNAL_SHUTDOWN = 0.5  # seconds Lambda gives when only the runtime process has extensions
 EXTERNAL_SHUTDOWN = 2.0  # and when there are external ones
-RUNTIME_SHARE = 0.3  # of that, what the runtime gets before the extensions hear of it
+RUNTIME_SHARE = 0.3  # of that, what the runtime gets before the extensions do
 MAX_EXTENSIONS = 10  # Lambda's limit per function
 NO_SHUTDOWN = "ShutdownEventNotSupportedForInternalExtension"  # Lambda's own word
 # Seconds a caller waits for the environment to be free again, so that its next invoke finds it; answered then anyway.
@@ -436,7 +436,7 @@ class Environment:
         self._runtime_poll = poll = self._loop.create_future()
         self._check_settled()
         if self._delivered and self.current is not None and self.current.response is None:
-            poll.set_result(None)  # it came while nobody listened
+            poll.set_result(None)  # it came while no poll was open
         try:
             await poll
         finally:

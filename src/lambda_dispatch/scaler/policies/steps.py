@@ -8,7 +8,7 @@ To and from zero it may jump. What is started or closed follows from the desired
 - the least busy instances are closed first;
 - as many as the floor asks for are started with the request to stay when idle, and closed last; the others end by
   themselves when idle;
-- an instance that asked to end is let go as soon as enough others are open.
+- an instance that asked to end is released as soon as enough others are open.
 
 `simple` and `ewma` differ in what they propose.
 """
@@ -106,7 +106,7 @@ class Steps:
 
         start = max(0, min(wanted - len(waiting) - len(opened), limits.max_instances - len(seen.instances)))
         if start and idle:
-            # Only the floor asks: nobody waits, so it takes its time.
+            # Only the floor asks: no request waits, so it takes its time.
             pause = WARM_PAUSE if seen.ends_idle else FLOOR_PAUSE
             if memory.floor_at is not None and seen.now - memory.floor_at < pause:
                 start = 0
