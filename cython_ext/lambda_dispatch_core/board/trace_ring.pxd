@@ -1,6 +1,6 @@
 """Requests that are traced, on their way from the workers to the admin process: shared memory beside the board.
 
-Each worker slot has a ring of fixed records. The worker writes, the admin process reads, and neither waits for the other:
+Each worker slot has a ring of fixed records. The worker writes, the admin process reads, and neither waits:
 a late reader loses the oldest and knows how many. In words and by byte offset: docs/shared-memory.md.
 """
 
