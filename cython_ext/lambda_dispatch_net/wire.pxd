@@ -1,7 +1,7 @@
 """A socket's end in this process: bytes in as (pointer, length), bytes out once per loop turn.
 
 A Wire is an asyncio BufferedProtocol. All wires of a process share their Hub's read block: what was read is worked off
-before the next read, and an owner that needs it longer keeps a copy. What a wire has to say collects in `out` and leaves
+before the next read, and an owner that needs it later keeps a copy. What a wire is to say collects in `out` and leaves
 in one write when the loop turn ends: touch() puts the wire on the Hub's list.
 
 What no peer waits for is said by mention(): while the process is busy it leaves with whatever the connection has to say
