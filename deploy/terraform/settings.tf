@@ -41,6 +41,8 @@ variable "settings" {
     buffer_instances = optional(number)
     # Instances of the configured function kept open. A whole number from 0 to 1000. Default: 0.
     min_instances = optional(number)
+    # MinInstances by time of day and week, in UTC: N from when CRON is due until another entry is. Entries CRON=N with ; between them, as in 0 7 * * MON-FRI=20; 0 19 * * *=2.
+    min_instances_schedule = optional(string)
     # Instances of a pool at most. A whole number from 1 to 3000. Default: 1000.
     max_instances = optional(number)
     # Invokes a pool may send at once. A whole number from 1 to 1000. Default: 500.
@@ -177,6 +179,7 @@ locals {
     LAMBDA_DISPATCH_TargetConcurrency               = var.settings.target_concurrency
     LAMBDA_DISPATCH_BufferInstances                 = var.settings.buffer_instances
     LAMBDA_DISPATCH_MinInstances                    = var.settings.min_instances
+    LAMBDA_DISPATCH_MinInstancesSchedule            = var.settings.min_instances_schedule
     LAMBDA_DISPATCH_MaxInstances                    = var.settings.max_instances
     LAMBDA_DISPATCH_StartBurst                      = var.settings.start_burst
     LAMBDA_DISPATCH_StartRate                       = var.settings.start_rate

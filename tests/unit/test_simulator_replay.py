@@ -1,13 +1,16 @@
 """A recording of decisions, in the form of the admin port: taken again exactly, and played with other settings."""
 
 import json
+import math
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lambda_dispatch.admin import decisions
+from lambda_dispatch.scaler.model import Limits
 from lambda_dispatch.scaler.record import Record, to_board
 from lambda_dispatch.simulator import policies, replay
 from lambda_dispatch.simulator.command import main
@@ -18,6 +21,7 @@ from lambda_dispatch.simulator.requests import Requests
 from lambda_dispatch.simulator.setting import Setting
 from lambda_dispatch.simulator.world import World
 from lambda_dispatch_core.board.board import Board
+from tests.unit.test_scaler_step import Pool
 
 LOAD = LOADS["on-off"]
 
@@ -51,6 +55,19 @@ def saved(tmp_path: Path, answer: object) -> Path:
     path = tmp_path / "decisions.json"
     path.write_text(json.dumps(answer))
     return path
+
+
+def test_a_floor_that_has_never_had_a_request_is_answered_and_taken_again(tmp_path: Path) -> None:
+    pool = Pool(min_instances=2)
+    with closing(Board.create(1, instances=64, pools=2)) as board:
+        board.claim_pool(b"shop", 1)
+        for now, floor in ((10.0, 2), (16.0, 4)):
+            record = pool.act(now, limits=Limits(10, 2, min_instances=floor))[1]
+            assert record is not None and record.seen("idle_for") == math.inf
+            to_board(record, board)
+        answer = json.loads(json.dumps(decisions.document(board, 0, None, 2048), allow_nan=False))
+    assert [it["inputs"]["idle_for"] for it in answer["decisions"]] == [None, None]
+    assert replay.changed(replay.read(saved(tmp_path, answer))) == 0
 
 
 def test_decisions_are_taken_again_as_recorded(tmp_path: Path, answer: dict[str, Any]) -> None:

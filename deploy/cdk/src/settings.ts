@@ -118,6 +118,12 @@ export interface RouterSettings {
    */
   readonly minInstances?: number;
   /**
+   * MinInstances by time of day and week, in UTC: N from when CRON is due until another entry is. Entries CRON=N with ; between them, as in 0 7 * * MON-FRI=20; 0 19 * * *=2.
+   *
+   * @default - nothing
+   */
+  readonly minInstancesSchedule?: string;
+  /**
    * Instances of a pool at most. A whole number from 1 to 3000.
    *
    * @default - 1000
@@ -492,6 +498,7 @@ export const SETTING_VARIABLES: { [key: string]: string } = {
   targetConcurrency: 'LAMBDA_DISPATCH_TargetConcurrency',
   bufferInstances: 'LAMBDA_DISPATCH_BufferInstances',
   minInstances: 'LAMBDA_DISPATCH_MinInstances',
+  minInstancesSchedule: 'LAMBDA_DISPATCH_MinInstancesSchedule',
   maxInstances: 'LAMBDA_DISPATCH_MaxInstances',
   startBurst: 'LAMBDA_DISPATCH_StartBurst',
   startRate: 'LAMBDA_DISPATCH_StartRate',

@@ -18,6 +18,7 @@ COMMANDS = (
     "router drain changed",
     "log level changed",
 )
+SCHEDULED = SEEN.index("scheduled")
 assert len(COMMANDS) == len(OVERRIDE_KINDS)
 
 
@@ -48,7 +49,9 @@ def bounds(it: Decision) -> list[str]:
     if it.proposed >= it.max_instances:
         found.append(f"{'maximum by override' if by_hand else 'MaxInstances'} {it.max_instances}")
     if it.min_instances and it.proposed <= it.min_instances:
-        found.append(f"{'minimum by override' if by_hand else 'MinInstances'} {it.min_instances}")
+        scheduled = len(it.inputs) > SCHEDULED and it.inputs[SCHEDULED]
+        whose = "MinInstancesSchedule" if scheduled else "minimum by override" if by_hand else "MinInstances"
+        found.append(f"{whose} {it.min_instances}")
     if it.desired > it.before and it.desired < it.proposed:
         found.append("step size")
     if it.held:
@@ -57,8 +60,8 @@ def bounds(it: Decision) -> list[str]:
 
 
 def known(numbers: tuple[float, ...]) -> list[float | None]:
-    """JSON has no word for a number that is not known but null."""
-    return [None if math.isnan(number) else number for number in numbers]
+    """JSON has no word but null for a number that is not known, nor for the time since requests that never came."""
+    return [number if math.isfinite(number) else None for number in numbers]
 
 
 def document(board: Board, since: int, pool: str | None, limit: int) -> dict[str, Any]:

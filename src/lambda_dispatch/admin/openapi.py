@@ -9,6 +9,7 @@ from lambda_dispatch.admin.history import SERIES, SPANS
 from lambda_dispatch.admin.stream import MAX_STREAMS
 from lambda_dispatch.config import OPTIONS
 from lambda_dispatch.scaler.record import SEEN
+from lambda_dispatch.scaler.schedule import Floor
 from lambda_dispatch.supervisor.operator import OPS
 from lambda_dispatch.telemetry import log
 from lambda_dispatch.telemetry.view import QUANTILES, InstanceView, PoolView, ScalerView, WorkerView
@@ -64,6 +65,8 @@ def schemas() -> dict[str, Schema]:
     pool = fields(PoolView, ("numbers",))
     pool.update(dict.fromkeys(("wait_ms", "service_ms", "time_ms", "cold_start_ms"), quantiles))
     pool["verdict"] = closed({"level": {"type": "string", "enum": ["ok", "busy", "bad"]}, "text": TEXT})
+    floor = closed(fields(Floor))
+    pool["schedule"] = {**floor, "type": ["object", "null"]}
     override = {
         "kind": {"type": "string", "enum": list(OVERRIDE_KINDS)},
         **dict.fromkeys(("function", "says", "who", "reason"), TEXT),

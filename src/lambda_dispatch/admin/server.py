@@ -17,6 +17,7 @@ from lambda_dispatch.admin.stream import MAX_STREAMS, Stream
 from lambda_dispatch.admin.verdict import Verdict, verdict
 from lambda_dispatch.admin.waits import Waits
 from lambda_dispatch.config import RouterConfig, effective
+from lambda_dispatch.scaler.configured import floor_of, schedule_of
 from lambda_dispatch.settings import Reader
 from lambda_dispatch.telemetry import log, prometheus, status
 from lambda_dispatch.telemetry.overrides import RouterOverrides
@@ -51,6 +52,7 @@ class Admin:
     def __init__(self, board: Board, config: RouterConfig, version: str = __version__, command_path: str = "") -> None:
         self.board = board
         self.config = config
+        self.schedule = schedule_of(config)
         self.version = version
         self.settings: Reader | None = None  # where a changed configuration appears
         self.gate = Gate(config)
@@ -66,7 +68,7 @@ class Admin:
             self.answer, max_body=MAX_BODY, max_connections=MAX_CLIENTS, idle=IDLE, failed=self._failed, for_pages=True
         )
         self.page = load_page()
-        self.readiness = Readiness(config.function_name, config.min_instances)
+        self.readiness = Readiness(config.function_name, floor_of(config, time.time()))
         self.routes: dict[str, Callable[[Request], Response]] = {
             "/metrics": self._metrics,
             "/api/v1/state": lambda _: document(self.state()),
@@ -96,6 +98,7 @@ class Admin:
     def apply(self, config: RouterConfig) -> None:
         """Takes a configuration, for the requests from now on."""
         self.config = config
+        self.schedule = schedule_of(config)
         log.configure("admin", config.log_level, config.log_format)
         self.overrides.configure(config.log_level)
         self.gate = Gate(config)
@@ -119,6 +122,8 @@ class Admin:
         shown = self.view.document()
         for pool, fields in zip(self.view.pools, shown["pools"], strict=True):
             fields["verdict"] = self.verdict(pool)._asdict()
+            own = self.schedule if pool.function == str(self.config.function) else None
+            fields["schedule"] = None if own is None else asdict(own.at(time.time()))
         return {"version": self.version, "control": self.gate.control, **shown}
 
     def verdict(self, pool: PoolView) -> Verdict:

@@ -9,6 +9,7 @@ from lambda_dispatch import function_name as names
 from lambda_dispatch.config.findings import Findings
 from lambda_dispatch.config.options import DEFAULT_CERT, DEFAULT_KEY, MAX_WORKERS, default_of
 from lambda_dispatch.errors import CertificateError
+from lambda_dispatch.scaler import schedule as schedules
 from lambda_dispatch.tls import check as check_certificate
 from lambda_dispatch.tls import check_authorities
 
@@ -49,6 +50,16 @@ def derive(reader: Findings) -> None:
             f"{reader.name_of('min_instances')} is {get('min_instances')}; it must not be more than MaxInstances "
             f"({get('max_instances')})"
         )
+    try:
+        schedule = schedules.parse(get("min_instances_schedule"))
+    except schedules.ScheduleError as error:
+        problems.append(f"{reader.name_of('min_instances_schedule')}: {error}")
+    else:
+        if schedule is not None and schedule.most > get("max_instances"):
+            problems.append(
+                f"{reader.name_of('min_instances_schedule')} asks for {schedule.most} instances; none of its entries "
+                f"may ask for more than MaxInstances ({get('max_instances')})"
+            )
     if get("target_concurrency") > most:
         problems.append(
             f"{reader.name_of('target_concurrency')} is {get('target_concurrency')}; it must be from 0 to "

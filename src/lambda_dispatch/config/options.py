@@ -146,6 +146,12 @@ class RouterConfig:
         "BufferInstances", whole(0, 1000), 0, "instances that `adaptive` keeps beyond the need while requests come"
     )
     min_instances: int = option("MinInstances", whole(0, 1000), 0, "instances of the configured function kept open")
+    min_instances_schedule: str = option(
+        "MinInstancesSchedule",
+        text._replace(allowed="entries CRON=N with ; between them, as in 0 7 * * MON-FRI=20; 0 19 * * *=2"),
+        "",
+        "MinInstances by time of day and week, in UTC: N from when CRON is due until another entry is",
+    )
     # 1,000 is a new account's whole concurrency: more than that is a decision.
     max_instances: int = option("MaxInstances", whole(1, 3000), 1000, "instances of a pool at most")
     # Lambda gives a function 1,000 new environments in any 10 s: burst + 10 s x rate stays within it.

@@ -11,6 +11,7 @@ from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.function_name import parse
 from lambda_dispatch.scaler import record as records
 from lambda_dispatch.scaler.act import Actor, Api
+from lambda_dispatch.scaler.configured import limits_of, schedule_of, scheduled
 from lambda_dispatch.scaler.fleet import BREAKER_NUMBERS, SLOW_START, Fleet, News
 from lambda_dispatch.scaler.guard import Breaker, StartGuard
 from lambda_dispatch.scaler.ledger import SPENT, Budget, Rate
@@ -19,6 +20,7 @@ from lambda_dispatch.scaler.observe import NS
 from lambda_dispatch.scaler.overrides import Orders, orders
 from lambda_dispatch.scaler.policies import policy_named
 from lambda_dispatch.scaler.record import Record
+from lambda_dispatch.scaler.schedule import Floor
 from lambda_dispatch.scaler.step import Hold, Look, Step, conclude, living_counts, step
 from lambda_dispatch.settings import Reader
 from lambda_dispatch.telemetry import log
@@ -48,6 +50,7 @@ class Scaler:
         api: Api,
         callback_url: str,
         clock: Callable[[], int] = time.monotonic_ns,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.stopped = asyncio.Event()
         self.fleets: dict[int, Fleet] = {}
@@ -57,6 +60,9 @@ class Scaler:
         self._settings = Reader(boot.settings_fd, boot.settings_number)
         self._board = board
         self._clock = clock
+        self._wall = wall  # for the schedule alone: it may step
+        self._floors = schedule_of(config)
+        self._floor: Floor | None = None  # of the schedule, as of the last look
         self._ending = False
         self._ticks = 0
         self._loop = asyncio.get_running_loop()
@@ -177,6 +183,7 @@ class Scaler:
         self._config = config
         log.configure("scaler", config.log_level, config.log_format)
         self._router.configure(config.log_level)
+        self._floors = schedule_of(config)
         for fleet in self.fleets.values():
             fleet.limits = limits_of(fleet.pool, config)
             fleet.ledger.rate, fleet.budget = rate_of(config), budget_of(config)
@@ -210,10 +217,21 @@ class Scaler:
         found = self._overrides.get(fleet.pool)
         if found is None:
             found = self._overrides[fleet.pool] = self._board.list_overrides(fleet.pool)
-        result = orders(found, fleet.limits, pool.commands_taken, int(now * NS))
+        result = orders(found, self._configured(fleet), pool.commands_taken, int(now * NS))
         if result.limits != fleet.shown:
             self._show_limits(fleet, result.limits)
         return result
+
+    def _configured(self, fleet: Fleet) -> Limits:
+        """What the configuration says for this moment."""
+        if fleet.pool != 0 or self._floors is None:
+            return fleet.limits
+        wall = self._wall()
+        floor = self._floors.at(wall)
+        if self._floor is None or (floor.count, floor.entry) != (self._floor.count, self._floor.entry):
+            self._floor = floor
+            log.info("scheduled floor changed", pool=fleet.label, floor=floor.count, entry=floor.entry)
+        return scheduled(fleet.limits, self._floors, wall, fleet.times.cold)
 
     def _due(self, by_pool: Mapping[int, list[b.Instance]], now: float) -> bool:
         """Has the moment to let a draining instance go come since the last look? Workers sleep until they are rung."""
@@ -334,17 +352,6 @@ def new_fleet(pool: b.Pool, config: RouterConfig, now: float, tokens: float | No
     fleet.decisions.update(up=pool.decisions_up, down=pool.decisions_down, held=pool.decisions_held)
     fleet.last_exit, fleet.last_decision = pool.last_exit, pool.last_decision / NS
     return fleet
-
-
-def limits_of(pool: int, config: RouterConfig) -> Limits:
-    return Limits(
-        max_concurrent=config.max_concurrent_count,
-        multiplier=config.instance_count_multiplier,
-        min_instances=config.min_instances if pool == 0 else 0,
-        max_instances=config.max_instances,
-        target=config.target_concurrency,
-        buffer=config.buffer_instances,
-    )
 
 
 def rate_of(config: RouterConfig) -> Rate:

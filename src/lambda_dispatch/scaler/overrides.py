@@ -32,7 +32,8 @@ def orders(found: Sequence[b.Override], configured: Limits, taken: int, now: int
             # The configuration may have changed since: what was set by hand counts.
             if it.second >= 0:
                 floor = min(floor, ceiling)
-            limits = replace(limits, min_instances=floor, max_instances=max(floor, ceiling))
+            scheduled = configured.scheduled and it.first < 0
+            limits = replace(limits, min_instances=floor, max_instances=max(floor, ceiling), scheduled=scheduled)
         elif it.kind == b.OVERRIDE_PAUSE:
             hold = Hold.PAUSED
             limits = replace(limits, pinned=it.first)

@@ -49,6 +49,7 @@ SEEN = (
     "pinned",
     "target",
     "buffer",
+    "scheduled",
 )
 _PLACES = {name: place for place, name in enumerate(SEEN)}
 
@@ -122,6 +123,7 @@ def inputs_of(seen: Observation, limits: Limits, memory: tuple[float, ...]) -> t
         float(limits.pinned),
         float(limits.target),
         float(limits.buffer),
+        float(limits.scheduled),
         *memory,
     )
 
@@ -176,6 +178,7 @@ def observation_of(inputs: tuple[float, ...]) -> tuple[Observation, Limits]:
         pinned=int(given["pinned"]),
         target=int(given["target"]),
         buffer=int(given["buffer"]),
+        scheduled=bool(given["scheduled"]),
     )
     return seen, limits
 

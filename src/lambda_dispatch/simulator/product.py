@@ -4,14 +4,14 @@ from random import Random
 
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.function_name import parse
+from lambda_dispatch.scaler.configured import limits_of, schedule_of, scheduled
 from lambda_dispatch.scaler.fleet import Fleet
 from lambda_dispatch.scaler.guard import StartGuard
-from lambda_dispatch.scaler.model import Limits
 from lambda_dispatch.scaler.policies import policy_named
 from lambda_dispatch.scaler.record import Record
 from lambda_dispatch.scaler.step import Look, conclude, step
 from lambda_dispatch.scaler.verdict import Exit
-from lambda_dispatch.simulator.requests import NS
+from lambda_dispatch.simulator.requests import MONDAY, NS
 from lambda_dispatch.simulator.world import World
 
 
@@ -20,6 +20,8 @@ class ProductScaler:
 
     def __init__(self, world: World, pool: int, config: RouterConfig, seed: int) -> None:
         self.records: list[Record] | None = None  # a list: what the router would put into its ring of decisions
+        self.begins = MONDAY  # s since 1970, of the world's time 0
+        self._schedule = schedule_of(config)
         self._world = world
         self._pool = pool
         self._buddies = config.init_only_buddies
@@ -29,14 +31,7 @@ class ProductScaler:
             label="default",
             function=parse(config.function_name),
             policy=policy_named(config.scaling_algorithm),
-            limits=Limits(
-                max_concurrent=config.max_concurrent_count,
-                multiplier=config.instance_count_multiplier,
-                min_instances=config.min_instances,
-                max_instances=config.max_instances,
-                target=config.target_concurrency,
-                buffer=config.buffer_instances,
-            ),
+            limits=limits_of(0, config),
             guard=StartGuard(config.start_burst, config.start_rate, 0.0, Random(f"guard {pool} {seed}").random),
         )
 
@@ -52,7 +47,9 @@ class ProductScaler:
             run = fleet.runs.get(seen.slot)
             if run is not None and run.generation == seen.generation:
                 fleet.end(run, seen, Exit(reason, requests=seen.requests), at / NS)
-        done = step(fleet, Look(now, world.totals(pool), world.instances(pool), buddies=self._buddies))
+        limits = scheduled(fleet.limits, self._schedule, self.begins + now, fleet.times.cold)
+        look = Look(now, world.totals(pool), world.instances(pool), buddies=self._buddies, limits=limits)
+        done = step(fleet, look)
         started = 0
         for order in done.commands.start:
             place = world.start(pool, order.stays)

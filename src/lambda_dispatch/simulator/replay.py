@@ -75,7 +75,10 @@ def _record(row: object, path: Path, number: int) -> Record:
             raise ReplayError(f"{where}: {name} is {value!r}, not a whole number")
         return value
 
-    numbers = [_number(inputs[name], where, name) for name in SEEN]
+    # A pool that never had a request has been idle for ever.
+    numbers = [
+        math.inf if name == "idle_for" and inputs[name] is None else _number(inputs[name], where, name) for name in SEEN
+    ]
     return Record(
         at=numbers[0],
         pool=whole("pool"),

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 NS = 1_000_000_000
+MONDAY = 1_704_067_200.0  # s since 1970: 1 January 2024, 00:00 UTC, when requests begin that have no date
+DATED = 1e9  # s: a larger time of a trace is one since 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +15,7 @@ class Requests:
     takes: "array[int]"  # ns of each, alone on a whole CPU
     clients: int = 0  # who send the next request when one is over; 0: requests arrive as given
     until: float = 0.0  # s: clients send nothing afterwards
+    begins: float = MONDAY  # s since 1970, of time 0: for schedules
 
     def __len__(self) -> int:
         return len(self.arrive)

@@ -98,7 +98,10 @@ def _simulated(policy: Policy, requests: Requests, setting: Setting) -> Outcome:
     if policy.config is None:
         looks = [Knative(world, pool).look for pool in range(setting.routers)]
     else:
-        looks = [ProductScaler(world, pool, policy.config, setting.seed).look for pool in range(setting.routers)]
+        scalers = [ProductScaler(world, pool, policy.config, setting.seed) for pool in range(setting.routers)]
+        for scaler in scalers:
+            scaler.begins = requests.begins
+        looks = [scaler.look for scaler in scalers]
     while (pool := world.advance()) >= 0:
         looks[pool]()
     waits = world.waits()

@@ -13,11 +13,12 @@ import re
 import statistics
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from lambda_dispatch.simulator.requests import Requests, in_order
+from lambda_dispatch.simulator.requests import DATED, MONDAY, Requests, in_order
 
 Entry = tuple[float, float | None]
 
@@ -73,7 +74,8 @@ def read(kind: str, path: Path, service: Callable[[], float] | None, skip: bool)
         typical = statistics.median(told) if told else 0.0
         entries = [(at, takes if takes is not None else service() if service else typical) for at, takes in entries]
     first = min(at for at, _ in entries)
-    return in_order((at - first, takes or 0.0) for at, takes in entries), lines.skipped
+    requests = in_order((at - first, takes or 0.0) for at, takes in entries)
+    return replace(requests, begins=first if first >= DATED else MONDAY + first), lines.skipped
 
 
 # CSV ------------------------------------------------------------------------------------------------------------------
