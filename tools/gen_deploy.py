@@ -1,4 +1,5 @@
-"""Writes what the ways to deploy know of the router's options, from src/lambda_dispatch/config/options.py:
+"""Writes what the ways to deploy know of the router's options, from src/lambda_dispatch/config/options.py, and their
+alarms, from tools/alerts.py:
 
     python tools/gen_deploy.py           writes the generated parts of deploy/
     python tools/gen_deploy.py --check   says which parts are not current; exit code 1
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in ("src", "cython_ext", "extension")]
+sys.path[:0] = [str(ROOT), *(str(ROOT / folder) for folder in ("src", "cython_ext", "extension"))]
+
+from tools import alarms  # noqa: E402
 
 from lambda_dispatch.config import OPTIONS, RouterConfig  # noqa: E402
 
@@ -40,6 +43,8 @@ PLATFORM = {
     "DrainDeadline": ("50", "the platform kills after 60 s: the longest normal request gets this long"),
     "LameDuck": ("15", "load balancers go on sending until their checks have failed: 2 checks of 5 s, and a reserve"),
 }
+# The same where AWS runs the tasks.
+AWS = {"CloudWatchMetricsEnabled": ("true", "alarms look at them")}
 
 
 class Setting(NamedTuple):
@@ -49,6 +54,7 @@ class Setting(NamedTuple):
     allowed: str
     default: str  # the router's, as text
     platform: str  # what we set on platforms; empty: nothing
+    aws: str  # what we set where AWS runs the tasks: with CloudFormation, Terraform, CDK
     kind: str  # boolean, integer, number, string
     secret: bool
 
@@ -87,8 +93,10 @@ def settings() -> list[Setting]:
         else:
             kind = "string"
         platform = PLATFORM.get(option.name, ("", ""))[0]
+        aws = AWS.get(option.name, (platform, ""))[0]
+        default = _default(value)
         found.append(
-            Setting(option.name, option.variable, option.help, allowed, _default(value), platform, kind, option.secret)
+            Setting(option.name, option.variable, option.help, allowed, default, platform, aws, kind, option.secret)
         )
     return found
 
@@ -119,7 +127,7 @@ def cloudformation_parameters() -> str:
         lines += [
             f"  {setting.name}:",
             "    Type: String",
-            f"    Default: {json.dumps(setting.platform)}",
+            f"    Default: {json.dumps(setting.aws)}",
             f"    Description: {json.dumps(explained(setting) + ' Empty - the default')}",
         ]
     for setting in secrets():
@@ -223,7 +231,7 @@ def terraform() -> str:
     ]
     for setting in plain():
         kind = TERRAFORM_TYPES.get(setting.kind, "string")
-        default = json.dumps(setting.platform) if setting.platform and kind == "string" else setting.platform
+        default = json.dumps(setting.aws) if setting.aws and kind == "string" else setting.aws
         lines.append(f"    # {explained(setting)}")
         lines.append(f"    {setting.snake} = optional({kind}{', ' + default if default else ''})")
     lines += ["  })", "  default  = {}", "  nullable = false", "}", "", "locals {"]
@@ -273,7 +281,7 @@ def cdk() -> str:
         "export interface RouterSettings {",
     ]
     for setting in plain():
-        shown = setting.platform or setting.default
+        shown = setting.aws or setting.default
         lines += [
             "  /**",
             f"   * {sentence(setting.help)}. {sentence(setting.allowed)}.",
@@ -298,9 +306,9 @@ def cdk() -> str:
     lines += [f"  {setting.camel}: '{setting.variable}'," for setting in secrets()]
     lines += ["};", "", "/** @internal */", "export const PLATFORM_SETTINGS: RouterSettings = {"]
     for setting in plain():
-        if setting.platform:
-            quoted = setting.platform if setting.kind in TYPESCRIPT_TYPES else f"'{setting.platform}'"
-            lines.append(f"  {setting.camel}: {quoted}, // {PLATFORM[setting.name][1]}")
+        if setting.aws:
+            quoted = setting.aws if setting.kind in TYPESCRIPT_TYPES else f"'{setting.aws}'"
+            lines.append(f"  {setting.camel}: {quoted}, // {(PLATFORM | AWS)[setting.name][1]}")
     return "\n".join([*lines, "};", ""])
 
 
@@ -322,12 +330,22 @@ def template(text: str) -> str:
     return text
 
 
+def page(text: str) -> str:
+    start, end = "<!-- alarms: written by tools/gen_deploy.py -->\n", "\n<!-- end of alarms -->"
+    before, _, rest = text.partition(start)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit("docs/aws.md has no marks for its alarms")
+    return before + start + alarms.page() + end + after
+
+
 CLOUDFORMATION: dict[str, Callable[[], str]] = {
     "parameters": cloudformation_parameters,
     "conditions": cloudformation_conditions,
     "environment": cloudformation_environment,
     "secrets": cloudformation_secrets,
     "secret policies": cloudformation_secret_policies,
+    "alarms": alarms.cloudformation,
 }
 DEPLOY = ROOT / "deploy"
 FILES: dict[Path, Callable[[str], str]] = {
@@ -335,7 +353,10 @@ FILES: dict[Path, Callable[[str], str]] = {
     DEPLOY / "helm" / "lambda-dispatch" / "values.schema.json": helm_schema,
     DEPLOY / "helm" / "lambda-dispatch" / "values.yaml": lambda text: between(text, "settings", helm_values()),
     DEPLOY / "terraform" / "settings.tf": lambda _: terraform(),
+    DEPLOY / "terraform" / "alarms.tf": lambda _: alarms.terraform(),
     DEPLOY / "cdk" / "src" / "settings.ts": lambda _: cdk(),
+    DEPLOY / "cdk" / "src" / "alarms.ts": lambda _: alarms.cdk(),
+    ROOT / "docs" / "aws.md": page,
 }
 
 

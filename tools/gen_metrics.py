@@ -11,206 +11,16 @@ python tools/gen_metrics.py             writes them; a house test compares
 
 import json
 import re
+import sys
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from lambda_dispatch.telemetry.metrics import FAMILIES, PREFIX
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
 
+from tools.alerts import ALERTS, RULES, m  # noqa: E402
 
-class Alert(NamedTuple):
-    name: str
-    expression: str
-    wait: str  # how long it must hold
-    severity: str
-    summary: str
-    fires: dict[str, str]  # series and values of promtool, one a minute, with which it fires
-    silent: dict[str, str]  # and with which it does not
-    looked_at: str = "30m"  # when that is
-
-
-def m(name: str, labels: str = "") -> str:
-    return f"{PREFIX}{name}{{{labels}}}" if labels else PREFIX + name
-
-
-F = 'function="web"'
-_OPEN = m("instances", F + ',state="open"')
-ALERTS = (
-    Alert(
-        "LambdaDispatchQueueOld",
-        f"max by (job, function) ({m('queue_oldest_seconds')}) > 2",
-        "1m",
-        "critical",
-        "Requests of {{ $labels.function }} wait for more than 2 s",
-        {m("queue_oldest_seconds", F): "3x40"},
-        {m("queue_oldest_seconds", F): "1x40"},
-    ),
-    Alert(
-        "LambdaDispatchRejects",
-        f"sum by (job, function) (rate({m('requests_rejected_total')}[5m]))"
-        f" / sum by (job, function) (rate({m('requests_total')}[5m])) > 0.01",
-        "2m",
-        "critical",
-        "The router refuses more than 1 % of the requests of {{ $labels.function }}",
-        {
-            m("requests_rejected_total", F + ',reason="queue_full"'): "0+3x40",
-            m("requests_total", F + ',code="5xx",reason="router"'): "0+3x40",
-            m("requests_total", F + ',code="2xx",reason="ok"'): "0+97x40",
-        },
-        {
-            m("requests_rejected_total", F + ',reason="queue_full"'): "0+1x40",
-            m("requests_total", F + ',code="5xx",reason="router"'): "0+1x40",
-            m("requests_total", F + ',code="2xx",reason="ok"'): "0+999x40",
-        },
-    ),
-    Alert(
-        "LambdaDispatchAtMax",
-        f"{m('instances_desired_raw')} > {m('instances_max')}",
-        "5m",
-        "warning",
-        "{{ $labels.function }} needs more instances than MaxInstances allows",
-        {m("instances_desired_raw", F): "11x40", m("instances_max", F): "10x40"},
-        {m("instances_desired_raw", F): "10x40", m("instances_max", F): "10x40"},
-    ),
-    Alert(
-        "LambdaDispatchBudgetSpent",
-        f"{m('budget_spent')} > 0",
-        "0m",
-        "critical",
-        "MaxCostPerHour or MaxInvokesPerMinute of {{ $labels.function }} is spent: only the floor of instances goes on",
-        {m("budget_spent", F): "1x40"},
-        {m("budget_spent", F): "0x40"},
-    ),
-    Alert(
-        "LambdaDispatchNotReachingDesired",
-        f"sum by (job, function) ({m('instances', 'state=~`open`')}) < 0.8 * sum by (job, function) "
-        f"({m('instances_desired')})".replace("`", '"'),
-        "5m",
-        "warning",
-        "{{ $labels.function }} has fewer open instances than it wants",
-        {_OPEN: "7x40", m("instances_desired", F): "10x40"},
-        {_OPEN: "9x40", m("instances_desired", F): "10x40"},
-    ),
-    Alert(
-        "LambdaDispatchThrottled",
-        f"rate({m('invokes_throttled_total')}[5m]) > 0",
-        "5m",
-        "warning",
-        "Lambda throttles invokes: raise the account's or the function's concurrency",
-        {m("invokes_throttled_total"): "0+1x40"},
-        {m("invokes_throttled_total"): "5x40"},
-    ),
-    Alert(
-        "LambdaDispatchBreakerOpen",
-        m("breaker_state", 'state="open"') + " == 1",
-        "1m",
-        "critical",
-        "Starts of {{ $labels.function }} failed repeatedly: no instance is started",
-        {m("breaker_state", F + ',state="open"'): "1x40"},
-        {m("breaker_state", F + ',state="open"'): "0x40"},
-    ),
-    Alert(
-        "LambdaDispatchStartsFail",
-        f"rate({m('instance_starts_failed_total')}[10m]) / rate({m('instance_starts_total')}[10m]) > 0.2",
-        "5m",
-        "warning",
-        "More than 20 % of the starts of {{ $labels.function }} fail",
-        {m("instance_starts_failed_total", F): "0+3x40", m("instance_starts_total", F): "0+10x40"},
-        {m("instance_starts_failed_total", F): "0+1x40", m("instance_starts_total", F): "0+10x40"},
-    ),
-    Alert(
-        "LambdaDispatchColdStartSlow",
-        f"histogram_quantile(0.9, sum by (job, function, le) (rate({m('cold_start_seconds_bucket')}[15m]))) > 7",
-        "10m",
-        "warning",
-        "One cold start of {{ $labels.function }} in ten takes more than 7 s; at 10 s Lambda gives up",
-        {
-            m("cold_start_seconds_bucket", F + ',le="4.0"'): "0x40",
-            m("cold_start_seconds_bucket", F + ',le="8.0"'): "0+1x40",
-            m("cold_start_seconds_bucket", F + ',le="16.0"'): "0+10x40",
-            m("cold_start_seconds_bucket", F + ',le="+Inf"'): "0+10x40",
-        },
-        {
-            m("cold_start_seconds_bucket", F + ',le="4.0"'): "0+10x40",
-            m("cold_start_seconds_bucket", F + ',le="8.0"'): "0+10x40",
-            m("cold_start_seconds_bucket", F + ',le="16.0"'): "0+10x40",
-            m("cold_start_seconds_bucket", F + ',le="+Inf"'): "0+10x40",
-        },
-    ),
-    Alert(
-        "LambdaDispatchWorkerSilent",
-        f"max by (job, worker) ({m('worker_silent_seconds')}) > 1",
-        "1m",
-        "warning",
-        "The event loop of worker {{ $labels.worker }} stands still for more than 1 s",
-        {m("worker_silent_seconds", 'worker="0"'): "2x40"},
-        {m("worker_silent_seconds", 'worker="0"'): "0.1x40"},
-    ),
-    Alert(
-        "LambdaDispatchOverrideForgotten",
-        f"max by (job, function, kind) ({m('override_active')}) > 0",
-        "12h",
-        "info",
-        "An override ({{ $labels.kind }}) is in force for more than 12 h; end it, or write it into the configuration",
-        {m("override_active", F + ',kind="limits"'): "1x800"},
-        {m("override_active", F + ',kind="limits"'): "1x600 0 1x300"},
-        "13h",
-    ),
-    Alert(
-        "LambdaDispatchWorkerRestarts",
-        f"sum by (job, instance) (increase({m('worker_starts_total')}[15m]))"
-        f" > 3 + sum by (job, instance) ({m('workers')})",
-        "0m",
-        "warning",
-        "Workers of {{ $labels.instance }} die: more starts in 15 minutes than a rolling restart makes",
-        {
-            m("worker_starts_total"): "2+1x40",
-            m("workers", 'state="ready"'): "2x40",
-            m("workers", 'state="gone"'): "0x40",
-        },
-        {
-            m("worker_starts_total"): "2x20 6x20",
-            m("workers", 'state="ready"'): "2x40",
-            m("workers", 'state="gone"'): "0x40",
-        },
-    ),
-    Alert(
-        "LambdaDispatchErrorBudgetBurn",
-        "lambda_dispatch:errors:ratio_rate5m > 14.4 * 0.001 and lambda_dispatch:errors:ratio_rate1h > 14.4 * 0.001",
-        "2m",
-        "critical",
-        "{{ $labels.function }} spends a month's budget of 0.1 % errors in two days",
-        {
-            m("requests_total", F + ',code="5xx",reason="app"'): "0+2x80",
-            m("requests_total", F + ',code="2xx",reason="ok"'): "0+98x80",
-        },
-        {
-            m("requests_total", F + ',code="5xx",reason="app"'): "0+1x80",
-            m("requests_total", F + ',code="2xx",reason="ok"'): "0+999x80",
-        },
-    ),
-    Alert(
-        "LambdaDispatchRouterDown",
-        'up{job=~".*lambda-dispatch.*"} == 0',
-        "2m",
-        "critical",
-        "{{ $labels.instance }} cannot be scraped",
-        {'up{job="lambda-dispatch"}': "0x40"},
-        {'up{job="lambda-dispatch"}': "1x40"},
-    ),
-)
-_ERRORS = m("requests_total", 'reason=~"app|router"')
-_FAST = f"sum by (job, function) (rate({m('queue_wait_seconds_bucket', 'le=~`0.0625`')}[5m]))".replace("`", '"')
-RULES = {
-    **{
-        f"lambda_dispatch:errors:ratio_rate{window}": f"sum by (job, function) (rate({_ERRORS}[{window}]))"
-        f" / sum by (job, function) (rate({m('requests_total')}[{window}]))"
-        for window in ("5m", "1h", "6h")
-    },
-    "lambda_dispatch:served_without_wait:ratio_rate5m": f"{_FAST} / sum by (job, function) "
-    f"(rate({m('queue_wait_seconds_count')}[5m]))",
-}
+from lambda_dispatch.telemetry.metrics import FAMILIES  # noqa: E402
 
 NOTE = "# Written by tools/gen_metrics.py. Change it there.\n"
 
@@ -232,7 +42,7 @@ def alerts() -> str:
     for alert in ALERTS:
         lines += [
             f"      - alert: {alert.name}",
-            f"        expr: {q(alert.expression)}",
+            f"        expr: {q(alert.query)}",
             f"        for: {alert.wait}",
             f"        labels: {{severity: {alert.severity}}}",
             f"        annotations: {{summary: {q(alert.summary)}}}",

@@ -10,7 +10,6 @@ locals {
     [var.settings.control_channel_http2_port],
     coalesce(var.settings.allow_insecure_control_channel, false) ? [var.settings.control_channel_insecure_http2_port] : [],
   )
-  alarm_actions = var.alarm_topic_arn == null ? [] : [var.alarm_topic_arn]
   # An ARN's eighth part, where there is one, is the qualifier.
   function_name = split(":", var.function_arn)[6]
 }
@@ -195,6 +194,14 @@ resource "aws_ecs_service" "router" {
     enable   = true
     rollback = true
   }
+  dynamic "alarms" {
+    for_each = local.has_load_balancer ? [aws_cloudwatch_metric_alarm.this[local.rollback_alarm].alarm_name] : []
+    content {
+      alarm_names = [alarms.value]
+      enable      = true
+      rollback    = true
+    }
+  }
   network_configuration {
     subnets          = var.subnet_ids
     security_groups  = [aws_security_group.router.id]
@@ -352,37 +359,61 @@ resource "aws_appautoscaling_policy" "cpu" {
   }
 }
 
-resource "aws_cloudwatch_metric_alarm" "server_errors" {
-  count               = local.has_load_balancer ? 1 : 0
-  alarm_name          = "${var.name}-server-errors"
-  alarm_description   = "Requests fail with 5xx from the router or the application; look at fault in the access log"
-  namespace           = "AWS/ApplicationELB"
-  metric_name         = "HTTPCode_Target_5XX_Count"
-  statistic           = "Sum"
-  period              = 60
-  evaluation_periods  = 3
-  datapoints_to_alarm = 2
-  threshold           = 10
-  comparison_operator = "GreaterThanThreshold"
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = local.alarm_actions
-  dimensions = {
-    LoadBalancer = aws_lb.this[0].arn_suffix
-    TargetGroup  = aws_lb_target_group.router[0].arn_suffix
+# What the alarms of alarms.tf look at.
+locals {
+  alarm_sources = {
+    router = {
+      made       = coalesce(var.settings.cloud_watch_metrics_enabled, false)
+      namespace  = "LambdaDispatch"
+      dimensions = { Function = var.function_arn }
+    }
+    lambda = {
+      made       = true
+      namespace  = "AWS/Lambda"
+      dimensions = { FunctionName = local.function_name }
+    }
+    balancer = {
+      made      = local.has_load_balancer
+      namespace = "AWS/ApplicationELB"
+      dimensions = {
+        LoadBalancer = try(aws_lb.this[0].arn_suffix, null)
+        TargetGroup  = try(aws_lb_target_group.router[0].arn_suffix, null)
+      }
+    }
   }
 }
 
-resource "aws_cloudwatch_metric_alarm" "throttles" {
-  alarm_name          = "${var.name}-throttles"
-  alarm_description   = "Lambda refuses to start environments; raise the concurrency or lower max_instances"
-  namespace           = "AWS/Lambda"
-  metric_name         = "Throttles"
-  statistic           = "Sum"
-  period              = 60
-  evaluation_periods  = 3
-  threshold           = 0
-  comparison_operator = "GreaterThanThreshold"
+resource "aws_cloudwatch_metric_alarm" "this" {
+  for_each            = { for name, alarm in local.alarms : name => alarm if local.alarm_sources[alarm.source].made }
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = each.value.description
+  comparison_operator = each.value.comparison
+  threshold           = each.value.threshold
+  evaluation_periods  = each.value.periods
+  datapoints_to_alarm = each.value.datapoints
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.alarm_actions
-  dimensions          = { FunctionName = local.function_name }
+  alarm_actions       = var.alarm_topic_arn == null ? [] : [var.alarm_topic_arn]
+  tags                = var.tags
+  dynamic "metric_query" {
+    for_each = each.value.metrics
+    content {
+      id          = metric_query.key
+      return_data = each.value.expression == ""
+      metric {
+        namespace   = local.alarm_sources[each.value.source].namespace
+        metric_name = metric_query.value.metric
+        dimensions  = local.alarm_sources[each.value.source].dimensions
+        stat        = metric_query.value.stat
+        period      = each.value.period
+      }
+    }
+  }
+  dynamic "metric_query" {
+    for_each = each.value.expression == "" ? [] : [each.value.expression]
+    content {
+      id          = "result"
+      expression  = metric_query.value
+      return_data = true
+    }
+  }
 }

@@ -136,7 +136,7 @@ variable "settings" {
     # Form of the log on stderr. Text or json. Default: text.
     log_format = optional(string, "json")
     # Write EMF metrics on stdout. True or false. Default: false.
-    cloud_watch_metrics_enabled = optional(bool)
+    cloud_watch_metrics_enabled = optional(bool, true)
     # Admin port: state, metrics and page. A whole number from 1 to 65535, or -1: no admin port. Default: 5005.
     admin_port = optional(number)
     # Address of the admin port; not loopback: set a token or AdminReadOnly. Any text. Default: 127.0.0.1.

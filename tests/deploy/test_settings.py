@@ -59,11 +59,11 @@ def test_what_is_left_out_exists_and_has_a_reason() -> None:
     for table in (gen_deploy.LEFT_OUT, gen_deploy.OWN):
         assert set(table) <= names
         assert all(table.values())
-    assert set(gen_deploy.PLATFORM) <= names
+    assert set(gen_deploy.PLATFORM) | set(gen_deploy.AWS) <= names
 
 
 def test_a_platforms_defaults_are_values_that_the_router_takes() -> None:
-    for name, (value, _) in gen_deploy.PLATFORM.items():
+    for name, (value, _) in [*gen_deploy.PLATFORM.items(), *gen_deploy.AWS.items()]:
         option = next(option for option in OPTIONS.values() if option.name == name)
         option.kind.parse(value)
 
@@ -76,7 +76,7 @@ def test_the_template_passes_every_option() -> None:
     assert values.keys() | secret.keys() == KNOWN
     for setting in gen_deploy.plain():
         assert values[setting.variable] == {"Ref": setting.name}
-        assert template["Parameters"][setting.name]["Default"] == setting.platform
+        assert template["Parameters"][setting.name]["Default"] == setting.aws
     for setting in gen_deploy.secrets():
         assert secret[setting.variable] == {"Ref": f"{setting.name}SecretArn"}
 
@@ -172,7 +172,7 @@ def test_the_module_passes_every_option(tmp_path: Path) -> None:
     (tmp_path / "all.auto.tfvars.json").unlink()
     run("apply", "-auto-approve")
     found = json.loads(run("output", "-json", "all"))
-    assert found == {setting.variable: setting.platform for setting in gen_deploy.plain() if setting.platform}
+    assert found == {setting.variable: setting.aws for setting in gen_deploy.plain() if setting.aws}
 
 
 def test_the_construct_passes_every_option() -> None:

@@ -10,6 +10,7 @@ import * as lambda from 'aws-cdk-lib/aws-lambda';
 import * as logs from 'aws-cdk-lib/aws-logs';
 import { ITopic } from 'aws-cdk-lib/aws-sns';
 import { Construct } from 'constructs';
+import { ALARMS, AlarmDescription, ROLLBACK_ALARM } from './alarms';
 import { PLATFORM_SETTINGS, RouterSecrets, RouterSettings, SECRET_VARIABLES, SETTING_VARIABLES } from './settings';
 
 /** What stands in front of the routers. */
@@ -242,7 +243,7 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
       this.targetGroup = this.makeTargetGroup(props, http, maxTasks);
       this.makeListeners(props, this.loadBalancer, this.targetGroup);
     }
-    this.makeAlarms(props);
+    this.makeAlarms(props, given.cloudWatchMetricsEnabled === true);
   }
 
   private openControlPorts(target: lambda.IFunction, given: { [key: string]: any }): void {
@@ -311,33 +312,59 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
     }
   }
 
-  private makeAlarms(props: LambdaDispatchServiceProps): void {
-    const found: cloudwatch.Alarm[] = [];
-    if (this.targetGroup) {
-      found.push(
-        this.targetGroup.metrics.httpCodeTarget(elb.HttpCodeTarget.TARGET_5XX_COUNT, { period: Duration.minutes(1) })
-          .createAlarm(this, 'ServerErrors', {
-            alarmDescription: 'Requests fail with 5xx from the router or the application; look at fault in the access log',
-            threshold: 10,
-            evaluationPeriods: 3,
-            datapointsToAlarm: 2,
-            comparisonOperator: cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            treatMissingData: cloudwatch.TreatMissingData.NOT_BREACHING,
-          }));
-    }
-    found.push(
-      props.function.metricThrottles({ period: Duration.minutes(1) }).createAlarm(this, 'Throttles', {
-        alarmDescription: 'Lambda refuses to start environments; raise the concurrency or lower maxInstances',
-        threshold: 0,
-        evaluationPeriods: 3,
-        comparisonOperator: cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+  private makeAlarms(props: LambdaDispatchServiceProps, hasRouterMetrics: boolean): void {
+    for (const [id, description] of Object.entries(ALARMS)) {
+      const read = this.reader(description, props.function, hasRouterMetrics);
+      if (read === undefined) {
+        continue;
+      }
+      const period = Duration.seconds(description.period);
+      const metrics = Object.fromEntries(
+        Object.entries(description.metrics).map(([name, it]) => [name, read(it.metric, { period, statistic: it.stat })]));
+      const metric = description.expression === ''
+        ? Object.values(metrics)[0]
+        : new cloudwatch.MathExpression({ expression: description.expression, usingMetrics: metrics, period });
+      const alarm = metric.createAlarm(this, id, {
+        alarmDescription: description.description,
+        threshold: description.threshold,
+        evaluationPeriods: description.periods,
+        datapointsToAlarm: description.datapoints,
+        comparisonOperator: COMPARISONS[description.comparison],
         treatMissingData: cloudwatch.TreatMissingData.NOT_BREACHING,
-      }));
-    if (props.alarmTopic) {
-      found.forEach((alarm) => alarm.addAlarmAction(new actions.SnsAction(props.alarmTopic!)));
+      });
+      if (props.alarmTopic) {
+        alarm.addAlarmAction(new actions.SnsAction(props.alarmTopic));
+      }
+      if (id === ROLLBACK_ALARM) {
+        this.service.enableDeploymentAlarms([alarm.alarmName], { behavior: ecs.AlarmBehavior.ROLLBACK_ON_ALARM });
+      }
+    }
+  }
+
+  /** Makes a metric of the source that an alarm looks at; undefined where there is no such source. */
+  private reader(description: AlarmDescription, target: lambda.IFunction, hasRouterMetrics: boolean): Reader | undefined {
+    switch (description.source) {
+      case 'lambda': return (metric, options) => target.metric(metric, options);
+      case 'balancer': {
+        const group = this.targetGroup;
+        return group && ((metric, options) => group.metrics.custom(metric, options));
+      }
+      default:
+        return hasRouterMetrics
+          ? (metricName, options) => new cloudwatch.Metric({
+            namespace: 'LambdaDispatch', metricName, dimensionsMap: { Function: target.functionArn }, ...options,
+          })
+          : undefined;
     }
   }
 }
+
+type Reader = (metric: string, options: cloudwatch.MetricOptions) => cloudwatch.Metric;
+
+const COMPARISONS: { [name: string]: cloudwatch.ComparisonOperator } = {
+  GreaterThanThreshold: cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+  LessThanThreshold: cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+};
 
 function definedOnly(settings?: RouterSettings): { [key: string]: any } {
   return Object.fromEntries(Object.entries(settings ?? {}).filter(([, value]) => value !== undefined));

@@ -402,7 +402,7 @@ export interface RouterSettings {
   /**
    * Write EMF metrics on stdout. True or false.
    *
-   * @default - false
+   * @default - true
    */
   readonly cloudWatchMetricsEnabled?: boolean;
   /**
@@ -570,6 +570,7 @@ export const PLATFORM_SETTINGS: RouterSettings = {
   controlChannelHttp2Port: 5004, // security groups name it too
   accessLog: 'json', // logs are read by machines there
   logFormat: 'json', // logs are read by machines there
+  cloudWatchMetricsEnabled: true, // alarms look at them
   lameDuck: '15', // load balancers go on sending until their checks have failed: 2 checks of 5 s, and a reserve
   drainDeadline: '50', // the platform kills after 60 s: the longest normal request gets this long
 };

@@ -8,10 +8,13 @@ import ecs from 'aws-cdk-lib/aws-ecs';
 import ecr from 'aws-cdk-lib/aws-ecr';
 import lambda from 'aws-cdk-lib/aws-lambda';
 import secretsmanager from 'aws-cdk-lib/aws-secretsmanager';
+import sns from 'aws-cdk-lib/aws-sns';
 import nag from 'cdk-nag';
 import lib from '../lib/index.js';
+import described from '../lib/alarms.js';
 
 const { Match, Template } = assertions;
+const { ALARMS } = described;
 
 function stack(build) {
   const app = new cdk.App();
@@ -94,6 +97,49 @@ test('without a load balancer there is none, and no listener', () => {
   const template = Template.fromStack(service({ loadBalancer: lib.LoadBalancer.NONE }).made);
   template.resourceCountIs('AWS::ElasticLoadBalancingV2::LoadBalancer', 0);
   template.resourceCountIs('AWS::ElasticLoadBalancingV2::Listener', 0);
+});
+
+function alarms(made) {
+  return Object.values(Template.fromStack(made).findResources('AWS::CloudWatch::Alarm')).map(({ Properties }) => Properties);
+}
+
+test('every alarm of the description is made, with its figures, threshold and topic', () => {
+  const { made } = stack(({ made, vpc, application, image }) => {
+    const alarmTopic = sns.Topic.fromTopicArn(made, 'Topic', 'arn:aws:sns:eu-west-1:111111111111:alarms');
+    new lib.LambdaDispatchService(made, 'Router', { vpc, function: application.function, image, alarmTopic });
+  });
+  const found = Object.fromEntries(alarms(made).map((alarm) => [alarm.AlarmDescription, alarm]));
+  assert.equal(Object.keys(found).length, Object.keys(ALARMS).length);
+  for (const [name, described] of Object.entries(ALARMS)) {
+    const alarm = found[described.description];
+    assert.ok(alarm, name);
+    assert.equal(alarm.Threshold, described.threshold, name);
+    assert.equal(alarm.ComparisonOperator, described.comparison, name);
+    assert.equal(alarm.EvaluationPeriods, described.periods, name);
+    assert.equal(alarm.DatapointsToAlarm ?? alarm.EvaluationPeriods, described.datapoints, name);
+    assert.equal(alarm.AlarmActions.length, 1, name);
+    const read = alarm.Metrics
+      ? Object.fromEntries(alarm.Metrics.filter((it) => it.MetricStat)
+        .map(({ Id, MetricStat }) => [Id, { metric: MetricStat.Metric.MetricName, stat: MetricStat.Stat }]))
+      : { [Object.keys(described.metrics)[0]]: { metric: alarm.MetricName, stat: alarm.Statistic } };
+    assert.deepEqual(read, described.metrics, name);
+    if (described.expression) {
+      assert.deepEqual(alarm.Metrics.filter((it) => it.Expression).map((it) => it.Expression), [described.expression], name);
+    }
+  }
+});
+
+test('alarms that have nothing to look at are not made', () => {
+  const sources = (props) => new Set(alarms(service(props).made)
+    .map((alarm) => Object.values(ALARMS).find((it) => it.description === alarm.AlarmDescription).source));
+  assert.deepEqual(sources({ loadBalancer: lib.LoadBalancer.NONE }), new Set(['router', 'lambda']));
+  assert.deepEqual(sources({ settings: { cloudWatchMetricsEnabled: false } }), new Set(['lambda', 'balancer']));
+});
+
+test('a deployment that raises 5xx is rolled back', () => {
+  Template.fromStack(service().made).hasResourceProperties('AWS::ECS::Service', {
+    DeploymentConfiguration: { Alarms: { Enable: true, Rollback: true, AlarmNames: [Match.anyValue()] } },
+  });
 });
 
 for (const [props, message] of [

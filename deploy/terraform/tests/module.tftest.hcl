@@ -4,6 +4,9 @@ mock_provider "aws" {
   mock_data "aws_iam_policy_document" {
     defaults = { json = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
   }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
 }
 
 variables {
@@ -27,8 +30,23 @@ run "defaults" {
     error_message = "the control port without TLS is closed unless asked otherwise"
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.throttles.dimensions["FunctionName"] == "app"
+    condition     = keys(aws_cloudwatch_metric_alarm.this) == keys(local.alarms)
+    error_message = "with a load balancer and the router's metrics every alarm is made"
+  }
+  assert {
+    condition     = one(one(aws_cloudwatch_metric_alarm.this["Throttled"].metric_query).metric).dimensions["FunctionName"] == "app"
     error_message = "the qualifier is no part of the function's name"
+  }
+  assert {
+    condition = alltrue([
+      for query in aws_cloudwatch_metric_alarm.this["Rejects"].metric_query :
+      query.return_data == (query.expression != null)
+    ])
+    error_message = "the alarm looks at the expression, not at the figures in it"
+  }
+  assert {
+    condition     = one(aws_ecs_service.router.alarms).alarm_names == toset(["lambda-dispatch-ServerErrors"])
+    error_message = "a deployment that raises 5xx is rolled back"
   }
 }
 
@@ -38,8 +56,23 @@ run "without_a_load_balancer" {
     load_balancer = "none"
   }
   assert {
-    condition     = length(aws_lb.this) == 0 && output.url == null
+    condition     = length(aws_lb.this) == 0 && output.url == null && length(aws_ecs_service.router.alarms) == 0
     error_message = "none means none"
+  }
+  assert {
+    condition     = toset([for name in keys(aws_cloudwatch_metric_alarm.this) : local.alarms[name].source]) == toset(["router", "lambda"])
+    error_message = "there is nothing to look at of a load balancer"
+  }
+}
+
+run "without_the_routers_metrics" {
+  command = plan
+  variables {
+    settings = { cloud_watch_metrics_enabled = false }
+  }
+  assert {
+    condition     = toset([for name in keys(aws_cloudwatch_metric_alarm.this) : local.alarms[name].source]) == toset(["balancer", "lambda"])
+    error_message = "alarms that look at metrics which are not written are not made"
   }
 }
 

@@ -8,9 +8,11 @@ metrics. Nothing here runs on the request path.
 import json
 import os
 import select
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from lambda_dispatch.error_words import ErrorWord
+from lambda_dispatch.telemetry.metrics import REASONS
 from lambda_dispatch.telemetry.view import QUANTILES, PoolView, View, quantile
 
 INTERVAL = 60 * 1_000_000_000  # ns between two lines
@@ -33,8 +35,27 @@ COUNTS = {
 }
 
 
+def _failed(pool: PoolView) -> int:
+    """Requests that the application or the router answered with a fault."""
+    return sum(n for at, n in enumerate(pool.numbers.outcomes) if REASONS[at % len(REASONS)] in ("app", "router"))
+
+
+def _rejected(pool: PoolView) -> int:
+    return sum(n for word, n in zip(ErrorWord, pool.numbers.words, strict=False) if word.status)
+
+
+# Counters of a function, whose increase is a metric.
+POOL_COUNTS: dict[str, Callable[[PoolView], int]] = {
+    "RequestsEnded": lambda pool: sum(pool.numbers.outcomes),
+    "RequestsFailed": _failed,
+    "RequestsRejected": _rejected,
+    "Starts": lambda pool: pool.starts,
+    "StartsFailed": lambda pool: pool.starts_failed,
+}
 # Histograms of a function, and what the CloudWatch metrics of their quantiles begin with.
 TIMES = {"QueueWait": "wait", "ServiceTime": "service", "RequestTime": "total", "ColdStart": "cold_start"}
+# The alert on cold starts looks at one in ten.
+MORE_QUANTILES = {"ColdStart": {"p90": 0.9}}
 
 
 class EmfWriter:
@@ -89,10 +110,15 @@ def lines(now: View, before: View) -> Iterator[dict[str, Any]]:
             "InFlight": pool.in_flight,
             "Queued": pool.queued,
             "BreakerOpen": int(pool.breaker != "closed"),
+            "InstancesDesiredRaw": pool.desired_raw,
+            "BudgetSpent": int(bool(pool.budget)),
+            "Overrides": sum(each["function"] == pool.function for each in now.overrides),
         }
         values = {name: ("Count", value) for name, value in gauges.items()}
         values["QueueOldest"] = ("Seconds", pool.oldest_queued or 0)
-        values |= _times(pool, pools_before.get(pool.function, pool))
+        pool_before = pools_before.get(pool.function, pool)
+        values |= {name: ("Count", max(0, count(pool) - count(pool_before))) for name, count in POOL_COUNTS.items()}
+        values |= _times(pool, pool_before)
         yield _line(values, {"Function": pool.function}, now.taken_ms)
 
 
@@ -102,7 +128,7 @@ def _times(now: PoolView, before: PoolView) -> dict[str, tuple[str, float]]:
     for name, attribute in TIMES.items():
         after, earlier = getattr(now.numbers, attribute).counts, getattr(before.numbers, attribute).counts
         counts = [max(0, x - y) for x, y in zip(after, earlier, strict=True)]
-        for word, share in QUANTILES.items():
+        for word, share in (QUANTILES | MORE_QUANTILES.get(name, {})).items():
             if (value := quantile(counts, share)) is not None:
                 values[name + word.upper()] = ("Milliseconds", round(value, 3))
     return values
