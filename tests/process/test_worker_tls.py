@@ -1,11 +1,14 @@
 """TLS on both ports: curl and python-hyper h2 by ALPN, instances, and certificates that change."""
 
 import asyncio
+import socket
 import ssl
+import time
 from pathlib import Path
 
 import pytest
 
+from lambda_dispatch.worker.handshakes import SHUTDOWN_TIMEOUT
 from tests.support import certs
 from tests.support.clients import RawClient, curl
 from tests.support.instance_peer import Call
@@ -101,6 +104,31 @@ async def test_plain_text_and_old_versions_are_turned_away_at_the_tls_port(pair:
             await worker.client(tls=old)
         async with await worker.client(tls=pair.client_context()) as good:
             assert (await good.get("/health")).status == 200
+
+
+@pytest.mark.parametrize("last", [b"GET / HTTP/1.1\r\nno field\r\n\r\n", b"GET /health HTTP/1.0\r\n\r\n"])
+@scenario
+async def test_a_client_that_sends_on_after_its_last_answer_is_cut_off(pair: certs.Pair, last: bytes) -> None:
+    """It never takes our close_notify. uvloop would read and drop what it sends for half a minute."""
+
+    def flood(port: int) -> str:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=SHUTDOWN_TIMEOUT * 10) as plain,
+            pair.client_context("http/1.1").wrap_socket(plain, server_hostname="localhost") as client,
+        ):
+            deadline = time.monotonic() + SHUTDOWN_TIMEOUT * 10
+            try:
+                client.sendall(last)
+                while time.monotonic() < deadline:
+                    client.sendall(bytes(65536))
+            except TimeoutError:
+                return "open, and nothing is read"
+            except OSError:
+                return "cut off"
+            return "open, and everything is read"
+
+    async with WorkerProcess.running(certs=pair) as worker:
+        assert await asyncio.to_thread(flood, worker.ports["https"]) == "cut off"
 
 
 @pytest.mark.parametrize("port", ["https", "control_https"])
