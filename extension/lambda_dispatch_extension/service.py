@@ -18,7 +18,7 @@ from lambda_dispatch_extension.health import INIT_WARNING, Health
 from lambda_dispatch_extension.invoke import AppDown, Invoke
 from lambda_dispatch_extension.kinds import ROUTER, kind_of
 from lambda_dispatch_extension.lambda_api import NAME, Api, ApiError, Next, endpoint
-from lambda_dispatch_extension.log import say, short
+from lambda_dispatch_extension.log import say, say_limited, short
 from lambda_dispatch_extension.loop import (
     CancelledError,
     Event,
@@ -43,8 +43,9 @@ APP_PATIENCE = 0.08  # s that the application then has before it is killed
 PROTOCOL_PAUSE = 0.02  # s between two tries to learn what the application speaks
 API_PATIENCE = 1.0  # s for the last call to the Runtime API
 EXTENSIONS = "/opt/extensions"
+REFUSED = range(400, 500)  # how the Runtime API refuses an answer; 500 means that the process is to exit
 FORBIDDEN = 403  # how the Extensions and Runtime API refuse what the sender's state or kind does not allow
-MAX_CONCURRENCY = 64  # upper bound of AWS_LAMBDA_MAX_CONCURRENCY
+MAX_CONCURRENCY = 1600  # invokes at once in one environment, Lambda's own ceiling on managed instances
 DIRECT_REFUSED = (
     "this function takes the router's invokes only, because LAMBDA_DISPATCH_DIRECT is off, and this is a direct event "
     "({}): call the router, or unset LAMBDA_DISPATCH_DIRECT"
@@ -66,7 +67,7 @@ class Service:
         self.command = command
         api_address = endpoint(runtime_api(environ))
         concurrency = environ.get("AWS_LAMBDA_MAX_CONCURRENCY", "")
-        self.loops = min(int(concurrency), MAX_CONCURRENCY) if concurrency.isdigit() and concurrency != "0" else 1
+        self.loops = max(1, min(int(concurrency), MAX_CONCURRENCY)) if concurrency.isdecimal() else 1
         loop = get_running_loop()
         loop.on_error = say_error
         self.hub = Hub(loop, say_failure)
@@ -261,6 +262,11 @@ class Service:
             invocation = await self._next()
             try:
                 await self._serve(invocation)
+            except ApiError as error:
+                if error.status not in REFUSED:
+                    raise
+                # The invoke's time is over, or its caller is gone. The environment's other invokes go on.
+                say_limited("response refused", status=error.status, cause=error)
             except AppDown as error:
                 await self.api.fail(invocation.request_id, exits.APP_CONNECTION_ERROR, str(error))
                 raise Fatal(f"invoke failed: {error}") from error

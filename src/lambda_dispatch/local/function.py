@@ -24,6 +24,7 @@ ARN = re.compile(
 
 MAX_TIMEOUT = 900.0  # Lambda's own ceiling, seconds
 MAX_MEMORY = 10_240  # MB, Lambda's own ceiling
+MAX_ENVIRONMENT_CONCURRENCY = 1600  # Lambda's own ceiling of PerExecutionEnvironmentMaxConcurrency
 
 # Lambda refuses these in a function's configuration; the ones an application may want to choose locally (region and
 # credentials) are left open.
@@ -38,6 +39,7 @@ RESERVED = frozenset(
         "AWS_LAMBDA_INITIALIZATION_TYPE",
         "AWS_LAMBDA_LOG_GROUP_NAME",
         "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_LAMBDA_MAX_CONCURRENCY",
         "AWS_LAMBDA_RUNTIME_API",
     }
 )
@@ -68,6 +70,8 @@ class Function:
     aliases: Mapping[str, str] = field(default_factory=dict)  # alias or version -> version it runs as
     directory: str = ""  # working directory, LAMBDA_TASK_ROOT; empty is the caller's
     region: str = "us-east-1"
+    environment_concurrency: int = 1  # invokes at once in one environment; more than 1: as on a managed instance
+    tenant_isolation: bool = False  # each invoke names its tenant, and no environment serves two tenants
     port: int | None = None  # PORT for the application when pinned; None picks a free one per environment
 
     def __post_init__(self) -> None:
@@ -87,6 +91,11 @@ class Function:
             raise FunctionConfigError(f"function {self.name}: init timeout {self.init_timeout:g}: more than 0 seconds")
         if self.concurrency is not None and self.concurrency < 0:
             raise FunctionConfigError(f"function {self.name}: concurrency {self.concurrency}: 0 or more")
+        if not 1 <= self.environment_concurrency <= MAX_ENVIRONMENT_CONCURRENCY:
+            raise FunctionConfigError(
+                f"function {self.name}: environment concurrency {self.environment_concurrency}: "
+                f"1 to {MAX_ENVIRONMENT_CONCURRENCY}"
+            )
         if self.extensions_directory and not os.path.isdir(self.extensions_directory):
             raise FunctionConfigError(f"function {self.name}: {self.extensions_directory} is no extensions directory")
         for key in self.environment:
@@ -101,6 +110,11 @@ class Function:
     @property
     def arn(self) -> str:
         return function_arn(self.name, region=self.region)
+
+    @property
+    def managed(self) -> bool:
+        """Its environments are as on Lambda Managed Instances."""
+        return self.environment_concurrency > 1
 
     def version(self, qualifier: str | None) -> str | None:
         """The version a qualifier runs as, None when there is no such qualifier."""
@@ -129,7 +143,7 @@ class Function:
             "AWS_LAMBDA_FUNCTION_NAME": self.name,
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.memory),
             "AWS_LAMBDA_FUNCTION_VERSION": LATEST,
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances" if self.managed else "on-demand",
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{self.name}",
             "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
             "AWS_LAMBDA_RUNTIME_API": runtime_api,
@@ -142,6 +156,9 @@ class Function:
             "LAMBDA_DISPATCH_PORT": str(port),
             "PORT": str(port),
         }
+        given.pop("AWS_LAMBDA_MAX_CONCURRENCY", None)
+        if self.managed:
+            lambdas["AWS_LAMBDA_MAX_CONCURRENCY"] = str(self.environment_concurrency)
         defaults = {
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,

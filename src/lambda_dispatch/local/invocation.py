@@ -43,6 +43,7 @@ class Invocation:
         trace_id: str | None = None,
         client_context: str | None = None,
         cognito_identity: str | None = None,
+        tenant: str | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.request_id = request_id or str(uuid.uuid4())
@@ -52,6 +53,7 @@ class Invocation:
         self.trace_id = trace_id or new_trace_id()
         self.client_context = client_context
         self.cognito_identity = cognito_identity
+        self.tenant = tenant
         self.deadline_ms = 0
         self.stream: asyncio.Future[BodyStream] | None = None  # for a caller that takes the response as it comes
         self.response: Answer | None = None  # the runtime's, from the moment it is there

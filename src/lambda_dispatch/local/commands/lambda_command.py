@@ -68,6 +68,12 @@ def _parser() -> Parser:
     one.add_argument("--reserved-concurrency", type=int, metavar="N", help=(
         "invokes of this function at once, default no limit of its own"
     ))  # fmt: skip
+    one.add_argument("--environment-concurrency", type=int, default=1, metavar="N", help=(
+        "invokes at once in one environment, as on Lambda Managed Instances; default 1"
+    ))  # fmt: skip
+    one.add_argument("--tenant-isolation", action="store_true", help=(
+        "each invoke names its tenant, and no environment serves two tenants"
+    ))  # fmt: skip
     one.add_argument("--alias", action="append", default=[], metavar="NAME[=VERSION]", help="may be repeated")
     one.add_argument("--app-port", type=int, metavar="PORT", help=(
         "PORT for the application; pins it, and so allows one environment; default is a free one for each"
@@ -101,6 +107,8 @@ def _functions(given: argparse.Namespace, command: list[str]) -> list[Function]:
                 init_timeout=given.init_timeout,
                 memory=given.memory,
                 concurrency=given.reserved_concurrency,
+                environment_concurrency=given.environment_concurrency,
+                tenant_isolation=given.tenant_isolation,
                 aliases={name: version or "$LATEST" for name, _, version in (a.partition("=") for a in given.alias)},
                 port=given.app_port,
             )
@@ -140,6 +148,8 @@ _TABLE_TYPES: dict[str, tuple[type, ...]] = {
     "init_timeout": (int, float),
     "memory": (int,),
     "concurrency": (int,),
+    "environment_concurrency": (int,),
+    "tenant_isolation": (bool,),
     "aliases": (dict,),
     "directory": (str,),
     "region": (str,),
@@ -152,7 +162,7 @@ def _function_of_table(path: Path, name: str, table: dict[str, Any]) -> Function
         types = _TABLE_TYPES.get(key)
         if types is None:
             raise UsageError(f"{path}: functions.{name}.{key}: no such setting; there are {', '.join(_TABLE_TYPES)}")
-        if not isinstance(value, types) or isinstance(value, bool):
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             raise UsageError(f"{path}: functions.{name}.{key} = {value!r}: {' or '.join(t.__name__ for t in types)}")
     table = dict(table)
     for key in ("environment", "aliases"):
@@ -171,6 +181,10 @@ def _configure(given: argparse.Namespace, command: list[str]) -> LocalLambdaConf
         direct_function = functions[0].name
     if direct_function and direct_function not in [function.name for function in functions]:
         raise UsageError(f"--direct-function {direct_function}: no such function")
+    if given.direct_port is not None and given.direct_event != "v1":
+        isolated = next(each for each in functions if each.name == direct_function).tenant_isolation
+        if isolated:
+            raise UsageError("--tenant-isolation: only API Gateway v1 can name a tenant; add --direct-event v1")
     for name, port in (("--lambda-port", given.lambda_port), ("--direct-port", given.direct_port)):
         if port is not None and not 0 <= port <= 65535:
             raise UsageError(f"{name} {port}: 0 to 65535")

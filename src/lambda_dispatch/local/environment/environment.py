@@ -15,6 +15,9 @@ answered then, or a moment after the runtime's response if the extensions take l
 and extension, and an external extension may take the invokes in place of the runtime process: lambda-dispatch's
 extension does either.
 
+A function with a concurrency per environment has environments as on Lambda Managed Instances: several invokes at once,
+each over with its response, never frozen; a timeout ends its invoke alone, and extensions get no INVOKE.
+
 Nothing here knows HTTP: runtime_api.py turns requests into calls of the `runtime_*` and `extension_*` methods.
 """
 
@@ -30,6 +33,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from lambda_dispatch.local.environment.invokes import Invokes
 from lambda_dispatch.local.environment.process import Guard, Process, family, free_port, memory, why_ended
 from lambda_dispatch.local.function import LATEST, Function
 from lambda_dispatch.local.invocation import Answer, Invocation, failure
@@ -40,6 +44,7 @@ INTERNAL_SHUTDOWN = 0.5  # seconds Lambda gives when only the runtime process ha
 EXTERNAL_SHUTDOWN = 2.0  # and when there are external ones
 RUNTIME_SHARE = 0.3  # of that, what the runtime gets before the extensions do
 MAX_EXTENSIONS = 10  # Lambda's limit per function
+TIMEOUT = "Sandbox.Timedout"
 NO_SHUTDOWN = "ShutdownEventNotSupportedForInternalExtension"  # Lambda's own word
 # Seconds a caller waits for the environment to be free again, so that its next invoke finds it; answered then anyway.
 ANSWER_WAIT = 0.05
@@ -110,15 +115,17 @@ class Environment:
         write_log: Callable[["Environment", str, str], None],
         on_idle: Callable[["Environment"], None],
         on_gone: Callable[["Environment"], None],
+        tenant: str | None = None,
     ) -> None:
         self.id = uuid.uuid4().hex
         self.function = function
+        self.tenant = tenant  # the only one that it serves, where the function isolates tenants
         self.state = State.STARTING
         self.created = time.time()
         self.served = 0
         self.held = False  # frozen by hand until thawed by hand
         self.frozen = False
-        self.current: Invocation | None = None
+        self.invokes = Invokes(function.environment_concurrency)
         self.extensions: dict[str, Extension] = {}
         self.processes: list[Process] = []
         self.port = 0
@@ -133,15 +140,12 @@ class Environment:
         self._on_gone = on_gone
         self._address = ""
         self._runtime: Process | None = None
-        self._runtime_poll: asyncio.Future[None] | None = None
         self._runtime_ready = False
-        self._delivered = False  # the current invoke was offered to runtime and extensions
-        self._taken = False  # and the runtime has it
         self._external: set[str] = set()  # names of the files that were started as extensions
         self._init: asyncio.Future[InitFailure | None] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers: dict[str, list[asyncio.TimerHandle]] = {}  # by request id
         self._line = b""
         self._memory = 0
         self._memory_looked = 0.0
@@ -149,14 +153,16 @@ class Environment:
     # what the fleet asks for
 
     def serve(self, invocation: Invocation) -> None:
-        """Takes one invoke; the fleet sees to it that there is no other."""
-        assert self.current is None
-        self.current = invocation
+        """Takes an invoke; the fleet gives no more than there is room for."""
+        self.invokes.add(invocation)
         invocation.environment_id = self.id
-        if self.state is State.STARTING:
+        if self._starting is None:
             self._starting = self._loop.create_task(self._start(invocation))
-        else:
+        elif self.state not in (State.STARTING, State.INITIALIZING):
             self._begin(invocation)
+
+    def has_room(self) -> bool:
+        return self.state not in (State.STOPPING, State.GONE) and self.invokes.free > 0
 
     def stop(self, reason: str = "spindown") -> asyncio.Future[None]:
         """SHUTDOWN, SIGTERM, SIGKILL within the documented budgets; the future is done when nothing is left."""
@@ -189,6 +195,7 @@ class Environment:
                 process.signal(signal.SIGCONT)
 
     def describe(self) -> dict[str, Any]:
+        first = self.invokes.first
         return {
             "id": self.id,
             "function": self.function.name,
@@ -200,8 +207,10 @@ class Environment:
             "runtime_api": self._address,
             "served": self.served,
             "age_s": round(time.time() - self.created, 3),
-            "request_id": self.current.request_id if self.current else None,
-            "event": self.current.short_payload() if self.current else None,
+            "running": len(self.invokes),
+            "request_id": first.request_id if first else None,
+            "event": first.short_payload() if first else None,
+            "tenant": self.tenant,
             "extensions": [extension.name for extension in self.extensions.values()],
         }
 
@@ -233,7 +242,8 @@ class Environment:
             process.look()  # what was started during init is known from here on
         if failed is None:
             invocation.init_ms = spent
-            self._begin(invocation)
+            for each in self.invokes:
+                self._begin(each)
             return
         how = f"Phase: init\tStatus: {failed.status}\tError Type: {failed.kind}"
         self.log(f"INIT_REPORT Init Duration: {spent:.2f} ms\t{how}")
@@ -241,16 +251,20 @@ class Environment:
             self._give_up(failed)
             return
         await self._end_processes()
-        self._begin_clock(invocation)
+        waiting = list(self.invokes)
+        for each in waiting:
+            self._begin_clock(each)
         failed = await self._initialize(None)
         if failed is None:
-            self._deliver(invocation)
+            for each in waiting:
+                self._deliver(each)
         else:
             self._give_up(failed)
 
     def _give_up(self, failed: InitFailure) -> None:
-        if self.current is not None and failed.answer is not None:
-            self.current.settle(failed.answer)
+        for invocation in self.invokes:
+            if failed.answer is not None:
+                invocation.settle(failed.answer)
         self._fail("failure", failed.kind, failed.message)
 
     async def _initialize(self, limit: float | None) -> InitFailure | None:
@@ -272,7 +286,7 @@ class Environment:
             async with asyncio.timeout(limit):
                 return await self._init
         except TimeoutError:
-            return InitFailure("timeout", "Sandbox.Timedout", f"Task timed out after {limit:.2f} seconds")
+            return InitFailure("timeout", TIMEOUT, f"Task timed out after {limit:.2f} seconds")
         finally:
             self._init = None
 
@@ -304,7 +318,7 @@ class Environment:
         processes, self.processes = self.processes, []
         self._runtime = None
         self._runtime_ready = False
-        self._runtime_poll = None
+        self.invokes.restart()
         self.extensions.clear()
         for process in processes:
             process.signal(signal.SIGKILL)
@@ -319,19 +333,22 @@ class Environment:
 
     def _begin_clock(self, invocation: Invocation) -> None:
         self.state = State.BUSY
-        self._delivered = self._taken = False
         timeout = self.function.timeout
         told = time.time() + timeout + self._knobs.deadline_offset
         invocation.begin(time.monotonic(), int(told * 1000))
-        self._timers.append(self._loop.call_later(timeout, self._timed_out))
-        self.log(f"START RequestId: {invocation.request_id} Version: {invocation.version}")
+        self._later(invocation, timeout, self._timed_out, invocation)
+        self.log(f"START RequestId: {invocation.request_id} Version: {invocation.version}", invocation)
+
+    def _later(self, invocation: Invocation, seconds: float, callback: Callable[..., object], *args: object) -> None:
+        """Calls back unless the invoke is over by then."""
+        timers = self._timers.setdefault(invocation.request_id, [])
+        timers.append(self._loop.call_later(seconds, callback, *args))
 
     def _deliver(self, invocation: Invocation) -> None:
         self.thaw()
         if self._knobs.crash_rate and self._knobs.random.random() < self._knobs.crash_rate:
             after = self._knobs.crash_after.draw(self._knobs.random)
-            self._timers.append(self._loop.call_later(after, self.kill))
-        self._delivered = True
+            self._later(invocation, after, self.kill)
         for extension in self.extensions.values():
             if "INVOKE" in extension.events:
                 extension.push(
@@ -344,24 +361,26 @@ class Environment:
                     }
                 )
         self._runtime_ready = False
-        if self._runtime_poll is not None and not self._runtime_poll.done():
-            self._runtime_poll.set_result(None)
+        self.invokes.deliver(invocation)
 
     def _finished(self, invocation: Invocation) -> None:
         assert invocation.response is not None
         self._close_invocation(invocation)
-        self.state = State.IDLE
         self.served += 1
-        if self._knobs.freeze or self.held:
-            self.freeze()
-        self._on_idle(self)
+        self._check_idle()
         invocation.settle(invocation.response)
 
+    def _check_idle(self) -> None:
+        if len(self.invokes) == 0:
+            self.state = State.IDLE
+            if self.held or (self._knobs.freeze and not self.function.managed):
+                self.freeze()
+            self._on_idle(self)
+
     def _close_invocation(self, invocation: Invocation, how: str = "") -> None:
-        for timer in self._timers:
+        for timer in self._timers.pop(invocation.request_id, []):
             timer.cancel()
-        self._timers.clear()
-        self.current = None
+        self.invokes.close(invocation)
         for process in self.processes:
             process.read_pending()
         self._look_at_memory()
@@ -379,26 +398,30 @@ class Environment:
         pids = [pid for process in self.processes if process.alive for pid in family(process.pid)]
         self._memory = max(self._memory, memory(pids))
 
-    def _timed_out(self) -> None:
-        if self.current is None:
-            return
+    def _timed_out(self, invocation: Invocation) -> None:
         message = f"Task timed out after {self.function.timeout:.2f} seconds"
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
-        self.log(f"{stamp}.000Z {self.current.request_id} {message}")
-        self._fail("timeout", "Sandbox.Timedout", message)
+        self.log(f"{stamp}.000Z {invocation.request_id} {message}", invocation)
+        if self.function.managed and self._init is None:  # the environment and its other invokes go on
+            self._fail_invocation(invocation, "timeout", TIMEOUT, message)
+            self._check_idle()
+        else:
+            self._fail("timeout", TIMEOUT, message)
 
     def _fail(self, reason: str, kind: str, message: str) -> None:
-        """The end of this environment, and of the invoke it had."""
-        invocation = self.current
+        """The end of this environment, and of the invokes it had."""
         self._init_over(InitFailure("error", kind, message, final=True))
-        if invocation is not None:
-            for process in self.processes:
-                process.read_pending()
-            self.log(f"{invocation.request_id} Error: {message} {kind}")
-            invocation.settle(failure(kind, message, invocation.request_id))
-            status = "timeout" if reason == "timeout" else f"error\tError Type: {kind}"
-            self._close_invocation(invocation, f"Status: {status}")
+        for invocation in self.invokes:
+            self._fail_invocation(invocation, reason, kind, message)
         self.stop(reason)
+
+    def _fail_invocation(self, invocation: Invocation, reason: str, kind: str, message: str) -> None:
+        for process in self.processes:
+            process.read_pending()
+        self.log(f"{invocation.request_id} Error: {message} {kind}", invocation)
+        invocation.settle(failure(kind, message, invocation.request_id))
+        status = "timeout" if reason == "timeout" else f"error\tError Type: {kind}"
+        self._close_invocation(invocation, f"Status: {status}")
 
     def _exited(self, process: Process) -> None:
         if process not in self.processes or self.state in (State.STOPPING, State.GONE):
@@ -424,49 +447,43 @@ class Environment:
         if self._init is not None:
             if self._all_registered():
                 self._init_over(None)
-        elif self.current is not None and self._delivered and self.current.response is not None:
-            self._finished(self.current)
+            return
+        for invocation in self.invokes:
+            if invocation.response is not None:
+                self._finished(invocation)
 
     # Runtime API
 
     async def runtime_next(self) -> Invocation:
-        if self._taken and self.current is not None and self.current.response is None:
+        if self.invokes.all_taken:
             raise ApiError(403, "InvalidStateTransition", "the current invocation has no response yet")
         self._runtime_ready = True
-        self._runtime_poll = poll = self._loop.create_future()
         self._check_settled()
-        if self._delivered and self.current is not None and self.current.response is None:
-            poll.set_result(None)  # it came while no poll was open
-        try:
-            await poll
-        finally:
-            if self._runtime_poll is poll:
-                self._runtime_poll = None
-        assert self.current is not None
-        self._taken = True
-        return self.current
+        return await self.invokes.take()
 
     def runtime_stream(self, request_id: str) -> BodyStream | None:
-        """What takes the runtime's streamed response, if its caller wants it so and the invoke is the current one."""
-        invocation = self.current
-        if invocation is None or invocation.request_id != request_id or not self._taken:
-            return None
-        if invocation.stream is None or invocation.stream.done() or invocation.response is not None:
+        """What takes the runtime's streamed response, if its caller wants it so and the runtime has the invoke."""
+        invocation = self.invokes.taken(request_id)
+        if invocation is None or invocation.stream is None or invocation.stream.done():
             return None
         stream = BodyStream()
         invocation.stream.set_result(stream)
         return stream
 
     def runtime_respond(self, request_id: str, answer: Answer) -> None:
-        invocation = self.current
-        if invocation is None or invocation.request_id != request_id or not self._taken:
+        invocation = self.invokes.taken(request_id)
+        self.invokes.answered(request_id)
+        if invocation is None:
+            if any(each.request_id == request_id and each.response is not None for each in self.invokes):
+                raise ApiError(403, "InvalidStateTransition", "the invocation already has a response")
             raise ApiError(400, "InvalidRequestID", "Invalid request ID")
-        if invocation.response is not None:
-            raise ApiError(403, "InvalidStateTransition", "the invocation already has a response")
         for process in self.processes:
             process.read_pending()
         invocation.response = answer
-        self._timers.append(self._loop.call_later(ANSWER_WAIT, invocation.settle, answer))
+        if self.function.managed:
+            self._finished(invocation)
+        else:
+            self._later(invocation, ANSWER_WAIT, invocation.settle, answer)
 
     def runtime_init_error(self, kind: str, answer: Answer) -> None:
         if self._init is None:
@@ -480,6 +497,8 @@ class Environment:
         for event in sorted(events):
             if event not in ("INVOKE", "SHUTDOWN"):
                 raise ApiError(403, "Extension.InvalidEventType", f"{event}: ErrorInvalidEventType")
+            if event == "INVOKE" and self.function.managed:
+                raise ApiError(403, "Extension.InvalidEventType", f"{event}: not on managed instances")
             if event == "SHUTDOWN" and not external:
                 raise ApiError(403, "Extension.InvalidEventType", f"{event}: {NO_SHUTDOWN}")
         if any(extension.name == name for extension in self.extensions.values()):
@@ -523,8 +542,7 @@ class Environment:
     async def _stop(self, reason: str) -> None:
         if self._starting is not None and self._starting is not asyncio.current_task():
             self._starting.cancel()
-        if self.current is not None:  # stopped from outside while it served
-            invocation = self.current
+        for invocation in self.invokes:  # stopped from outside while it served
             invocation.settle(
                 failure("Runtime.ExitError", "Runtime exited with error: signal: killed", invocation.request_id)
             )
@@ -581,9 +599,10 @@ class Environment:
 
     # log
 
-    def log(self, line: str) -> None:
-        if self.current is not None:
-            self.current.add_log(line.encode() + b"\n")
+    def log(self, line: str, of: Invocation | None = None) -> None:
+        """A line about one invoke, or about all."""
+        for invocation in self.invokes if of is None else [of]:
+            invocation.add_log(line.encode() + b"\n")
         self._write_log(self, "platform", line)
 
     def _output(self, data: bytes) -> None:
@@ -599,6 +618,6 @@ class Environment:
             self._output_line(line)
 
     def _output_line(self, line: bytes) -> None:
-        if self.current is not None:
-            self.current.add_log(line + b"\n")
+        for invocation in self.invokes:
+            invocation.add_log(line + b"\n")
         self._write_log(self, "function", line.decode("utf-8", "replace"))

@@ -43,7 +43,7 @@ class RuntimeApi:
     def __init__(self, environment: "Environment") -> None:
         self._environment = environment
         self._server = HttpServer(self._answer, max_body=RESPONSE_LIMIT, streams=self._streams)
-        self._streamed: BodyStream | None = None
+        self._streamed: dict[str, BodyStream] = {}  # by request id, while they come
 
     async def start(self) -> str:
         port = await self._server.start("127.0.0.1", 0)
@@ -76,8 +76,10 @@ class RuntimeApi:
         match = INVOCATION.fullmatch(request.path[len(RUNTIME) :]) if request.path.startswith(RUNTIME) else None
         if match is None or match.group(2) != "response":
             return None
-        self._streamed = self._environment.runtime_stream(match.group(1))
-        return self._streamed
+        stream = self._environment.runtime_stream(match.group(1))
+        if stream is not None:
+            self._streamed[match.group(1)] = stream
+        return stream
 
     async def _runtime(self, request: Request, path: str) -> Response:
         if path == "invocation/next" and request.method == "GET":
@@ -105,11 +107,13 @@ class RuntimeApi:
             headers.append(("lambda-runtime-client-context", invocation.client_context))
         if invocation.cognito_identity is not None:
             headers.append(("lambda-runtime-cognito-identity", invocation.cognito_identity))
+        if invocation.tenant is not None:
+            headers.append(("lambda-runtime-aws-tenant-id", invocation.tenant))
         return Response(200, invocation.payload, headers)
 
     def _response(self, request: Request, request_id: str) -> Response:
         failed = request.header(ERROR_TYPE)  # a streamed response says in a trailer that it broke off
-        stream, self._streamed = self._streamed, None
+        stream = self._streamed.pop(request_id, None)
         if stream is not None:
             said = base64.b64decode(request.header(ERROR_BODY) or "") if failed else b""
             self._environment.runtime_respond(request_id, Answer(said, failed))

@@ -13,6 +13,7 @@ from lambda_dispatch.local.invocation import Answer, Invocation
 from lambda_dispatch.local.service.fleet import Fleet, Pool
 from lambda_dispatch.local.service.service_error import INVOKE_PAYLOAD_LIMIT, ServiceError
 from lambda_dispatch.local.service.shapes import headers_of, make_event, read_answer
+from lambda_dispatch.local.service.tenants import tenant_of
 from lambda_dispatch_net.http_server import BodyStream, BrokenStream, Request, Response
 
 MODES = ("buffered", "response_stream")
@@ -41,10 +42,15 @@ class DirectFront:
         payload = orjson.dumps(make_event(request, self._shape))
         if len(payload) > INVOKE_PAYLOAD_LIMIT:
             return _error(413, "Request Too Long")
-        invocation = Invocation(payload, self._pool.function.arn, trace_id=request.header("x-amzn-trace-id"))
-        if self._streams:
-            invocation.take_stream()
+        trace_id = request.header("x-amzn-trace-id")
         try:
+            # As an integration of a REST API does that maps a client's header to this one of the invoke. An invoke of
+            # a function without tenants ignores it.
+            isolates = self._pool.function.tenant_isolation
+            tenant = tenant_of(request, self._pool.function) if isolates else None
+            invocation = Invocation(payload, self._pool.function.arn, trace_id=trace_id, tenant=tenant)
+            if self._streams:
+                invocation.take_stream()
             self._fleet.invoke(self._pool, invocation)
         except ServiceError as error:
             return _error(error.status, error.message)

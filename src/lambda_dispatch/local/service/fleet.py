@@ -72,7 +72,7 @@ class Fleet:
         if self._closing:
             raise ServiceError(503, "ServiceUnavailableException", "the embedded Lambda is stopping")
         try:
-            environment = self._acquire(pool)
+            environment = self._acquire(pool, invocation.tenant)
         except ServiceError:
             pool.counts.throttles += 1
             raise
@@ -115,16 +115,21 @@ class Fleet:
 
     # which environment
 
-    def _acquire(self, pool: Pool) -> Environment:
+    def _acquire(self, pool: Pool, tenant: str | None) -> Environment:
         knobs, function = self.knobs, pool.function
         if knobs.throttle_rate and knobs.random.random() < knobs.throttle_rate:
             raise throttled("CallerRateLimitExceeded")
         if function.concurrency is not None and pool.counts.busy >= function.concurrency:
             raise throttled("ReservedFunctionConcurrentInvocationLimitExceeded")
-        while pool.idle:
-            environment = pool.idle.pop()
-            self._keep(environment)
-            if environment.state is State.IDLE:
+        if function.managed:
+            busy = [each for each in pool.environments.values() if each not in pool.idle]
+            with_room = [each for each in busy if each.tenant == tenant and each.has_room()]
+            if with_room:
+                return max(with_room, key=lambda each: len(each.invokes))
+        for environment in reversed(pool.idle):
+            if environment.tenant == tenant and environment.has_room():
+                pool.idle.remove(environment)
+                self._keep(environment)
                 return environment
         if function.port is not None and pool.environments:
             raise throttled("ReservedFunctionConcurrentInvocationLimitExceeded")  # one port, one environment
@@ -132,9 +137,9 @@ class Fleet:
             raise throttled("ConcurrentInvocationLimitExceeded")
         if not pool.take_token(self._loop.time(), knobs.burst):
             raise throttled("ConcurrentInvocationLimitExceeded")
-        return self._create(pool)
+        return self._create(pool, tenant)
 
-    def _create(self, pool: Pool) -> Environment:
+    def _create(self, pool: Pool, tenant: str | None) -> Environment:
         def idle(environment: Environment) -> None:
             if self._closing:
                 return
@@ -151,7 +156,7 @@ class Fleet:
             self._keep(environment)
 
         environment = Environment(
-            pool.function, self.knobs, self._guard, self._ports, RuntimeApi, self._write_log, idle, gone
+            pool.function, self.knobs, self._guard, self._ports, RuntimeApi, self._write_log, idle, gone, tenant
         )
         pool.environments[environment.id] = environment
         pool.counts.cold_starts += 1

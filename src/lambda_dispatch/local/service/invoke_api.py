@@ -17,6 +17,7 @@ from lambda_dispatch.local.service import event_stream, service_error
 from lambda_dispatch.local.service.event_queue import EventQueue
 from lambda_dispatch.local.service.fleet import Fleet, Pool
 from lambda_dispatch.local.service.service_error import EVENT_PAYLOAD_LIMIT, INVOKE_PAYLOAD_LIMIT, ServiceError
+from lambda_dispatch.local.service.tenants import tenant_of
 from lambda_dispatch_net.http_server import BodyStream, Request, Response, parse_query
 
 FUNCTIONS = "/2015-03-31/functions"
@@ -91,7 +92,7 @@ class InvokeApi:
             orjson.loads(payload)
         except orjson.JSONDecodeError as error:
             raise service_error.invalid_content(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
-        context = self._client_context(request)
+        context, tenant = self._client_context(request), tenant_of(request, pool.function)
 
         def make() -> Invocation:
             return Invocation(
@@ -102,6 +103,7 @@ class InvokeApi:
                 trace_id=request.header("x-amzn-trace-id"),
                 client_context=context,
                 cognito_identity=request.header("x-amz-cognito-identity"),
+                tenant=tenant,
             )
 
         headers = [("x-amzn-requestid", request_id), ("x-amz-executed-version", version)]
@@ -138,6 +140,7 @@ class InvokeApi:
             version=version,
             trace_id=request.header("x-amzn-trace-id"),
             client_context=self._client_context(request),
+            tenant=tenant_of(request, pool.function),
         )
         invocation.take_stream()
         self._fleet.invoke(pool, invocation)
@@ -208,6 +211,7 @@ class InvokeApi:
             "LastUpdateStatus": "Successful",
             "Architectures": ["x86_64"],
             "Environment": {"Variables": dict(function.environment)},
+            **({"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}} if function.tenant_isolation else {}),
         }
 
     def _json(self, value: object, request_id: str) -> Response:
