@@ -11,10 +11,13 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from tests.process.test_worker_upgrade import accepts
+from tests.process.test_worker_upgrade import echo as socket_echo
 from tests.support.across import Fleet, ask, fleet
 from tests.support.clients import H2Client, RawClient
 from tests.support.instance_peer import ANNOUNCED, Call, Gone, Handler
 from tests.support.loop import run, soon, until
+from tests.support.websocket import FEATURES, FIELDS
 
 WORKERS = pytest.mark.parametrize("workers", [2, 4])
 
@@ -215,5 +218,31 @@ def test_trailers_cross_to_the_worker_that_has_the_client() -> None:
             for stream in await asyncio.gather(*(client.get("/a/b", fields, "POST", b"x") for client in clients)):
                 assert (stream.status, bytes(stream.body), stream.trailers) == (200, b"x", [("grpc-status", "0")])
             assert it.hops() > 0
+
+    run(scenario(), 30)
+
+
+def test_an_upgrade_waits_in_one_worker_for_an_instance_of_another_that_can() -> None:
+    async def scenario() -> None:
+        async with fleet(2) as it:
+            await it.instance(accepts(socket_echo))
+            can = await it.instance(accepts(socket_echo), limit=1, more_fields=FEATURES)
+            clients = [await it.client(1 - it.home) for _ in range(2)]
+            for client in clients:
+                await client.send(f"GET /chat HTTP/1.1\r\nHost: x\r\n{FIELDS}\r\n".encode())
+            heads = {asyncio.create_task(client.head()): client for client in clients}
+            while heads:
+                done, _ = await asyncio.wait(heads, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+                (head,) = done
+                assert head.result().status == 101
+                client = heads.pop(head)
+                if heads:
+                    await until(lambda: it.board.pool_totals(0).queued == 1, "the other waits")
+                    assert (await ask(it.port))[0] == 426, "an ordinary request does not"
+                client.writer.write_eof()
+                assert await soon(client.reader.read(), "the end of the socket") == b""
+                await client.close()
+            assert len(can.calls) == 2
+            await until(it.idle, "the reservations to return")
 
     run(scenario(), 30)

@@ -24,6 +24,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue = WaitQueue(LIMIT)
         self.model: list[Request] = []
         self.outside: list[Request] = []
+        self.beside = WaitQueue(0, self.queue)
+        self.aside: list[Request] = []
         self.other = WaitQueue(1)
         self.stranger = Request()
         queue.push(self.other, self.stranger, 0, 0)
@@ -37,7 +39,7 @@ class QueueMachine(RuleBasedStateMachine):
     def push(self) -> None:
         waiter = Request()
         taken = queue.push(self.queue, waiter, self.now, self.now + PATIENCE)
-        assert taken is (len(self.model) < LIMIT)
+        assert taken is (len(self.model) + len(self.aside) < LIMIT)
         if taken:
             self.model.append(waiter)
         else:
@@ -61,6 +63,22 @@ class QueueMachine(RuleBasedStateMachine):
         assert waiter.since == since
         place = next((at for at, other in enumerate(self.model) if other.since >= since), len(self.model))
         self.model.insert(place, waiter)
+
+    @precondition(lambda self: self.outside)
+    @rule(data=st.data())
+    def set_one_that_left_aside(self, data: st.DataObject) -> None:
+        waiter = self.outside.pop(data.draw(st.integers(0, len(self.outside) - 1)))
+        queue.put(self.beside, waiter)
+        place = next((at for at, other in enumerate(self.aside) if other.since > waiter.since), len(self.aside))
+        self.aside.insert(place, waiter)
+
+    @precondition(lambda self: self.aside)
+    @rule(data=st.data())
+    def one_that_was_set_aside_leaves(self, data: st.DataObject) -> None:
+        waiter = self.aside.pop(data.draw(st.integers(0, len(self.aside) - 1)))
+        assert not queue.remove(self.queue, waiter)
+        assert queue.remove(self.beside, waiter)
+        self.outside.append(waiter)
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())
@@ -99,13 +117,17 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def it_says_what_the_list_says(self) -> None:
-        assert (self.queue.length, len(self.queue)) == (len(self.model), len(self.model))
+        total = len(self.model) + len(self.aside)
+        assert (self.queue.length, len(self.queue), self.queue.aside) == (total, total, len(self.aside))
+        assert (len(self.beside), queue.ready(self.queue)) == (len(self.aside), bool(self.model))
+        assert queue.peek(self.beside) is (self.aside[0] if self.aside else None)
         assert queue.peek(self.queue) is (self.model[0] if self.model else None)
         assert queue.oldest(self.queue) == (self.model[0].since if self.model else 0)
         assert all(queue.waiting(waiter) for waiter in self.model)
         assert not any(queue.waiting(waiter) for waiter in self.outside)
 
     def teardown(self) -> None:
+        assert list(iter(lambda: queue.pop(self.beside), None)) == self.aside
         left = list(iter(lambda: queue.pop(self.queue), None))
         assert left == self.model
         assert queue.peek(self.queue) is None

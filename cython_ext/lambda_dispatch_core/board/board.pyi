@@ -7,6 +7,7 @@ from lambda_dispatch_core.board.layout import COUNTERS as COUNTERS
 from lambda_dispatch_core.board.layout import DECISION_INPUTS as DECISION_INPUTS
 from lambda_dispatch_core.board.layout import DECISION_TEXT as DECISION_TEXT
 from lambda_dispatch_core.board.layout import DECISIONS as DECISIONS
+from lambda_dispatch_core.board.layout import FEATURES_AT as FEATURES_AT
 from lambda_dispatch_core.board.layout import GAUGES as GAUGES
 from lambda_dispatch_core.board.layout import INSTANCE_CLOSED as INSTANCE_CLOSED
 from lambda_dispatch_core.board.layout import INSTANCE_DRAINING as INSTANCE_DRAINING

@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 
 cpdef enum:
-    BOARD_VERSION = 9
+    BOARD_VERSION = 10
     MAX_WORKERS = 128           # worker slots; twice the workers, because a rolling restart runs two for one
     MAX_INSTANCES = 4096        # instance slots; scans and the index are sized for it
     MAX_POOLS = 64
@@ -55,6 +55,7 @@ cpdef enum:
 
     CLOSE_REQUESTED = 1         # instance flag: the extension asked to end
     SECRET_SHOWN = 2            # instance flag: a call presented the secret, so every later call must
+    FEATURES_AT = 8             # instance flags from this bit on: what its extension can do (dispatch/features.pxd)
 
 
 cdef struct Header:
@@ -263,7 +264,7 @@ cdef struct InstanceSlot:
     int64_t goaway_at           # until then a draining instance may serve as a last resort; 0 not draining
     uint64_t requests           # atomic add by workers: served
     uint32_t pad0
-    uint32_t flags              # atomic or: CLOSE_REQUESTED, SECRET_SHOWN
+    uint32_t flags              # atomic or: CLOSE_REQUESTED, SECRET_SHOWN, features << FEATURES_AT
     int64_t created_wall        # scaler
     int64_t closed              # scaler: when its invoke was seen to have ended
     uint8_t secret[16]          # scaler, before the invoke is sent: what the payload carries; all zero: none

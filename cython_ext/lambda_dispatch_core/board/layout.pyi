@@ -39,6 +39,7 @@ OVERRIDE_DRAIN: Final[int]
 OVERRIDE_LOG_LEVEL: Final[int]
 CLOSE_REQUESTED: Final[int]
 SECRET_SHOWN: Final[int]
+FEATURES_AT: Final[int]
 SECRET_SIZE: Final[int]
 
 NAME: Final[str]

@@ -1,9 +1,9 @@
 """A worker's steps on the board: choosing and reserving instances, free channels, siblings."""
 
-from libc.stdint cimport int16_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from lambda_dispatch_core.bytes.atomics cimport addu64
-from lambda_dispatch_core.board.layout cimport NOT_USABLE
+from lambda_dispatch_core.bytes.atomics cimport addu64, getu32
+from lambda_dispatch_core.board.layout cimport FEATURES_AT, NOT_USABLE
 from lambda_dispatch_core.board.shared cimport SharedSteps
 
 
@@ -44,8 +44,20 @@ cdef class WorkerSteps(SharedSteps):
     cpdef bint request_close(self, int slot, uint32_t generation) noexcept  # True: this call was the first
     # A call presented the secret: from now on every call must.
     cdef void show_secret(self, int slot, uint32_t generation) noexcept
+    # What the instance's extension has said that it can do.
+    cpdef void show_features(self, int slot, uint32_t generation, uint8_t features) noexcept
+    # Whether an instance of the pool has all of these features: an open one, or one that starts, when these are
+    # `starting` to have them. One scan.
+    cpdef bint has_features(self, int pool, uint8_t features, bint starting) noexcept
+    # Whether an open instance of the pool lacks one of them. One scan.
+    cpdef bint lacks_features(self, int pool, uint8_t features) noexcept
+    # sibling_with_slot(), of open instances that have these features; *free: how many slots it has of the one found.
+    cdef int sibling_with_features(self, int pool, uint8_t features, int* free) noexcept
     # Whether calls from the address of this hash (not 0) may speak for the instance: the first one binds it.
     cpdef bint bind_opener(self, int slot, uint32_t generation, uint64_t opener) noexcept
 
     cdef inline void count_served(self, int slot) noexcept:
         addu64(&self.slots[slot].requests, 1)
+
+    cdef inline uint32_t _features(self, int slot) noexcept:
+        return getu32(&self.slots[slot].flags) >> FEATURES_AT

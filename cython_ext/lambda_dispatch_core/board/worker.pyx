@@ -6,8 +6,8 @@ from lambda_dispatch_core.bytes.atomics cimport (
     add16, fence, get16, get64, getu32, getu64, oru32, put16, put64, putu64, swap16, swap64, swapu64,
 )
 from lambda_dispatch_core.board.layout cimport (
-    CLOSE_REQUESTED, INSTANCE_CLOSED, INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, INSTANCE_STARTING, MAX_WORKERS,
-    NOT_USABLE, SECRET_SHOWN, WORKER_DRAINING, WORKER_READY, WorkerSlot, observe,
+    CLOSE_REQUESTED, FEATURES_AT, INSTANCE_CLOSED, INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN,
+    INSTANCE_STARTING, MAX_WORKERS, NOT_USABLE, SECRET_SHOWN, WORKER_DRAINING, WORKER_READY, WorkerSlot, observe,
 )
 from lambda_dispatch_core.board.shared cimport SharedSteps
 
@@ -215,6 +215,46 @@ cdef class WorkerSteps(SharedSteps):
     cdef void show_secret(self, int slot, uint32_t generation) noexcept:
         if self.state_of(slot, generation) != INSTANCE_FREE:
             oru32(&self.slots[slot].flags, SECRET_SHOWN)
+
+    cpdef void show_features(self, int slot, uint32_t generation, uint8_t features) noexcept:
+        if features and self.state_of(slot, generation) != INSTANCE_FREE:
+            oru32(&self.slots[slot].flags, <uint32_t> features << FEATURES_AT)
+
+    cpdef bint has_features(self, int pool, uint8_t features, bint starting) noexcept:
+        cdef int slot, state
+        for slot in range(<int> getu32(&self.header.instances_high)):
+            if self.slots[slot].pool != <uint32_t> pool:
+                continue
+            state = <int> (getu64(&self.slots[slot].life) & 0xFF)
+            if state == INSTANCE_STARTING and starting:
+                return True
+            if state == INSTANCE_OPEN and not features & ~self._features(slot):
+                return True
+        return False
+
+    cpdef bint lacks_features(self, int pool, uint8_t features) noexcept:
+        cdef int slot
+        for slot in range(<int> getu32(&self.header.instances_high)):
+            if (self.slots[slot].pool == <uint32_t> pool and getu64(&self.slots[slot].life) & 0xFF == INSTANCE_OPEN
+                    and features & ~self._features(slot)):
+                return True
+        return False
+
+    cdef int sibling_with_features(self, int pool, uint8_t features, int* free) noexcept:
+        cdef int slot, worker, best = -1
+        cdef int16_t busy, least = NOT_USABLE
+        for slot in range(<int> getu32(&self.header.instances_high)):
+            if (self.slots[slot].pool != <uint32_t> pool or features & ~self._features(slot)
+                    or getu64(&self.slots[slot].life) & 0xFF != INSTANCE_OPEN):
+                continue
+            busy = get16(&self.in_flight[slot])
+            if busy < least and busy < self.limits[slot]:
+                worker = self.holder(slot)
+                if worker >= 0:
+                    best = worker
+                    least = busy
+                    free[0] = min(self.limits[slot] - busy, get16(&self.idle[worker * self.instances + slot]))
+        return best
 
     cpdef bint bind_opener(self, int slot, uint32_t generation, uint64_t opener) noexcept:
         cdef uint64_t bound

@@ -21,8 +21,9 @@ cdef int check_free(Waiter waiter) except -1:
 @cython.final
 cdef class WaitQueue:
 
-    def __init__(self, Py_ssize_t limit):
+    def __init__(self, Py_ssize_t limit, WaitQueue beside=None):
         self.set_limit(limit)
+        self._beside = beside
 
     def set_limit(self, Py_ssize_t limit):
         """Who is in it stays, whatever the limit."""
@@ -43,7 +44,7 @@ cdef class WaitQueue:
         else:
             self._tail._next = waiter
         self._tail = waiter
-        self.length += 1
+        self._count(1)
         return True
 
     cdef int push_front(self, Waiter waiter) except -1:
@@ -54,6 +55,18 @@ cdef class WaitQueue:
         while after is not None and after.since < waiter.since:
             before = after
             after = after._next
+        return self._link(waiter, before, after)
+
+    cdef int put(self, Waiter waiter) except -1:
+        cdef Waiter before = self._tail
+        cdef Waiter after = None
+        check_free(waiter)
+        while before is not None and before.since > waiter.since:
+            after = before
+            before = before._before
+        return self._link(waiter, before, after)
+
+    cdef int _link(self, Waiter waiter, Waiter before, Waiter after) except -1:
         waiter._queue = self
         waiter._next = after
         waiter._before = before
@@ -65,7 +78,7 @@ cdef class WaitQueue:
             self._head = waiter
         else:
             before._next = waiter
-        self.length += 1
+        self._count(1)
         return 0
 
     cdef Waiter pop(self):
@@ -104,7 +117,7 @@ cdef class WaitQueue:
         waiter._before = None
         waiter._next = None
         waiter._queue = None
-        self.length -= 1
+        self._count(-1)
 
     def __len__(self):
         return self.length

@@ -379,6 +379,7 @@ cdef class ControlWire(H2Wire):
         if announced:
             instance.announced = True
             instance.features = features
+        instance.pool.newest = instance.features
         self.park(stream, instance, <const uint8_t*> PyBytes_AS_STRING(channel), PyBytes_GET_SIZE(channel))
 
     def is_full(self, Instance instance not None):

@@ -152,6 +152,10 @@ class Control:
         if place is not None and not self._may_speak(wire, place, head):
             wire.answer(stream, 403, FORBIDDEN)
             return
+        announced = (b"x-lambda-dispatch-extension", b"1") in fields
+        known = features(fields) if announced else 0
+        if place is not None:
+            self.board.show_features(place.slot, place.generation, known)  # before any worker sees it open
         instance = self._admit(place, pool)
         if instance is None:
             going = wire.carries()
@@ -175,8 +179,7 @@ class Control:
             wire.answer(stream, 429, TOO_MANY)
             return
         self._strangers.pop(wire, None)
-        announced = (b"x-lambda-dispatch-extension", b"1") in fields
-        wire.accept(stream, instance, channel, announced, features(fields))
+        wire.accept(stream, instance, channel, announced, known)
 
     def _may_speak(self, wire: ControlWire, place: Place, head: FieldList) -> bool:
         """Whether this call has the instance's secret, or needs none and comes from where the first one came from."""

@@ -8,7 +8,13 @@ in flight at it in all workers. `mask` tells the board's scan which instances th
 NOT_USABLE where it cannot. Invariant: mask[i] == 0 exactly when instance i of the pool has an idle slot here and stands
 at OPEN.
 
-The order over all workers is turns.pxd's.
+A request may need an instance with a feature (features.pxd). Usually all instances of a function have it, or none.
+While the function is updated, some have it: the request then waits beside the queue until one of those has a free slot,
+and blocks no other request. It waits as long as the board has an open instance with the feature, or one that starts
+while the newest one has it. After that it becomes a plain request (Exchange.without). A free slot of a sibling is found
+within a tick.
+
+The order over all workers is turns.pxd's. It does not include those that wait beside the queue.
 """
 
 from libc.stdint cimport int64_t, uint8_t
@@ -16,6 +22,7 @@ from libc.stdint cimport int64_t, uint8_t
 from lambda_dispatch.dispatch.model cimport Exchange, Instance, Pool, Slot
 from lambda_dispatch.dispatch.tunnel cimport Tunnels
 from lambda_dispatch_core.board.board cimport Board
+from lambda_dispatch_core.queue.waitqueue cimport WaitQueue
 
 
 # Who may have a slot when this worker has none (dispatch.siblings).
@@ -23,6 +30,8 @@ cdef class Lender:
     # A slot of a sibling's, not bound to an instance here, for a request that has waited since `since`; None when none
     # has one, or it is left to another sibling.
     cdef Slot borrow(self, Pool pool, int64_t since, int64_t now)
+    # The same, from one that has a slot of an instance with these features.
+    cdef Slot borrow_with(self, Pool pool, uint8_t features, int64_t since, int64_t now)
 
 
 cdef class Matcher:
@@ -73,3 +82,12 @@ cdef class Matcher:
     cdef int _start(self, Exchange exchange, Slot slot, int64_t now) except -1
     # An idle slot, reserved, of the least busy instance that has what the exchange needs; None when there is none.
     cdef Slot _with_features(self, Exchange exchange)
+    # The slot for an exchange that needs more than this slot's instance has: another instance's, or the same one for
+    # what is a plain request now. None: it is to wait, or it has failed; this slot is free again.
+    cdef Slot _fitting(self, Exchange exchange, Slot slot)
+    # Whether an instance that has what the exchange needs may have a slot for it soon.
+    cdef bint _awaits_features(self, Exchange exchange) noexcept
+    cdef int _set_aside(self, Exchange exchange) except -1
+    cdef int _serve_aside(self, WaitQueue aside, int64_t now) except -1
+    # A sibling had no slot for it: it waits again.
+    cdef int refused(self, Exchange exchange) except -1

@@ -11,12 +11,16 @@ from lambda_dispatch.dispatch.tunnel cimport Tunnels
 from lambda_dispatch_core.bytes.atomics cimport get16, get32, get64, getu32
 from lambda_dispatch_core.board.board cimport INSTANCE_OPEN, Board, WorkerPool
 from lambda_dispatch_core.board.layout cimport NOT_USABLE, WORKER_DRAINING, WORKER_READY
+from lambda_dispatch_core.queue.waitqueue cimport WaitQueue
 
 cdef int64_t FOREVER = 0x7FFFFFFFFFFFFFFF
 
 
 cdef class Lender:
     cdef Slot borrow(self, Pool pool, int64_t since, int64_t now):
+        return None
+
+    cdef Slot borrow_with(self, Pool pool, uint8_t features, int64_t since, int64_t now):
         return None
 
 
@@ -79,7 +83,7 @@ cdef class Matcher:
         # Also for one that is sent at once: it may have to come back to the queue's head, and waits since now then.
         exchange.since = now
         exchange.deadline = now + self.queue_timeout
-        if pool.queue.length == 0:
+        if pool.queue.length == 0 or not pool.queue.ready():
             slot = self._acquire(pool, now, now)
             if slot is None and self.lender is not None:
                 slot = self.lender.borrow(pool, now, now)
@@ -202,7 +206,6 @@ cdef class Matcher:
 
     cdef int _start(self, Exchange exchange, Slot slot, int64_t now) except -1:
         cdef Instance instance
-        cdef Slot other
         cdef int status = 0
         cdef str reason
         if slot.instance is None:
@@ -211,15 +214,10 @@ cdef class Matcher:
             return exchange.dispatch(slot, now)
         instance = slot.instance
         if exchange.needs & ~instance.features:
-            other = self._with_features(exchange)
-            if other is not None:
-                self._put_back(instance, slot)
-                slot = other
-                instance = slot.instance
-            else:
-                exchange.without(exchange.needs & ~instance.features)
-                if exchange.stage != WAITING:
-                    return self._put_back(instance, slot)
+            slot = self._fitting(exchange, slot)
+            if slot is None:
+                return self._set_aside(exchange) if exchange.stage == WAITING else 0
+            instance = slot.instance
         if not instance.announced:
             reason = unfit(exchange.store, exchange.stored, exchange.head_fields, &status)
             if reason is not None:
@@ -237,22 +235,77 @@ cdef class Matcher:
 
     # A mixed fleet is one whose function is being updated: it is rare, and so is a request that needs more than HTTP.
     cdef Slot _with_features(self, Exchange exchange):
-        cdef Instance instance
+        cdef Pool pool = exchange.pool
         cdef Instance best = None
-        for instance in self.instances.values():
-            if (instance.pool is exchange.pool and instance.standing == OPEN and instance.idle_count
-                    and not exchange.needs & ~instance.features
-                    and (best is None or get16(&self.board.in_flight[instance.slot])
-                         < get16(&self.board.in_flight[best.slot]))):
-                best = instance
+        cdef int16_t busy, least = NOT_USABLE
+        cdef int place
+        for place in range(<int> self.board.header.instances_high):
+            if pool.mask[place] != 0 or exchange.needs & ~(<Instance> pool.at[place]).features:
+                continue
+            busy = get16(&self.board.in_flight[place])
+            if busy < least and busy < self.board.limits[place]:
+                least = busy
+                best = <Instance> pool.at[place]
         if best is not None and self.board.reserve(best.slot, best.generation):
             return self.take_idle(best)
         return None
 
+    cdef Slot _fitting(self, Exchange exchange, Slot slot):
+        cdef Slot other = self._with_features(exchange)
+        if other is None and not self._awaits_features(exchange):
+            exchange.without(exchange.needs & ~slot.instance.features)
+            if exchange.stage == WAITING:
+                return slot
+        self._put_back(slot.instance, slot)
+        return other
+
+    cdef bint _awaits_features(self, Exchange exchange) noexcept:
+        cdef Pool pool = exchange.pool
+        return self.board.has_features(pool.index, exchange.needs, not exchange.needs & ~pool.newest)
+
+    cdef int _set_aside(self, Exchange exchange) except -1:
+        cdef Pool pool = exchange.pool
+        if pool.queue.length >= pool.queue.limit:
+            return exchange.fail(503, "queue_full")
+        pool.aside(exchange.needs).put(exchange)
+        self.publish(pool)
+        self.on_need()
+        return 0
+
+    cdef int _serve_aside(self, WaitQueue aside, int64_t now) except -1:
+        cdef Exchange exchange
+        cdef Slot slot
+        while aside.length:
+            exchange = <Exchange> aside.first()
+            slot = self._with_features(exchange)
+            if slot is None and self.lender is not None:
+                slot = self.lender.borrow_with(exchange.pool, exchange.needs, exchange.since, now)
+            if slot is None and self._awaits_features(exchange):
+                break
+            exchange.leave_queue()
+            if slot is not None:
+                self._start(exchange, slot, now)
+                continue
+            exchange.without(exchange.needs)
+            if exchange.stage == WAITING:
+                exchange.pool.queue.push_front(exchange)
+        return 0
+
+    cdef int refused(self, Exchange exchange) except -1:
+        cdef Pool pool = exchange.pool
+        if exchange.needs and self.board.lacks_features(pool.index, exchange.needs):
+            pool.aside(exchange.needs).put(exchange)
+        else:
+            pool.queue.push_front(exchange)
+        return self.publish(pool)
+
     cdef int serve(self, Pool pool, int64_t now) except -1:
         cdef Slot slot
         cdef Exchange exchange
-        while pool.queue.length:
+        if pool.queue.aside:
+            self._serve_aside(pool.for_upgrade, now)
+            self._serve_aside(pool.for_grpc, now)
+        while pool.queue.ready():
             slot = self._acquire(pool, pool.queue.oldest(), now)
             if slot is None and self.lender is not None:
                 slot = self.lender.borrow(pool, pool.queue.oldest(), now)
@@ -261,7 +314,7 @@ cdef class Matcher:
             exchange = <Exchange> pool.queue.pop()
             self._start(exchange, slot, now)
         self.publish(pool)
-        if self.lender is not None and pool.queue.length == 0:
+        if self.lender is not None and not pool.queue.ready():
             return self._offer(pool, False)
         return 0
 
@@ -297,6 +350,10 @@ cdef class Matcher:
         cdef Slot slot = self._acquire(pool, 0, now)
         if slot is None:
             return False
+        if exchange.needs & ~slot.instance.features:
+            slot = self._fitting(exchange, slot)
+            if slot is None:
+                return exchange.stage != WAITING
         self.board.me.served_siblings += 1
         self._start(exchange, slot, now)
         # It came for the slot that was left to it: whose turn is it now?
@@ -423,15 +480,17 @@ cdef class Matcher:
     def expire(self, long long now):
         """Answers 504 to requests that have waited too long. Returns how many."""
         cdef Pool pool
+        cdef WaitQueue queue
         cdef Exchange exchange
         cdef int count = 0
         for pool in self.pools.values():
-            while True:
-                exchange = <Exchange> pool.queue.expire(now)
-                if exchange is None:
-                    break
-                count += 1
-                exchange.fail(504, "queue_timeout")
+            for queue in (pool.queue, pool.for_upgrade, pool.for_grpc):
+                while True:
+                    exchange = <Exchange> queue.expire(now)
+                    if exchange is None:
+                        break
+                    count += 1
+                    exchange.fail(504, "queue_timeout")
         return count
 
     def queued(self):
@@ -445,10 +504,12 @@ cdef class Matcher:
     def oldest(self):
         """When the exchange that has waited longest began to wait (ns); 0 when none waits."""
         cdef Pool pool
+        cdef WaitQueue queue
         cdef int64_t since
         cdef int64_t oldest = 0
         for pool in self.pools.values():
-            since = pool.queue.oldest()
-            if since and (oldest == 0 or since < oldest):
-                oldest = since
+            for queue in (pool.queue, pool.for_upgrade, pool.for_grpc):
+                since = queue.oldest()
+                if since and (oldest == 0 or since < oldest):
+                    oldest = since
         return oldest

@@ -20,6 +20,7 @@ A request is in exactly one stage; the one function that moves it on is named fo
 
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t
 
+from lambda_dispatch.dispatch.features cimport FEATURE_GRPC
 from lambda_dispatch.dispatch.turns cimport Turns
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.http1.head cimport ResponseHead
@@ -86,6 +87,10 @@ cdef class Pool:
     cdef readonly uint32_t generation   # of that place
     cdef readonly bytes name            # what x-pool-id says; b"default" for the configured function
     cdef readonly WaitQueue queue
+    # Beside it, those that wait for an instance with a feature, in a fleet in which not all have it; see matcher.pxd.
+    cdef WaitQueue for_upgrade
+    cdef WaitQueue for_grpc
+    cdef uint8_t newest                 # features of the instance whose channel was the last first one of a connection
     cdef int16_t* mask                  # INSTANCES entries
     cdef list at                        # the Instance of each board place, or None
     cdef list resorts                   # instances standing at RESORT; nearly always empty
@@ -95,6 +100,9 @@ cdef class Pool:
     cdef uint32_t parked_top
     cdef readonly Turns turns           # its order with siblings' requests
     cdef readonly int running           # exchanges of this pool that a slot serves now
+
+    cdef inline WaitQueue aside(self, uint8_t needs):
+        return self.for_grpc if needs & FEATURE_GRPC else self.for_upgrade
 
     # Since when the request has waited that has waited longest, in the queue or for a sibling's word; 0 when none does.
     cdef inline int64_t oldest(self) except -1:

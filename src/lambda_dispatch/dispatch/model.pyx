@@ -106,6 +106,8 @@ cdef class Pool:
         self.generation = generation
         self.name = name
         self.queue = WaitQueue(queue_limit)
+        self.for_upgrade = WaitQueue(0, self.queue)
+        self.for_grpc = WaitQueue(0, self.queue)
         self.mask = <int16_t*> malloc(INSTANCES * sizeof(int16_t))
         if self.mask == NULL:
             raise MemoryError()

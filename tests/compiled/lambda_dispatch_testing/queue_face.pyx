@@ -13,12 +13,20 @@ def push_front(WaitQueue queue not None, Waiter waiter):
     queue.push_front(waiter)
 
 
+def put(WaitQueue queue not None, Waiter waiter):
+    queue.put(waiter)
+
+
+def ready(WaitQueue queue not None):
+    return bool(queue.ready())
+
+
 def pop(WaitQueue queue not None):
     return queue.pop()
 
 
 def peek(WaitQueue queue not None):
-    return queue._head
+    return queue.first()
 
 
 def remove(WaitQueue queue not None, Waiter waiter):

@@ -40,6 +40,8 @@ cdef class Peers(Lender):
     # since `since`.
     cdef bint _keeps(self, Pool pool, int worker, int64_t since) noexcept
     cdef int _asked(self, Pool pool, int worker) except -1
+    # A slot of that worker's, if it is connected.
+    cdef Slot _ask(self, Pool pool, int worker, int64_t since, int64_t now)
 
 
 cdef class PeerSlot(Slot):

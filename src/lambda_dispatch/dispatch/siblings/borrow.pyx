@@ -29,14 +29,23 @@ cdef class Peers(Lender):
 
     cdef Slot borrow(self, Pool pool, int64_t since, int64_t now):
         cdef int worker = self.matcher.board.sibling_with_slot(pool.index, now)
-        cdef PeerWire wire
-        cdef PeerSlot slot
-        cdef FieldList head
         if worker >= 0 and (pool.turns.asking > 0 or self._keeps(pool, worker, since)):
             worker = self._choose(pool, worker, since, now)
         if worker < 0 or worker >= len(self.addresses) or self.matcher.give_way(pool, since, now):
             return None
-        wire = <PeerWire> self.wires.get(worker)
+        return self._ask(pool, worker, since, now)
+
+    cdef Slot borrow_with(self, Pool pool, uint8_t features, int64_t since, int64_t now):
+        cdef int free = 0
+        cdef int worker = self.matcher.board.sibling_with_features(pool.index, features, &free)
+        if not 0 <= worker < len(self.addresses) or self._asked(pool, worker) >= free:
+            return None
+        return self._ask(pool, worker, since, now)
+
+    cdef Slot _ask(self, Pool pool, int worker, int64_t since, int64_t now):
+        cdef PeerWire wire = <PeerWire> self.wires.get(worker)
+        cdef PeerSlot slot
+        cdef FieldList head
         if wire is None:
             if worker not in self.dialling:
                 self.dialling.add(worker)
@@ -164,8 +173,7 @@ cdef class PeerSlot(Slot):
             return 0
         if refused and exchange.stage == SENT and exchange.whole:
             exchange.not_taken()
-            self.pool.queue.push_front(exchange)
-            matcher.publish(self.pool)
+            matcher.refused(exchange)
             # Who frees a slot there rings us. One that became free while this one was on its way has rung already.
             matcher.on_sibling(worker)
             return 0

@@ -1,0 +1,147 @@
+"""Requests that need more than HTTP where only some instances can give it: they wait for one of those."""
+
+import pytest
+
+from tests.process.test_worker_grpc import GRPC, SPEAKS, answers_with_trailers
+from tests.process.test_worker_upgrade import HOST, accepts, echo, upgraded
+from tests.support.clients import RawClient
+from tests.support.instance_peer import InstancePeer
+from tests.support.loop import run, scenario, soon, until
+from tests.support.websocket import FEATURES, FIELDS
+from tests.support.worker_process import WorkerProcess
+
+UPGRADE = f"GET /chat HTTP/1.1\r\n{HOST}{FIELDS}\r\n".encode()
+
+
+async def original(worker: WorkerProcess, channels: int = 2) -> InstancePeer:
+    """It announces nothing."""
+    return await worker.instance(accepts(echo), channels=channels)
+
+
+async def waiting(worker: WorkerProcess, clients: int = 1) -> list[RawClient]:
+    """Clients whose upgrade waits, after one that has taken the only slot there was: the first of the list."""
+    taker = await worker.client()
+    await upgraded(taker)
+    others = [await worker.client() for _ in range(clients)]
+    for other in others:
+        await other.send(UPGRADE)
+    await worker.waits(clients)
+    return [taker, *others]
+
+
+async def left(client: RawClient) -> None:
+    client.writer.write_eof()
+    assert await soon(client.reader.read(), "the end of the socket") == b""
+    await client.close()
+
+
+@scenario
+async def test_an_upgrade_waits_for_an_instance_that_can_and_is_in_no_others_way(worker: WorkerProcess) -> None:
+    cannot = await original(worker)
+    can = await worker.instance(accepts(echo), more_fields=FEATURES)
+    first, second, third = await waiting(worker, 2)
+    async with await worker.client() as plain:
+        for _ in range(3):
+            assert (await plain.get("/plain")).status == 426
+    for client in (second, third):
+        await left(first)
+        assert (await soon(client.head(), "the answer")).status == 101
+        await client.send(b"ping")
+        assert await soon(client.reader.readexactly(4), "the echo") == b"ping"
+        first = client
+    await left(first)
+    assert (len(can.calls), [call.target for call in cannot.calls]) == (3, ["/plain"] * 3)
+    await worker.quiet()
+
+
+@scenario
+async def test_when_no_instance_can_any_more_it_becomes_a_plain_request(worker: WorkerProcess) -> None:
+    cannot = await original(worker)
+    await worker.instance(accepts(echo), more_fields=FEATURES)
+    given = worker.given[-1]
+    first, second = await waiting(worker)
+    worker.close_instance(given)
+    assert (await soon(second.response(), "the answer")).status == 426
+    assert cannot.calls[0].all("upgrade") == []
+    for client in (first, second):
+        await client.close()
+    await worker.quiet()
+
+
+@pytest.mark.parametrize("able", [True, False])
+@scenario
+async def test_one_that_starts_is_waited_for_when_the_newest_could(worker: WorkerProcess, able: bool) -> None:
+    await original(worker)
+    await worker.instance(accepts(echo), more_fields=FEATURES)
+    given = worker.given[-1]
+    first, second = await waiting(worker)
+    starting = worker.start()
+    worker.close_instance(given)
+    # A request behind it has passed every step that could have answered the one that waits.
+    assert await soon(first.reader.read(), "the first socket's end") != b"", "a Close"
+    async with await worker.client() as plain:
+        assert (await plain.get("/plain")).status == 426
+    assert worker.queued() == 1
+    await worker.dial(starting, accepts(echo), more_fields=FEATURES if able else ())
+    answer = await soon(second.head() if able else second.response(), "the answer")
+    assert answer.status == (101 if able else 426)
+    for client in (first, second):
+        await client.close()
+    await worker.quiet()
+
+
+@scenario
+async def test_a_fleet_in_which_none_can_answers_at_once_even_while_it_grows(worker: WorkerProcess) -> None:
+    await original(worker)
+    worker.start()
+    async with await worker.client() as client:
+        assert (await client.get("/chat", FIELDS)).status == 426
+    await worker.quiet()
+
+
+@scenario
+async def test_one_that_leaves_while_it_waits_takes_no_slot(worker: WorkerProcess) -> None:
+    await original(worker)
+    can = await worker.instance(accepts(echo), more_fields=FEATURES)
+    first, second, third = await waiting(worker, 2)
+    second.reset()
+    await worker.waits(1)
+    await left(first)
+    assert (await soon(third.head(), "the answer")).status == 101
+    await left(third)
+    assert len(can.calls) == 2
+    await worker.quiet()
+
+
+def test_it_is_bounded_in_number_and_time_like_any_queue() -> None:
+    async def body() -> None:
+        async with WorkerProcess.running("--max-queue", "1", "--incoming-request-timeout", "1") as worker:
+            await original(worker)
+            await worker.instance(accepts(echo), more_fields=FEATURES)
+            first, second = await waiting(worker)
+            async with await worker.client() as client:
+                answer = await client.get("/chat", FIELDS)
+                assert (answer.status, answer.error) == (503, "queue_full")
+            answer = await soon(second.response(), "the answer")
+            assert (answer.status, answer.error) == (504, "queue_timeout")
+            for client in (first, second):
+                await client.close()
+            await worker.quiet()
+
+    run(body(), 30)
+
+
+@scenario
+async def test_a_grpc_call_waits_likewise(worker: WorkerProcess) -> None:
+    await original(worker)
+    can = await worker.instance(answers_with_trailers, more_fields=SPEAKS)
+    async with await worker.h2() as client:
+        first = client.open("/a.B/C", GRPC, "POST", end=False)
+        await until(lambda: len(can.calls) == 1, "the first call")
+        second = client.open("/a.B/C", GRPC, "POST", end=True)
+        await worker.waits(1)
+        await first.send(b"x", end=True)
+        for stream in (first, second):
+            assert dict((await stream.done()).trailers or [])["grpc-status"] == "0"
+    assert len(can.calls) == 2
+    await worker.quiet()
