@@ -155,11 +155,11 @@ resource "aws_ecs_task_definition" "router" {
       for port in concat([local.http_port], local.control_ports) : { containerPort = port, protocol = "tcp" }
     ]
     healthCheck = {
-      command     = ["CMD", "lambda-dispatch", "healthcheck", "http://127.0.0.1:${local.http_port}/health"]
+      command     = ["CMD", "lambda-dispatch", "healthcheck", "http://127.0.0.1:${local.http_port}/health?ready"]
       interval    = 5
       timeout     = 3
       retries     = 3
-      startPeriod = 15
+      startPeriod = 180 # with min_instances a new router is not healthy before its first instance is open
     }
     ulimits = [{ name = "nofile", softLimit = 65536, hardLimit = 65536 }]
     environment = [
@@ -188,7 +188,7 @@ resource "aws_ecs_service" "router" {
   launch_type                       = "FARGATE"
   propagate_tags                    = "SERVICE"
   availability_zone_rebalancing     = "ENABLED"
-  health_check_grace_period_seconds = local.has_load_balancer ? 60 : null
+  health_check_grace_period_seconds = local.has_load_balancer ? 180 : null
   tags                              = var.tags
   deployment_circuit_breaker {
     enable   = true
@@ -291,7 +291,7 @@ resource "aws_lb_target_group" "router" {
   load_balancing_algorithm_type = var.max_tasks == 1 ? "round_robin" : "least_outstanding_requests"
   tags                          = var.tags
   health_check {
-    path                = "/health"
+    path                = "/health?ready"
     interval            = 5
     timeout             = 2
     healthy_threshold   = 2

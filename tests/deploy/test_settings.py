@@ -184,6 +184,38 @@ def test_the_construct_passes_every_option() -> None:
         assert f"  {setting.camel}: '{setting.variable}'," in text
 
 
+READY = "/health?ready"  # 503 until the first instance is open where MinInstances is set
+READY_WITHIN = 180  # s
+
+
+def test_every_way_to_deploy_sends_clients_once_the_router_is_ready() -> None:
+    resources = yaml.load((DEPLOY / "cloudformation/router.yaml").read_text(), Tags)["Resources"]
+    check = resources["TaskDefinition"]["Properties"]["ContainerDefinitions"][0]["HealthCheck"]
+    url = {"Fn::Sub": f"http://127.0.0.1:${{IncomingRequestHTTPPort}}{READY}"}
+    assert check["Command"] == ["CMD", "lambda-dispatch", "healthcheck", url]
+    assert check["StartPeriod"] == READY_WITHIN
+    assert resources["TargetGroup"]["Properties"]["HealthCheckPath"] == READY
+    assert READY_WITHIN in resources["Service"]["Properties"]["HealthCheckGracePeriodSeconds"]["Fn::If"]
+    module = (DEPLOY / "terraform/main.tf").read_text()
+    assert re.search(rf'command += \["CMD", "lambda-dispatch", "healthcheck", "[^"]*{re.escape(READY)}"\]', module)
+    assert re.search(rf"startPeriod += {READY_WITHIN}\b", module)
+    assert re.search(rf'path += "{re.escape(READY)}"', module)
+    assert re.search(rf"health_check_grace_period_seconds += .*\b{READY_WITHIN}\b", module)
+    construct = (DEPLOY / "cdk/src/service.ts").read_text()
+    assert f"const READY_WITHIN = Duration.seconds({READY_WITHIN});" in construct
+    assert f"healthcheck', `http://127.0.0.1:${{http}}{READY}`]" in construct
+    assert f"path: '{READY}'" in construct
+
+
+def test_the_chart_sends_clients_once_the_router_is_ready() -> None:
+    for arguments in ([], ["--set", "settings.AdminPort=-1"]):
+        deployment = next(it for it in chart("--set", "function=app", *arguments) if it["kind"] == "Deployment")
+        router = deployment["spec"]["template"]["spec"]["containers"][0]
+        assert router["readinessProbe"]["httpGet"] == {"path": READY, "port": "http"}
+        # A router that waits for its first instance is not restarted for that.
+        assert router["startupProbe"]["httpGet"] == {"path": "/health", "port": "http"}
+
+
 def test_no_way_to_deploy_names_a_region_an_account_or_latest() -> None:
     for path in DEPLOY.rglob("*"):
         if not path.is_file() or {"node_modules", "ci", "tests", "test", "dist", "lib", ".terraform"} & set(path.parts):

@@ -6,10 +6,11 @@ from typing import Any
 from lambda_dispatch.admin.readiness import Readiness
 
 
-def view(workers: int = 1, function: str = "app", instances: int = 0) -> Any:
+def view(workers: int = 1, function: str = "app", opened: int = 0) -> Any:
+    numbers = SimpleNamespace(cold_start=SimpleNamespace(counts=(0, opened, 0)))
     return SimpleNamespace(
         workers_in=lambda state: workers if state == "ready" else 0,
-        pools=[SimpleNamespace(function=function, open=instances)],
+        pools=[SimpleNamespace(function=function, numbers=numbers)],
     )
 
 
@@ -22,7 +23,6 @@ def test_without_min_instances_a_ready_worker_is_enough() -> None:
 def test_with_min_instances_the_first_open_one_makes_it_ready_for_good() -> None:
     readiness = Readiness("app", 1)
     assert "MinInstances" in readiness.lacks(view())
-    assert "MinInstances" in readiness.lacks(view(function="another", instances=3))
-    assert readiness.lacks(view(instances=1)) == ""
-    assert readiness.lacks(view(instances=0)) == ""
-    assert readiness.lacks(view(workers=0, instances=1)) == "no worker is ready"
+    assert "MinInstances" in readiness.lacks(view(function="another", opened=3))
+    assert readiness.lacks(view(opened=1)) == ""
+    assert readiness.lacks(view(workers=0, opened=1)) == "no worker is ready"

@@ -20,6 +20,9 @@ export enum LoadBalancer {
   INTERNET_FACING = 'internet-facing',
 }
 
+/** A new router has this long until it is ready. */
+const READY_WITHIN = Duration.seconds(180);
+
 /** Properties of the router's service. */
 export interface LambdaDispatchServiceProps {
   readonly vpc: ec2.IVpc;
@@ -145,6 +148,7 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
     const maxTasks = props.maxTasks ?? 4;
     const stopTimeout = props.stopTimeout ?? Duration.seconds(60);
     const drain = Number(given.drainDeadline);
+    const front = props.loadBalancer ?? LoadBalancer.INTERNAL;
     if (maxTasks < minTasks) {
       throw new Error(`maxTasks is ${maxTasks}, less than minTasks (${minTasks}); raise it`);
     }
@@ -195,11 +199,11 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
       environment: environmentOf(given, props.function.functionArn),
       secrets: secretsOf(props.secrets),
       healthCheck: {
-        command: ['CMD', 'lambda-dispatch', 'healthcheck', `http://127.0.0.1:${http}/health`],
+        command: ['CMD', 'lambda-dispatch', 'healthcheck', `http://127.0.0.1:${http}/health?ready`],
         interval: Duration.seconds(5),
         timeout: Duration.seconds(3),
         retries: 3,
-        startPeriod: Duration.seconds(15),
+        startPeriod: READY_WITHIN, // with minInstances a new router is not healthy before its first instance is open
       },
       logging: ecs.LogDrivers.awsLogs({
         streamPrefix: 'router',
@@ -216,6 +220,7 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
       minHealthyPercent: 100,
       maxHealthyPercent: 200,
       circuitBreaker: { enable: true, rollback: true },
+      healthCheckGracePeriod: front === LoadBalancer.NONE ? undefined : READY_WITHIN,
       propagateTags: ecs.PropagatedTagSource.SERVICE,
       assignPublicIp: false,
       vpcSubnets: props.vpcSubnets ?? { subnetType: ec2.SubnetType.PRIVATE_WITH_EGRESS },
@@ -231,7 +236,6 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
     });
 
     this.openControlPorts(props.function, given);
-    const front = props.loadBalancer ?? LoadBalancer.INTERNAL;
     if (front !== LoadBalancer.NONE) {
       this.loadBalancer = new elb.ApplicationLoadBalancer(this, 'LoadBalancer', {
         vpc: props.vpc,
@@ -279,7 +283,7 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
         ? elb.TargetGroupLoadBalancingAlgorithmType.ROUND_ROBIN
         : elb.TargetGroupLoadBalancingAlgorithmType.LEAST_OUTSTANDING_REQUESTS,
       healthCheck: {
-        path: '/health',
+        path: '/health?ready',
         interval: Duration.seconds(5),
         timeout: Duration.seconds(2),
         healthyThresholdCount: 2,

@@ -93,6 +93,20 @@ test('the container is read-only, not root, without capabilities, and drains bef
   assert.equal(container.StopTimeout, 60);
 });
 
+test('a task and a target are healthy once the router is ready, and have three minutes for that', () => {
+  const template = Template.fromStack(service().made);
+  template.hasResourceProperties('AWS::ECS::TaskDefinition', {
+    ContainerDefinitions: [Match.objectLike({
+      HealthCheck: {
+        Command: ['CMD', 'lambda-dispatch', 'healthcheck', 'http://127.0.0.1:5001/health?ready'],
+        Interval: 5, Timeout: 3, Retries: 3, StartPeriod: 180,
+      },
+    })],
+  });
+  template.hasResourceProperties('AWS::ElasticLoadBalancingV2::TargetGroup', { HealthCheckPath: '/health?ready' });
+  template.hasResourceProperties('AWS::ECS::Service', { HealthCheckGracePeriodSeconds: 180 });
+});
+
 test('without a load balancer there is none, and no listener', () => {
   const template = Template.fromStack(service({ loadBalancer: lib.LoadBalancer.NONE }).made);
   template.resourceCountIs('AWS::ElasticLoadBalancingV2::LoadBalancer', 0);

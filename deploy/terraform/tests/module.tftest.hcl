@@ -7,6 +7,18 @@ mock_provider "aws" {
   mock_data "aws_partition" {
     defaults = { partition = "aws" }
   }
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws:iam::123456789012:role/role" }
+  }
+  mock_resource "aws_ecs_cluster" {
+    defaults = { arn = "arn:aws:ecs:eu-west-1:123456789012:cluster/lambda-dispatch" }
+  }
+  mock_resource "aws_lb" {
+    defaults = { arn = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/ld/0123456789abcdef" }
+  }
+  mock_resource "aws_lb_target_group" {
+    defaults = { arn = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/ld/0123456789abcdef" }
+  }
 }
 
 variables {
@@ -47,6 +59,28 @@ run "defaults" {
   assert {
     condition     = one(aws_ecs_service.router.alarms).alarm_names == toset(["lambda-dispatch-ServerErrors"])
     error_message = "a deployment that raises 5xx is rolled back"
+  }
+}
+
+run "healthy_once_ready" {
+  command = apply
+  assert {
+    condition = jsondecode(aws_ecs_task_definition.router.container_definitions)[0].healthCheck == {
+      command     = ["CMD", "lambda-dispatch", "healthcheck", "http://127.0.0.1:5001/health?ready"]
+      interval    = 5
+      timeout     = 3
+      retries     = 3
+      startPeriod = 180
+    }
+    error_message = "a task is healthy once the router is ready"
+  }
+  assert {
+    condition     = aws_lb_target_group.router[0].health_check[0].path == "/health?ready"
+    error_message = "a target is healthy once the router is ready"
+  }
+  assert {
+    condition     = aws_ecs_service.router.health_check_grace_period_seconds == 180
+    error_message = "a new router has three minutes"
   }
 }
 

@@ -1,6 +1,6 @@
 """Whether the router should get clients, for /readyz: a worker is ready and, with a floor, an instance is open."""
 
-from lambda_dispatch.telemetry.view import View
+from lambda_dispatch.telemetry.view import View, has_opened
 
 
 class Readiness:
@@ -13,5 +13,5 @@ class Readiness:
         """What it waits for; empty when it is ready."""
         if view.workers_in("ready") == 0:
             return "no worker is ready"
-        self.warm = self.warm or any(pool.open > 0 for pool in view.pools if pool.function == self.function)
+        self.warm = self.warm or any(has_opened(pool.numbers) for pool in view.pools if pool.function == self.function)
         return "" if self.warm else "MinInstances or its schedule asks for instances and none is open yet"

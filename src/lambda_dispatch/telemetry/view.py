@@ -327,6 +327,11 @@ def _instance(it: b.Instance, names: Mapping[int, str], now: int, epoch: int) ->
     )
 
 
+def has_opened(numbers: b.Numbers) -> bool:
+    """Whether an instance of the pool has ever been open, at any worker: each that opens is counted once."""
+    return any(numbers.cold_start.counts)
+
+
 def quantile(counts: Sequence[int], share: float) -> float | None:
     """Upper bound in ms of the bucket that contains the quantile; None when nothing was counted."""
     least = share * sum(counts)
