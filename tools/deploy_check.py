@@ -120,6 +120,30 @@ def terraform() -> None:
         env={"TF_CLI_CONFIG_FILE": os.devnull, "CHECKPOINT_DISABLE": "1"})  # fmt: skip
 
 
+def terraform_test() -> None:
+    """validate, and the tests with a mocked provider, which need the provider for its schema."""
+    program = tool("terraform", "install Terraform or OpenTofu 1.7 or newer")
+    with tempfile.TemporaryDirectory() as name:
+        module = Path(name, "module")
+        left = shutil.ignore_patterns(".terraform", ".terraform.lock.hcl")
+        shutil.copytree(DEPLOY / "terraform", module, ignore=left)
+        cache = Path(name, "cache")  # one copy of the provider for the module and its examples
+        cache.mkdir()
+        environ = {"CHECKPOINT_DISABLE": "1", "TF_PLUGIN_CACHE_DIR": str(cache)}
+        for folder in (module, *sorted(module.glob("examples/*")), module / "modules" / "function"):
+            try:
+                run(program, "init", "-backend=false", "-input=false", "-no-color", cwd=folder, env=environ)
+            except SystemExit as error:
+                if "registry.terraform.io" not in str(error):
+                    raise
+                raise Missing(
+                    "the provider aws cannot be had from its registry: use a mirror, for example "
+                    "TF_CLI_ARGS_init=-plugin-dir=FOLDER"
+                ) from None
+            run(program, "validate", "-no-color", cwd=folder, env=environ)
+        run(program, "test", "-no-color", cwd=module, env=environ)
+
+
 def hcl() -> None:
     """Every file parses."""
     program = "import hcl2, sys\nfor name in sys.argv[1:]: hcl2.load(open(name))\n"
@@ -250,6 +274,7 @@ CHECKS: dict[str, Callable[[], None]] = {
     "sam-translator": sam_translator,
     "checkov": checkov,
     "terraform": terraform,
+    "terraform-test": terraform_test,
     "hcl": hcl,
     "helm": helm,
     "kubeconform": kubeconform,

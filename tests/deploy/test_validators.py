@@ -4,8 +4,8 @@ import pytest
 from tools import deploy_check
 from tools.release_notes import CHANGELOG, notes
 
-# checkov alone takes half of the time that all of these take; kubeconform and cdk fetch what they need.
-LONG = {"checkov", "kubeconform", "cdk"}
+# checkov alone takes half of the time that all of these take; the others fetch what they need.
+LONG = {"checkov", "kubeconform", "terraform-test", "cdk"}
 
 
 @pytest.mark.parametrize("name", sorted(set(deploy_check.CHECKS) - LONG))
