@@ -9,19 +9,22 @@ import uuid
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
+import pytest
+
 from lambda_dispatch.exits import EX_CONFIG
 from lambda_dispatch.scaler.verdict import EXIT_NAMES
 from lambda_dispatch_core.board import board as b
-from tests.support.held_board import HeldBoard
+from tests.support.held_board import NS, HeldBoard
 from tests.support.stand_in import Invoke, StandIn, stand_in
 
 Scenario = Callable[[HeldBoard, StandIn], Awaitable[None]]
 
 
-def play(scenario: Scenario, *argv: str) -> None:
+def play(scenario: Scenario, *argv: str, prepare: Callable[[HeldBoard], None] = lambda held: None) -> None:
     async def run() -> None:
         held = HeldBoard(*argv)
         try:
+            prepare(held)
             async with stand_in() as service:
                 held.start(service.url)
                 await asyncio.wait_for(scenario(held, service), 45)
@@ -206,6 +209,30 @@ def test_an_extension_that_does_not_stay_when_idle_is_not_invoked_again_and_agai
         assert said.count("IdleGraceMs ignored") == 1
 
     play(scenario, "--min-instances=1")
+
+
+@pytest.mark.parametrize(("took", "leaves"), [(64, True), (8, False)])
+def test_an_instance_whose_deadline_is_near_is_replaced_where_requests_take_long(took: int, leaves: bool) -> None:
+    id = uuid.uuid4()
+
+    def prepare(held: HeldBoard) -> None:
+        """An instance of an earlier scaler, with one request and 100 s left."""
+        now = time.monotonic_ns()
+        held.board.allocate_instance(0, id.bytes, 10, now, now + 100 * NS)
+        assert held.worker.reserve(*held.opens(str(id)))
+        held.served(took * NS)
+        held.demand(queued=0, running=1)
+
+    async def scenario(held: HeldBoard, service: StandIn) -> None:
+        place = held.place(str(id))
+        if not leaves:
+            await held.until(lambda: held.board.scaler_view().ticks > 20)
+            assert held.state(place) == b.INSTANCE_OPEN and not service.arrived
+            return
+        await held.until(lambda: held.state(place) == b.INSTANCE_DRAINING)
+        assert held.board.instance(place[0]).goaway_at > time.monotonic_ns()  # a last resort until it is replaced
+
+    play(scenario, prepare=prepare)
 
 
 def test_scale_in_drains_the_least_busy() -> None:

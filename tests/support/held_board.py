@@ -41,7 +41,7 @@ class HeldBoard:
         self.life_end, self._life = os.pipe()
         self._map = mmap.mmap(self.board.fd, os.fstat(self.board.fd).st_size)
         (self._worker_pools,) = struct.unpack_from("=Q", self._map, 72)
-        self._served = [0, 0, 0]
+        (self._pool_numbers,) = struct.unpack_from("=Q", self._map, 184)
         self.process: subprocess.Popen[str] | None = None
 
     # the scaler's process
@@ -132,6 +132,13 @@ class HeldBoard:
 
     def used_now(self, pool: int) -> None:
         struct.pack_into("=q", self._map, self._worker_pools + 64 * pool + 48, time.monotonic_ns())
+
+    def served(self, ns: int, pool: int = 0) -> None:
+        """A request was over that took so long."""
+        at = self._pool_numbers + 864 + 8 + 8 * b.bucket_of(ns)
+        assert pool == 0
+        (count,) = struct.unpack_from("=Q", self._map, at)
+        struct.pack_into("=Q", self._map, at, count + 1)
 
     def place(self, id: str) -> tuple[int, int]:
         found = self.board.find_instance(uuid.UUID(id).bytes)

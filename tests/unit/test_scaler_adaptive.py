@@ -69,6 +69,20 @@ def test_head_room_is_for_what_comes_and_goes_not_for_what_stays() -> None:
     assert staffed(45, 900.0, 2.0, 1.5, 10) == 5
 
 
+def test_requests_of_instances_that_drain_need_no_slot_elsewhere() -> None:
+    draining = tuple(Instance(slot, State.DRAINING, 0.0, 10) for slot in range(10, 13))
+    streams = {"running": 70, "mean_ms": 90_000.0, "arriving": 1.0, "instances": opened(5, 8) + draining}
+    assert decide(leaving=30, **streams).start == 0
+    assert decide(leaving=0, **streams).start >= 2
+
+
+def test_requests_that_take_long_and_come_seldom_find_a_frozen_environment() -> None:
+    streams = {"running": 50, "mean_ms": 90_000.0, "per_second": 0.5, "instances": opened(5, 10)}
+    assert decide(frozen=0, **streams).start == 1
+    assert decide(frozen=1, **streams).start == 0
+    assert decide(frozen=0, **(streams | {"mean_ms": 100.0})).start == 0
+
+
 def test_an_idle_instance_ends_when_nothing_arrives_and_the_busy_one_stays() -> None:
     instances = (Instance(0, State.OPEN, 0.0, 2), Instance(1, State.OPEN, 0.0, 0))
     assert decide(running=2, mean_ms=1000.0, instances=instances).close == (1,)
@@ -164,6 +178,13 @@ def test_it_costs_less_than_simple_and_starts_less_often(name: str) -> None:
     assert ours.served == ours.requests
     assert ours.environment_seconds <= 1.1 * theirs.environment_seconds
     assert ours.invokes <= 1.5 * theirs.invokes
+
+
+@pytest.mark.parametrize("name", ["long-streams", "mixed-streams"])
+def test_no_stream_is_cut_off_by_its_instances_deadline(name: str) -> None:
+    ours = outcome(name, "adaptive", LOADS[name].seconds)
+    assert (ours.served, ours.cut) == (ours.requests, 0)
+    assert ours.invokes < 120
 
 
 def test_constant_load_does_not_make_instances_come_and_go() -> None:

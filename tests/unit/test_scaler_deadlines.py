@@ -1,6 +1,8 @@
 """Instances leave before their deadlines cut off what they have, not all at once, and only where requests take long."""
 
-from lambda_dispatch.scaler.deadlines import MARGIN, SPREAD, leaves_at
+import pytest
+
+from lambda_dispatch.scaler.deadlines import HAND_OVER, LONGER, LOOKS, MARGIN, MOST, SPREAD, leaves_at, longest_of
 from lambda_dispatch_core.board import board as b
 from tests.unit.test_scaler_step import NS, Pool
 
@@ -27,12 +29,13 @@ def left(longest: float, instances: int = 30) -> tuple[dict[int, float], int]:
     return told, most
 
 
-def test_where_requests_take_a_minute_each_instance_leaves_a_minute_earlier_and_never_many_together() -> None:
+def test_where_requests_take_a_minute_each_instance_leaves_so_much_earlier_and_never_many_together() -> None:
     told, most = left(60.0)
     assert len(told) >= 25
     # Created at 10 s; its extension asks to end 15 s before its deadline.
-    assert max(told.values()) <= 10 + LIFE - MARGIN - 60 + 20
-    assert min(told.values()) >= 10 + LIFE - MARGIN - 60 - SPREAD
+    last = 10 + LIFE - MARGIN - HAND_OVER - 60 * LONGER
+    assert max(told.values()) <= last + 20
+    assert min(told.values()) >= last - SPREAD
     assert len({round(at) for at in told.values()}) >= 5
     assert most <= 30 // 10 + 1
 
@@ -47,4 +50,27 @@ def test_the_moment_is_the_same_at_each_look_and_unlike_the_neighbours() -> None
 
     moments = {leaves_at(instance(slot), 30.0) for slot in range(100)}
     assert len(moments) > 90 and leaves_at(instance(7), 30.0) == leaves_at(instance(7), 30.0)
-    assert max(moments) <= (900 - MARGIN - 30) * NS
+    assert max(moments) <= (900 - MARGIN - HAND_OVER - 30 * LONGER) * NS
+
+
+def test_the_longest_time_counts_however_many_shorter_ones_there_are() -> None:
+    counts = [0] * len(b.bucket_bounds())
+    assert longest_of(counts) == 0.0
+    counts[b.bucket_of(NS // 10)] = 1_000_000
+    assert longest_of(counts) == pytest.approx(0.1, rel=0.2)
+    counts[b.bucket_of(100 * NS)] = 1
+    assert 100 <= longest_of(counts) <= 119
+    counts[-1] = 1
+    assert longest_of(counts) == MOST
+
+
+def test_the_histogram_is_read_seldom() -> None:
+    fleet = Pool("adaptive").fleet
+    read: list[int] = []
+
+    def counts() -> list[int]:
+        read.append(len(read))
+        return [0] * (80 + len(read)) + [1] + [0] * (len(b.bucket_bounds()) - 81 - len(read))
+
+    assert len({fleet.longest(counts) for _ in range(LOOKS)}) == 1 and len(read) == 1
+    assert fleet.longest(counts) > 15.0 and len(read) == 2

@@ -188,6 +188,32 @@ def test_an_instance_at_its_deadline_is_a_last_resort_until_it_is_replaced() -> 
     assert world.expired == 1  # the third found nothing, and nobody started anything
 
 
+def test_an_instance_that_is_recycled_keeps_what_it_has_and_is_a_last_resort_for_the_time_given() -> None:
+    world = World(times(3, 6, 12), times(5, 0.1, 0.1), service(), tail=1, queue_timeout=3)
+    start = once(world, 1, stays=True)
+    states: list[int] = []
+
+    def look(now: float) -> None:
+        start(now)
+        if now >= 5 and not states:
+            assert world.recycle(0, 0, 4.0) and not world.recycle(0, 0, 4.0)
+        if now >= 5:
+            states.extend(it.state for it in world.instances(0))
+
+    play(world, look)
+    assert set(states) == {b.INSTANCE_DRAINING}
+    assert list(world.waits())[:2] == [0, 0]
+    assert (world.completed, world.cut, world.expired) == (2, 0, 1)
+    assert (world.ends[0][2], world.ends[0][3]) == ("RouterGoAway", 9 * NS)
+
+
+def test_service_times_are_counted_as_on_the_board() -> None:
+    world = World(times(3, 3, 3), times(0.1, 0.1, 70), service())
+    play(world, once(world, 1, stays=True))
+    counts = world.service_counts(0)
+    assert (sum(counts), counts[b.bucket_of(NS // 10)], counts[b.bucket_of(70 * NS)]) == (3, 2, 1)
+
+
 def test_what_runs_longer_than_the_invoke_is_cut() -> None:
     world = World(times(3), times(100), service(), life=20)
     play(world, once(world, 1, stays=True))

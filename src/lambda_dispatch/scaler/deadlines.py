@@ -1,23 +1,35 @@
 """Which instances are replaced before their deadlines end them.
 
 An extension asks to end 15 s before its invoke's deadline and lets its requests finish; what takes longer is cut off.
-Where requests take that long, an instance takes no new ones for as long as the longest of them before it asks. And
-those that were started together do not all go together: each leaves at a moment of its own within SPREAD.
+Where requests take that long, an instance takes no new ones for half as long again as the longest of them before it
+asks. Those that were started together do not leave together: each leaves at a moment of its own within SPREAD.
 """
+
+from collections.abc import Sequence
 
 from lambda_dispatch_core.board import board as b
 
 NS = 1_000_000_000
 MARGIN = 15.0  # s: the extension's own; shorter requests need no more
-MOST = 300.0  # s, a third of a life: longer requests are cut whatever the router does
+HAND_OVER = 10.0  # s that an instance which leaves serves as a last resort at most, until its replacement is open
+LONGER = 1.5  # the next request that takes longer than all before it seldom takes more than so many times as long
+MOST = 600.0  # s, two thirds of a life: longer requests are cut whatever the router does
 SPREAD = 60.0  # s
+LOOKS = 50  # between two readings of how long requests take
+
+_BOUNDS = [bound or MOST for bound in b.bucket_bounds()]
+
+
+def longest_of(counts: Sequence[int]) -> float:
+    """s. `counts`: of a histogram; the upper bound of the longest time in it, or 0."""
+    return max((bound for bound, count in zip(_BOUNDS, counts, strict=True) if count), default=0.0)
 
 
 def leaves_at(it: b.Instance, longest: float) -> int:
-    """ns. `longest`: s, a request of this pool; one in a hundred takes longer."""
+    """ns. `longest`: s, what a request of this pool has taken at most."""
     # The same for an instance at each look and in each scaler, and unlike its neighbours'.
     part = ((it.slot * 2654435761 + it.generation * 40503) & 0xFFFF) / 0x10000
-    return it.deadline - int((MARGIN + min(longest, MOST) + part * SPREAD) * NS)
+    return it.deadline - int((MARGIN + HAND_OVER + min(longest * LONGER, MOST) + part * SPREAD) * NS)
 
 
 def leaves_early(it: b.Instance, longest: float, now: int) -> bool:

@@ -1,11 +1,13 @@
 """One pool's instances as the scaler knows them: its guard, its memory, and a Run per instance. No board, no log."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from lambda_dispatch.function_name import FunctionName
+from lambda_dispatch.scaler.deadlines import LOOKS, longest_of
 from lambda_dispatch.scaler.guard import Breaker, Outcome, Start, StartGuard
 from lambda_dispatch.scaler.ledger import Budget, Ledger
 from lambda_dispatch.scaler.model import START_TIMEOUT, Limits
@@ -98,7 +100,8 @@ class Fleet:
         self.times = StartTimes()
         self.ledger = Ledger()
         self.budget = Budget()
-        self.longest = 0.0  # s: see Look.longest
+        self._longest = 0.0  # s: see Look.longest
+        self._longest_asked = 0
         self.spent = ""  # which budget was, at the last look
         self.predicted_wait = 0.0  # s, of the next request
         self.runs: dict[int, Run] = {}
@@ -119,6 +122,13 @@ class Fleet:
         self.starts += 1
         self.ledger.invoked(now)
         return run
+
+    def longest(self, counts: Callable[[], Sequence[int]]) -> float:
+        """For Look.longest; to be asked at each look. `counts`: of the histogram of service times."""
+        if self._longest_asked % LOOKS == 0:
+            self._longest = longest_of(counts())
+        self._longest_asked += 1
+        return self._longest
 
     def adopt(self, seen: b.Instance) -> None:
         """An instance of a scaler before us: it counts, and its end shows only in its silence."""

@@ -12,6 +12,7 @@ from lambda_dispatch.function_name import parse
 from lambda_dispatch.scaler import record as records
 from lambda_dispatch.scaler.act import Actor, Api
 from lambda_dispatch.scaler.configured import limits_of, schedule_of, scheduled
+from lambda_dispatch.scaler.deadlines import HAND_OVER
 from lambda_dispatch.scaler.fleet import BREAKER_NUMBERS, SLOW_START, Fleet, News
 from lambda_dispatch.scaler.guard import Breaker, StartGuard
 from lambda_dispatch.scaler.ledger import SPENT, Budget, Rate
@@ -25,7 +26,6 @@ from lambda_dispatch.scaler.step import Hold, Look, Step, conclude, living_count
 from lambda_dispatch.settings import Reader
 from lambda_dispatch.telemetry import log
 from lambda_dispatch.telemetry.overrides import RouterOverrides
-from lambda_dispatch.telemetry.view import quantile
 from lambda_dispatch_core.board import board as b
 
 TICK = 0.1  # s
@@ -35,10 +35,6 @@ AFTER_BELL = 0.005
 RETIREMENT = 60.0
 # The scaler gets its signal when the workers have ended; what it still waits for are the answers to its invokes.
 LAST_WAIT = 3.0
-# What an instance that is recycled gets at most to serve as a last resort, until its replacement is open.
-HAND_OVER = 10.0
-LONGEST_EVERY = 50  # looks between two readings of how long requests take
-LEAST_COUNTED = 100  # requests, before one in a hundred is known
 
 
 class Scaler:
@@ -257,7 +253,7 @@ class Scaler:
             overrides=wanted.overrides,
             recycle=wanted.recycle,
             command=wanted.command,
-            longest=self._longest(fleet),
+            longest=fleet.longest(lambda: self._board.numbers(fleet.pool).service.counts),
         )
         done = step(fleet, look)
         if done.adopted:
@@ -289,13 +285,6 @@ class Scaler:
             b.ring(self._boot.supervisor_bell_fd)
             self._soon(AFTER_BELL)
         return changed
-
-    def _longest(self, fleet: Fleet) -> float:
-        if self._ticks % LONGEST_EVERY == 1:
-            counts = self._board.numbers(fleet.pool).service.counts
-            if sum(counts) >= LEAST_COUNTED:
-                fleet.longest = (quantile(counts, 0.99) or 0.0) / 1000
-        return fleet.longest
 
     def _let_go(self, slot: int, generation: int, now: float) -> bool:
         at = int(now * NS)

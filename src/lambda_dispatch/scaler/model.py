@@ -41,6 +41,7 @@ class Observation:
     cold: float = 2.0  # s until an instance opens in a new environment, as learnt
     thaw: float = 0.1  # ... in a frozen one
     frozen: int = 0  # environments that should be frozen now, and serve the next starts
+    leaving: int = 0  # requests in the hands of instances that drain
 
     def count(self, state: State) -> int:
         return sum(instance.state is state for instance in self.instances)

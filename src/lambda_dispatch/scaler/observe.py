@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Container, Iterable
+from collections.abc import Container, Sequence
 
 from lambda_dispatch.scaler.model import Instance, Observation, State
 from lambda_dispatch.scaler.start_times import StartTimes
@@ -103,7 +103,7 @@ def observe(
     now: float,
     totals: b.PoolTotals,
     rates: Rates,
-    instances: Iterable[b.Instance],
+    instances: Sequence[b.Instance],
     staying: Container[int] = (),
     ends_idle: bool = False,
     times: StartTimes | None = None,
@@ -124,4 +124,5 @@ def observe(
         cold=times.cold,
         thaw=times.thaw,
         frozen=times.frozen(now),
+        leaving=sum(max(0, seen.in_flight) for seen in instances if seen.state == b.INSTANCE_DRAINING),
     )

@@ -50,6 +50,7 @@ SEEN = (
     "target",
     "buffer",
     "scheduled",
+    "leaving",
 )
 _PLACES = {name: place for place, name in enumerate(SEEN)}
 
@@ -124,6 +125,7 @@ def inputs_of(seen: Observation, limits: Limits, memory: tuple[float, ...]) -> t
         float(limits.target),
         float(limits.buffer),
         float(limits.scheduled),
+        float(seen.leaving),
         *memory,
     )
 
@@ -169,6 +171,7 @@ def observation_of(inputs: tuple[float, ...]) -> tuple[Observation, Limits]:
         cold=given["cold"],
         thaw=given["thaw"],
         frozen=int(given["frozen"]),
+        leaving=int(given["leaving"]),
     )
     limits = Limits(
         max_concurrent=int(given["max_concurrent"]),

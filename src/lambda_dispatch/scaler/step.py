@@ -54,7 +54,7 @@ class Look:
     limits: Limits | None = None  # instead of the configured ones, by an operator
     overrides: int = 0  # in force: bit n is the override of kind n
     recycle: Recycle | None = None
-    longest: float = 0.0  # s, a request of this pool; one in a hundred takes longer; 0: not known
+    longest: float = 0.0  # s, what a request of this pool has taken at most; 0: not known
     command: b.Override | None = None  # of an operator, seen for the first time
 
 

@@ -5,6 +5,7 @@ from random import Random
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.function_name import parse
 from lambda_dispatch.scaler.configured import limits_of, schedule_of, scheduled
+from lambda_dispatch.scaler.deadlines import HAND_OVER
 from lambda_dispatch.scaler.fleet import Fleet
 from lambda_dispatch.scaler.guard import StartGuard
 from lambda_dispatch.scaler.policies import policy_named
@@ -48,7 +49,14 @@ class ProductScaler:
             if run is not None and run.generation == seen.generation:
                 fleet.end(run, seen, Exit(reason, requests=seen.requests), at / NS)
         limits = scheduled(fleet.limits, self._schedule, self.begins + now, fleet.times.cold)
-        look = Look(now, world.totals(pool), world.instances(pool), buddies=self._buddies, limits=limits)
+        look = Look(
+            now,
+            world.totals(pool),
+            world.instances(pool),
+            buddies=self._buddies,
+            limits=limits,
+            longest=fleet.longest(lambda: world.service_counts(pool)),
+        )
         done = step(fleet, look)
         started = 0
         for order in done.commands.start:
@@ -63,6 +71,8 @@ class ProductScaler:
         changed = False
         for slot in done.commands.let_go:
             changed |= world.let_go(pool, slot)
+        for slot in done.commands.recycle:
+            changed |= world.recycle(pool, slot, HAND_OVER)
         record = conclude(fleet, done, started, changed)
         if record is not None and self.records is not None:
             self.records.append(record)

@@ -22,6 +22,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint32_t
 
 from lambda_dispatch.simulator.heap cimport Heap
 from lambda_dispatch.simulator.service cimport Service
+from lambda_dispatch_core.board.layout cimport Histogram
 
 cdef enum:
     HINTS = 64              # as in dispatch/model.pxd
@@ -59,6 +60,7 @@ cdef struct Pool:
     int64_t waited          # ns, all that were dispatched
     int64_t failures
     int64_t last_used       # ns of the last arrival
+    Histogram service       # from dispatch to the last byte, all completed
     int64_t next_look       # ns
     int resorts             # draining instances that may still be used
     int high                # places in use are below this
@@ -128,6 +130,7 @@ cdef class World:
     cdef int _look_if_idle(self, int place) except -1
     cdef int _ask_to_end(self, int p, int place, int reason) except -1
     cdef int _retire(self, int p, int place, int reason) except -1
+    cdef int _last_resort(self, int p, int place, int reason, int64_t until) except -1
     cdef int _end(self, int p, int place, int reason, bint alive) except -1
     cdef void _settle(self) noexcept
     cdef int _expire(self, int p) noexcept

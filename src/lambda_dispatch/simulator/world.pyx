@@ -9,7 +9,7 @@ from libc.stdlib cimport calloc, free, malloc
 from lambda_dispatch.simulator.heap cimport Event, heap_free, heap_pop, heap_push
 from lambda_dispatch.simulator.service cimport THROTTLED, Service
 from lambda_dispatch_core.board.layout cimport (
-    INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, INSTANCE_STARTING, NOT_USABLE,
+    BUCKETS, INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, INSTANCE_STARTING, NOT_USABLE, observe,
 )
 
 import array as arrays
@@ -25,7 +25,8 @@ cdef enum:
     TICK = 100000000            # ns between two looks, as in scaler/loop.py
     AFTER_BELL = 5000000        # ns
     REFUSAL = 20000000          # ns after which Lambda answers that it will not
-    MARGIN = 14000000000        # ns from an instance's end to the last second of its invoke, when it is cut
+    LEAVES = 15000000000        # ns from an instance's wish to end to its invoke's deadline
+    MARGIN = 14000000000        # ns from the same to the last second of its invoke, when it is cut
 
     # Kinds of events
     E_OPEN = 1                  # a start is over
@@ -220,6 +221,10 @@ cdef class World:
         return PoolTotals(it.queued, it.running, oldest, it.arrivals, it.completions, it.duration, it.waited,
                           it.last_used, it.failures)
 
+    def service_counts(self, int pool):
+        """As Board.numbers().service.counts."""
+        return [self.pool[pool].service.bucket[n] for n in range(BUCKETS)]
+
     def instances(self, int pool):
         """As Board.list_instances(), of one pool."""
         cdef int i
@@ -233,7 +238,7 @@ cdef class World:
         cdef Place* it = &self.places[pool * MAX_PLACES + place]
         return Instance(
             place, it.generation, b"", it.state, pool, self.limit, self.in_flight[pool * MAX_PLACES + place], 0, 0,
-            it.served, it.created, it.opened, it.ends, it.goaway_at, it.reason != R_NONE,
+            it.served, it.created, it.opened, it.ends + LEAVES if it.ends else 0, it.goaway_at, it.reason != R_NONE,
         )
 
     def take_ends(self, int pool):
@@ -302,6 +307,14 @@ cdef class World:
         else:
             return False
         self._retire(pool, at, it.reason if it.reason != R_NONE else R_GOAWAY)
+        return True
+
+    def recycle(self, int pool, int place, double seconds):
+        """The instance takes nothing more, but as a last resort for so long."""
+        cdef int at = pool * MAX_PLACES + place
+        if self.places[at].state != INSTANCE_OPEN:
+            return False
+        self._last_resort(pool, at, R_GOAWAY, self.now + <int64_t> (seconds * SECOND))
         return True
 
     def pack(self, int target):
@@ -410,6 +423,7 @@ cdef class World:
         self._settle()
         pool.completions += 1
         pool.duration += self.now - self.sent[request]
+        observe(&pool.service, self.now - self.sent[request])
         self.busy += self.now - self.sent[request]
         pool.running -= 1
         self.in_flight[place] -= 1
@@ -558,15 +572,21 @@ cdef class World:
     cdef int _ask_to_end(self, int p, int place, int reason) except -1:
         cdef Place* it = &self.places[place]
         cdef int64_t lived = self.now - it.opened
-        it.state = INSTANCE_DRAINING
-        it.reason = reason
-        self.mask[place] = NOT_USABLE
         self._ring(p)
         if lived <= 10000000000:
+            it.state = INSTANCE_DRAINING
+            self.mask[place] = NOT_USABLE
             return self._retire(p, place, reason)
-        it.goaway_at = self.now + min(lived // 10, 5000000000)
+        return self._last_resort(p, place, reason, self.now + min(lived // 10, 5000000000))
+
+    cdef int _last_resort(self, int p, int place, int reason, int64_t until) except -1:
+        cdef Place* it = &self.places[place]
+        it.state = INSTANCE_DRAINING
+        it.reason = reason
+        it.goaway_at = until
+        self.mask[place] = NOT_USABLE
         self.pool[p].resorts += 1
-        return heap_push(&self.heap, it.goaway_at, E_GOAWAY, place, it.generation, 0)
+        return heap_push(&self.heap, until, E_GOAWAY, place, it.generation, 0)
 
     cdef int _retire(self, int p, int place, int reason) except -1:
         cdef Place* it = &self.places[place]

@@ -210,13 +210,16 @@ class Adaptive:
         # Where requests run, the load is what runs; a queue is the other rule's.
         load = staffed(ahead, seconds, delay + HORIZON, BETA_OUT if seen.frozen else BETA_COLD, slots)
         if seen.pending == 0:
-            # Where nothing arrives, the average is only late.
-            return (load if seen.arriving else min(load, opened + waiting)), "load"
-        freed = min(seen.running, opened * slots) / seconds if seen.mean_ms else 0.0
-        standing = min(memory.standing, float(seen.running))
-        if freed and standing > STANDS * math.sqrt(seen.running):
+            # Where nothing arrives, the average is only late. Requests that take long come seldom: without a frozen
+            # environment the next one that finds no slot waits for a cold start.
+            comes = seen.arriving or (seconds > HORIZON and not seen.frozen and seen.per_second)
+            return (load if comes else min(load, opened + waiting)), "load"
+        busy = at_work(seen)
+        freed = min(busy, opened * slots) / seconds if seen.mean_ms else 0.0
+        standing = min(memory.standing, float(busy))
+        if freed and standing > STANDS * math.sqrt(busy):
             # Every slot is taken and a queue stays: as many more would be at work if they could.
-            load = max(load, math.ceil((seen.running + standing) / slots))
+            load = max(load, math.ceil((busy + standing) / slots))
             if load > opened + waiting:
                 return load, "standing queue"
         if freed and seen.pending / freed <= SHORT_QUEUE:
@@ -292,9 +295,14 @@ def shortest(seen: Observation, memory: Memory) -> Memory:
     return memory if memory.low <= pending else replace(memory, low=pending)
 
 
+def at_work(seen: Observation) -> int:
+    """Requests at work that need a slot of an open instance. Those of instances that drain end where they are."""
+    return max(0, seen.running - seen.leaving)
+
+
 def averages(seen: Observation, memory: Memory) -> tuple[float, float]:
     """Demand over SHORT and over LONG, each sample with the weight of its time."""
-    load = max(float(seen.running), seen.arriving * min((seen.mean_ms or 0.0) / 1000, SHORT))
+    load = max(float(at_work(seen)), seen.arriving * min((seen.mean_ms or 0.0) / 1000, SHORT))
     if memory.at is None:
         return load, load
     span = max(0.0, seen.now - memory.at)
