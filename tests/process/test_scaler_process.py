@@ -216,9 +216,9 @@ def test_an_instance_whose_deadline_is_near_is_replaced_where_requests_take_long
     id = uuid.uuid4()
 
     def prepare(held: HeldBoard) -> None:
-        """An instance of an earlier scaler, with one request and 100 s left."""
+        """An instance of an earlier scaler, with one request and 40 s left."""
         now = time.monotonic_ns()
-        held.board.allocate_instance(0, id.bytes, 10, now, now + 100 * NS)
+        held.board.allocate_instance(0, id.bytes, 10, now, now + 40 * NS)
         assert held.worker.reserve(*held.opens(str(id)))
         held.served(took * NS)
         held.demand(queued=0, running=1)

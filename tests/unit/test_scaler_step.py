@@ -80,6 +80,20 @@ def test_a_queue_starts_instances_and_is_recorded_with_what_was_seen() -> None:
     assert math.isnan(record.seen("mean_ms"))
 
 
+def test_requests_of_instances_that_drain_are_recorded() -> None:
+    pool = Pool("adaptive")
+    pool.act(10.0, queued=80)
+    pool.act(12.0, running=80)
+    for slot, it in pool.instances.items():
+        state = b.INSTANCE_DRAINING if slot > 5 else b.INSTANCE_OPEN
+        pool.instances[slot] = it._replace(state=state, in_flight=10)
+    leaving = 10 * (len(pool.instances) - 5)
+    for now in range(13, 20):
+        record = pool.act(float(now), queued=3, running=50 + leaving)[0].record
+        assert record is not None and record.seen("leaving") == leaving > 0
+        assert differences(record) == {}
+
+
 def test_a_look_without_news_leaves_no_record() -> None:
     pool = Pool()
     assert pool.act(10.0, queued=25)[1] is not None
