@@ -8,8 +8,8 @@
 python is an interpreter of our own (extension/launcher/host.c): libpython, this project's compiled modules, and the
 standard library's modules that we import, as frozen code. lib/ has the dynamic loader, libc and every library that
 these need. The interpreter that runs this program is the one that is bundled: its static libpython where it has one,
-its shared one otherwise. For the other architecture it is Debian's, with a cross compiler (tools/foreign.py). Two runs
-give the same bytes.
+its shared one otherwise (tools/native.py). For the other architecture it is Debian's, with a cross compiler
+(tools/foreign.py). Two runs give the same bytes.
 """
 
 import argparse
@@ -19,22 +19,19 @@ import json
 import marshal
 import os
 import platform
-import re
 import shutil
 import struct
-import subprocess
 import sys
 import sysconfig
 import tarfile
 import tempfile
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from foreign import ForeignError, Sysroot
+from foreign import Sysroot
+from native import ROOT, Machine, Native, ToolError, link, run
 
-ROOT = Path(__file__).resolve().parent.parent
 LAUNCHER = ROOT / "extension" / "launcher"
 ROOTS = [ROOT / "extension", ROOT / "cython_ext"]
 PACKAGE = "lambda_dispatch_extension"
@@ -42,9 +39,6 @@ BOOT = "lambda_dispatch_bundle"
 TIME = int(os.environ.get("SOURCE_DATE_EPOCH", "1577836800"))  # 2020-01-01; a zip begins at 1980
 ARCH = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 DEBIAN = {"x86_64": "amd64", "arm64": "arm64"}  # Debian's names of ours
-MUSL_CC = os.environ.get("MUSL_CC", "musl-gcc")
-CC = os.environ.get("CC", "gcc").split()
-STRIP, OBJCOPY = os.environ.get("STRIP", "strip"), os.environ.get("OBJCOPY", "objcopy")
 # What C code imports by name when it is needed, and no import statement of ours shows.
 HIDDEN = [
     "encodings.ascii",
@@ -58,19 +52,8 @@ HIDDEN = [
 HIDDEN += ["traceback", "zlib"]
 
 
-class BundleError(Exception):
-    """What is missing, and how to get it."""
-
-
 def say(text: str) -> None:
     print(f"bundle: {text}", file=sys.stderr, flush=True)
-
-
-def run(*command: str | Path) -> str:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-    if done.returncode:
-        raise BundleError(f"{' '.join(map(str, command[:6]))} …: exit {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 # Which modules -------------------------------------------------------------------------------------------------------
@@ -131,42 +114,22 @@ def frozen_code(name: str, path: Path, package: bool) -> bytes:
 # The interpreter -----------------------------------------------------------------------------------------------------
 
 
-def objects(names: list[str], work: Path, sysroot: Sysroot | None) -> tuple[list[Path], list[tuple[str, str]]]:
+def objects(names: list[str], work: Path, machine: Machine) -> tuple[list[Path], list[tuple[str, str]]]:
     """The object files of our compiled modules, each with an init function of its own name."""
-    temporary = ROOT / "build" / f"temp.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
-    objcopy = OBJCOPY
-    if sysroot is not None:
-        temporary = work / "objects"
-        objcopy = f"{sysroot.gnu}-objcopy"
-        compile_modules(names, temporary, sysroot)
+    folder = machine.objects(names, work)
     found, table = [], []
     for name in names:
         relative = Path(name.replace(".", "/") + ".o")
-        source = next((p for root in ROOTS if (p := temporary / root.name / relative).exists()), None)
+        source = next((p for root in ROOTS if (p := folder / root.name / relative).exists()), None)
         if source is None:
-            raise BundleError(f"{relative} is not in {temporary}: run ./run clean, then ./run build")
+            raise ToolError(f"{relative} is not in {folder}: run ./run clean, then ./run build")
         function = "PyInit_" + name.replace(".", "_")
         target = work / f"{name}.o"
-        run(objcopy, "--redefine-sym", f"PyInit_{name.rpartition('.')[2]}={function}", "--strip-debug", source, target)
+        renamed = f"PyInit_{name.rpartition('.')[2]}={function}"
+        run(machine.objcopy, "--redefine-sym", renamed, "--strip-debug", source, target)
         found.append(target)
         table.append((name, function))
     return found, table
-
-
-def compile_modules(names: list[str], temporary: Path, sysroot: Sysroot) -> None:
-    """What ./run build has made C of, for the other architecture, several at once."""
-    flags = ["-O2", "-g0", "-fno-plt", "-fno-semantic-interposition", "-w", f"-ffile-prefix-map={ROOT}=."]
-    flags.append(f"-I{ROOT / 'cython_ext' / 'lambda_dispatch_core'}")
-
-    def one(name: str) -> None:
-        relative = Path(name.replace(".", "/"))
-        root = next(root for root in ROOTS if (root / relative.with_suffix(".c")).exists())
-        target = temporary / root.name / relative.with_suffix(".o")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        sysroot.compile(root / relative.with_suffix(".c"), target, flags)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(one, names))
 
 
 def tables(work: Path, frozen: dict[str, tuple[bytes, bool]], builtin: list[tuple[str, str]]) -> list[Path]:
@@ -192,61 +155,7 @@ def tables(work: Path, frozen: dict[str, tuple[bytes, bool]], builtin: list[tupl
     return [work / "tables.c", work / "blob.s"]
 
 
-def libpythons() -> list[list[str]]:
-    """The ways to link libpython, best first: a static one needs no symbol search. The linker decides which one works:
-    a static library may be compiled for programs at a fixed address, or need libraries that are not installed."""
-    version = sysconfig.get_config_var("LDVERSION")
-    words = " ".join(sysconfig.get_config_var(name) or "" for name in ("MODLIBS", "LIBS", "SYSLIBS")).split()
-    tail = [word for word in words if not word.startswith(("-Wl,-rpath", "-L")) and not word.endswith(".a")]
-    folder, library = (Path(sysconfig.get_config_var(name) or "/") for name in ("LIBPL", "LIBDIR"))
-    static = [path for name in ("-pic.a", ".a") if (path := folder / f"libpython{version}{name}").exists()]
-    shared = [path for name in (".so", ".so.1.0") for place in (library, folder)
-              if (path := place / f"libpython{version}{name}").exists()]  # fmt: skip
-    whole = [["-Wl,--whole-archive", str(path), "-Wl,--no-whole-archive", *tail] for path in static]
-    found = [["-fPIE", "-pie", *way] for way in whole]
-    found += [["-fPIE", "-pie", str(path)] for path in shared[:1]]
-    found += [["-no-pie", *way] for way in whole]
-    if not found:
-        raise BundleError(
-            f"{sys.executable} has no libpython{version} in {folder} or {library}: install python3-dev of the "
-            "same version (Debian), or build Python with --enable-shared"
-        )
-    return found
-
-
-def interpreter(work: Path, target: Path, sources: list[Path], compiled: list[Path], sysroot: Sysroot | None) -> None:
-    include = [f"-I{sysconfig.get_path('include')}", f"-I{sysconfig.get_path('platinclude')}"]
-    compiler = CC
-    if sysroot is not None:
-        compiler, include = [sysroot.compiler], sysroot.flags()
-    errors = []
-    for way in libpythons() if sysroot is None else sysroot.libpythons():
-        try:
-            run(
-                *compiler, "-O2", "-g0", f"-ffile-prefix-map={work}=.", *include, "-o", target, LAUNCHER / "host.c",
-                *sources, *compiled, *way, "-rdynamic", "-lpthread", "-ldl", "-lm", "-Wl,--gc-sections",
-                "-Wl,--build-id=none", "-Wl,-O1", "-Wl,-z,relro", "-Wl,--hash-style=gnu",
-            )  # fmt: skip
-            return
-        except BundleError as error:
-            errors.append(str(error)[-1500:])
-    raise BundleError("\n".join(errors))
-
-
-# Libraries -----------------------------------------------------------------------------------------------------------
-
-
-def needed(path: Path, folder: Path | None) -> dict[str, Path]:
-    """The shared libraries that a program or module needs, the dynamic loader with them, by file name."""
-    found = {}
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(folder)} if folder else dict(os.environ)
-    done = subprocess.run(["ldd", str(path)], capture_output=True, text=True, env=environment)
-    for line in done.stdout.splitlines():
-        if "not found" in line:
-            raise BundleError(f"{path}: {line.strip()}")
-        if match := re.match(r"\s*(?:\S+ => )?(/\S+) \(0x", line):
-            found[Path(match[1]).name] = Path(match[1])
-    return found
+# Programs and libraries ----------------------------------------------------------------------------------------------
 
 
 def drop_run_path(path: Path) -> None:
@@ -263,53 +172,54 @@ def drop_run_path(path: Path) -> None:
     path.write_bytes(data)
 
 
-def put(source: Path, target: Path, mode: int = 0o644, strip: str = STRIP) -> None:
+def put(source: Path, target: Path, machine: Machine, mode: int = 0o644) -> None:
     shutil.copyfile(source.resolve(), target)
     target.chmod(0o755)
-    if strip:
-        run(strip, "--strip-unneeded", "-R", ".comment", "-R", ".note.gnu.build-id", target)
+    run(machine.strip, "--strip-unneeded", "-R", ".comment", "-R", ".note.gnu.build-id", target)
     drop_run_path(target)
     target.chmod(mode)
 
 
-def launcher(target: Path, sysroot: Sysroot | None = None) -> None:
-    flags = ["-Os", "-s", "-Wall", "-Wextra", "-Werror", "-Wl,--build-id=none"]
-    if sysroot is not None:
-        sysroot.launcher(LAUNCHER / "launcher.c", target, flags)
-    elif shutil.which(MUSL_CC) is None:
-        raise BundleError(f"{MUSL_CC} is missing: apt-get install musl-tools, or set MUSL_CC to a musl compiler")
-    else:
-        run(MUSL_CC, "-static", *flags, "-o", target, LAUNCHER / "launcher.c")
+def put_libraries(needing: list[Path], folder: Path, machine: Machine) -> int:
+    """What these programs and modules need; how many libraries that is."""
+    found: dict[str, Path] = {}
+    for path in needing:
+        found |= machine.needed(path)
+    for name, source in sorted(found.items()):
+        put(source, folder / name, machine, 0o755 if name.startswith("ld-") else 0o644)
+    return len(found)
+
+
+def launcher(target: Path, machine: Machine) -> None:
+    flags = ("-Os", "-s", "-Wall", "-Wextra", "-Werror", "-Wl,--build-id=none")
+    machine.launcher(LAUNCHER / "launcher.c", target, flags)
     target.chmod(0o755)
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
 
 
-def build(output: Path, arch: str = ARCH, sysroot: Sysroot | None = None) -> Path:
+def build(output: Path, arch: str, machine: Machine) -> Path:
     tree = output / f"bundle-{arch}"
     shutil.rmtree(tree, ignore_errors=True)
     home = tree / "opt" / "lambda-dispatch"
     lib = home / "lib"
     lib.mkdir(parents=True)
     (tree / "opt" / "extensions").mkdir()
-    launcher(home / "lambda-dispatch", sysroot)
+    launcher(home / "lambda-dispatch", machine)
     shutil.copy(home / "lambda-dispatch", tree / "opt" / "extensions" / "lambda-dispatch")
     found = modules()
     frozen, compiled, files = {}, [], {}
     for name, (loader, origin, package) in found.items():
-        if loader == importlib.machinery.ExtensionFileLoader.__name__ and origin:
-            if any(Path(origin).is_relative_to(root) for root in ROOTS):
-                compiled.append(name)
-            elif sysroot is None:
-                files[name] = Path(origin)
-        elif loader == importlib.machinery.SourceFileLoader.__name__ and origin:
-            path = Path(origin)
-            if sysroot is not None and not any(path.is_relative_to(root) for root in (*ROOTS, LAUNCHER)):
-                path = sysroot.source(name, package)
-            frozen[name] = (frozen_code(name, path, package), package)
-        if sysroot is not None and (there := sysroot.extension(name)) is not None:
-            files[name] = there  # whether it is part of this machine's libpython or not
+        path = Path(origin) if origin else None
+        own = path is not None and any(path.is_relative_to(root) for root in (*ROOTS, LAUNCHER))
+        binary = loader == importlib.machinery.ExtensionFileLoader.__name__
+        if own and binary:
+            compiled.append(name)
+        elif path is not None and loader == importlib.machinery.SourceFileLoader.__name__:
+            frozen[name] = (frozen_code(name, path if own else machine.source(name, path, package), package), package)
+        if not own and (there := machine.extension(name, path if binary else None)) is not None:
+            files[name] = there
     for root in ROOTS:
         for init in sorted(root.glob("*/")):
             if not (init / "__init__.py").exists():  # a namespace package
@@ -320,20 +230,17 @@ def build(output: Path, arch: str = ARCH, sysroot: Sysroot | None = None) -> Pat
     frozen[f"{BOOT}_files"] = (marshal.dumps(compile(names, f"{BOOT}_files", "exec")), False)
     with tempfile.TemporaryDirectory(prefix="lambda-dispatch-bundle-") as folder:
         work = Path(folder)
-        linked, table = objects(compiled, work, sysroot)
+        linked, table = objects(compiled, work, machine)
         raw = work / "python"
-        interpreter(work, raw, tables(work, frozen, table), linked, sysroot)
-        strip = STRIP if sysroot is None else f"{sysroot.gnu}-strip"
-        put(raw, home / "python", 0o755, strip)
-        libraries: dict[str, Path] = {}
-        folder_of_python = Path(sysconfig.get_config_var("LIBDIR") or "/")
-        for source in [raw, *files.values()]:
-            libraries |= needed(source, folder_of_python) if sysroot is None else sysroot.needed(source)
+        link(
+            machine, raw, f"-ffile-prefix-map={work}=.", LAUNCHER / "host.c", *tables(work, frozen, table), *linked,
+            "-Wl,--gc-sections", "-Wl,-O1", "-Wl,-z,relro", "-Wl,--hash-style=gnu",
+        )  # fmt: skip
+        put(raw, home / "python", machine, 0o755)
+        libraries = put_libraries([raw, *files.values()], lib, machine)
         for name, source in sorted(files.items()):
-            put(source, lib / f"{name}.so", strip=strip)
-        for name, source in sorted(libraries.items()):
-            put(source, lib / name, 0o755 if name.startswith("ld-") else 0o644, strip)
-    say(f"{len(frozen)} modules frozen, {len(compiled)} of ours built in, {len(files)} + {len(libraries)} libraries")
+            put(source, lib / f"{name}.so", machine)
+    say(f"{len(frozen)} modules frozen, {len(compiled)} of ours built in, {len(files)} + {libraries} libraries")
     for path in [*sorted(tree.rglob("*"), reverse=True), tree]:
         if path.is_dir():
             path.chmod(0o755)
@@ -385,14 +292,13 @@ def main() -> int:
     try:
         output = arguments.output.resolve()
         output.mkdir(parents=True, exist_ok=True)
-        arch, sysroot = arguments.arch, None
-        if arch != ARCH:
-            sysroot = Sysroot(DEBIAN[arch], ROOT / "build" / f"sysroot-{arch}")
-        tree = build(output, arch, sysroot)
+        arch = arguments.arch
+        machine = Native() if arch == ARCH else Sysroot(DEBIAN[arch], ROOT / "build" / f"sysroot-{arch}")
+        tree = build(output, arch, machine)
         archive = output / f"lambda-dispatch-extension-{arch}"
         write_tar(tree, archive.with_suffix(".tar"))
         write_layer(tree, archive.with_suffix(".zip"))
-    except (BundleError, ForeignError, OSError) as error:
+    except (ToolError, OSError) as error:
         say(str(error))
         return 1
     unpacked = sum(path.stat().st_size for path in members(tree) if path.is_file())

@@ -1,4 +1,5 @@
-"""What tools/bundle.py needs to write the extension for another architecture: Debian's packages and a cross compiler.
+"""The tools and the Python of another architecture, as tools/native.py has this machine's: Debian's packages and a
+cross compiler.
 
     sysroot = Sysroot("arm64", folder)      # downloads and unpacks; a second run finds everything there
 
@@ -9,13 +10,18 @@ this (3.11 on Debian 12, 3.13 on Debian 13), since the frozen code is written by
 
 import contextlib
 import importlib.metadata
+import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from native import ROOT, ToolError, run, static_ways
 
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 # Debian's name of the architecture → that of GNU.
@@ -29,25 +35,19 @@ WHEELS = ("brotli",)
 LIBSSL = ("libssl3", "libssl3t64")  # Debian 12, Debian 13
 
 
-class ForeignError(Exception):
-    """What is missing, and how to get it."""
-
-
-def run(*command: str | Path, cwd: Path | None = None) -> str:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=cwd)
-    if done.returncode:
-        raise ForeignError(f"{' '.join(map(str, command[:8]))} …: exit {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
 class Sysroot:
     def __init__(self, architecture: str, folder: Path) -> None:
         self.architecture = architecture
         self.gnu = GNU[architecture]
         self.root = folder / "root"
-        self.compiler = f"{self.gnu}-gcc"
-        if shutil.which(self.compiler) is None:
-            raise ForeignError(f"{self.compiler} is missing: apt-get install gcc-{self.gnu}")
+        gcc = f"{self.gnu}-gcc"
+        if shutil.which(gcc) is None:
+            raise ToolError(f"{gcc} is missing: apt-get install gcc-{self.gnu}")
+        self.compiler = [gcc]
+        self.objcopy, self.strip = f"{self.gnu}-objcopy", f"{self.gnu}-strip"
+        include = self.root / "usr" / "include"
+        self.includes = [f"--sysroot={self.root}", f"-I{include}/python{VERSION}"]
+        self.includes.append(f"-I{include}/{self.gnu}/python{VERSION}")
         if not (folder / "complete").exists():
             shutil.rmtree(folder, ignore_errors=True)
             self._download(folder)
@@ -59,7 +59,7 @@ class Sysroot:
 
     def _download(self, folder: Path) -> None:
         if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-            raise ForeignError("the other architecture's packages are Debian's: run this on Debian or Ubuntu")
+            raise ToolError("the other architecture's packages are Debian's: run this on Debian or Ubuntu")
         for name in ("lists/partial", "cache/archives/partial", "packages"):
             (folder / name).mkdir(parents=True)
         (folder / "status").touch()
@@ -71,13 +71,13 @@ class Sysroot:
         packages = folder / "packages"
         try:
             run(*apt, "download", *PACKAGES, cwd=packages)
-        except ForeignError as error:
-            raise ForeignError(f"{error}\nPython {VERSION} must be the one of this Debian release") from None
+        except ToolError as error:
+            raise ToolError(f"{error}\nPython {VERSION} must be the one of this Debian release") from None
         for name in LIBSSL:
             if subprocess.run([*apt, "download", name], cwd=packages, capture_output=True).returncode == 0:
                 break
         else:
-            raise ForeignError(f"neither of {', '.join(LIBSSL)} can be downloaded for {self.architecture}")
+            raise ToolError(f"neither of {', '.join(LIBSSL)} can be downloaded for {self.architecture}")
         for package in sorted(packages.glob("*.deb")):
             run("dpkg-deb", "-x", package, self.root)
 
@@ -100,57 +100,55 @@ class Sysroot:
         exec(compile(path.read_text(), str(path), "exec"), found)
         return dict(found["build_time_vars"])
 
-    # For the modules
-
-    def source(self, name: str, package: bool) -> Path:
-        """Where a module that is not ours is, there."""
+    def source(self, name: str, origin: Path, package: bool) -> Path:
         relative = Path(name.replace(".", "/"))
         relative = relative / "__init__.py" if package else relative.with_suffix(".py")
         for folder in (self.python, self.site):
             if (folder / relative).exists():
                 return folder / relative
-        raise ForeignError(f"there is no module {name} for Python {VERSION} on {self.architecture}")
+        raise ToolError(f"there is no module {name} for Python {VERSION} on {self.architecture}")
 
-    def extension(self, name: str) -> Path | None:
-        """A compiled module that is not ours; None: it is part of libpython there."""
+    def extension(self, name: str, origin: Path | None) -> Path | None:
+        """Whether it is part of this machine's libpython says nothing of that one."""
         for folder in (self.python / "lib-dynload", self.site):
             for path in folder.glob(f"{name}.cpython-*.so"):
                 return path
         return None
 
-    # For the compiler
+    def objects(self, names: Sequence[str], work: Path) -> Path:
+        """Compiles what ./run build has made C of, several at once."""
+        flags = ["-O2", "-g0", "-fno-plt", "-fno-semantic-interposition", "-w", f"-ffile-prefix-map={ROOT}=."]
+        flags.append(f"-I{ROOT / 'cython_ext' / 'lambda_dispatch_core'}")
 
-    def flags(self) -> list[str]:
-        return [f"--sysroot={self.root}", f"-I{self.root}/usr/include/python{VERSION}",
-                f"-I{self.root}/usr/include/{self.gnu}/python{VERSION}"]  # fmt: skip
+        def one(name: str) -> None:
+            relative = Path(name.replace(".", "/"))
+            sources = ((root, ROOT / root / relative.with_suffix(".c")) for root in ("extension", "cython_ext"))
+            root, source = next(pair for pair in sources if pair[1].exists())
+            target = work / "objects" / root / relative.with_suffix(".o")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            run(*self.compiler, "-c", "-fPIC", *flags, *self.includes, "-o", target, source)
 
-    def compile(self, source: Path, target: Path, flags: list[str]) -> None:
-        run(self.compiler, "-c", "-fPIC", *flags, *self.flags(), "-o", target, source)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(one, names))
+        return work / "objects"
 
     def libpythons(self) -> list[list[str]]:
-        """As libpythons() of tools/bundle.py."""
-        folder = self.python / f"config-{VERSION}-{self.gnu}"
-        words = " ".join(self.variables.get(name) or "" for name in ("MODLIBS", "LIBS", "SYSLIBS")).split()
-        tail = [word for word in words if not word.startswith(("-Wl,-rpath", "-L")) and not word.endswith(".a")]
-        static = [path for name in ("-pic.a", ".a") if (path := folder / f"libpython{VERSION}{name}").exists()]
-        whole = [["-Wl,--whole-archive", str(path), "-Wl,--no-whole-archive", *tail] for path in static]
+        whole = static_ways(self.python / f"config-{VERSION}-{self.gnu}", VERSION, self.variables)
         shared = self.root / "usr" / "lib" / self.gnu / f"libpython{VERSION}.so.1.0"
         return [["-fPIE", "-pie", *way] for way in [*whole, [str(shared)]]]
 
-    def launcher(self, source: Path, target: Path, flags: list[str]) -> None:
-        """A static program with musl, whose wrapper for gcc Debian has for the machine's own architecture only."""
+    def launcher(self, source: Path, target: Path, flags: Sequence[str]) -> None:
+        """Debian has musl's wrapper for gcc for the machine's own architecture only."""
         musl = f"{self.gnu.partition('-')[0]}-linux-musl"
         lib, include = self.root / "usr" / "lib" / musl, self.root / "usr" / "include" / musl
         run(
-            self.compiler, "-static", "-no-pie", "-fno-stack-protector", "-nostdinc", "-isystem", include, "-nostdlib",
+            *self.compiler, "-static", "-no-pie", "-fno-stack-protector", "-nostdinc", "-isystem", include, "-nostdlib",
             *flags, "-o", target, lib / "crt1.o", lib / "crti.o", source, "-Wl,--start-group", lib / "libc.a", "-lgcc",
             "-Wl,--end-group", lib / "crtn.o",
         )  # fmt: skip
 
-    # For the libraries
-
     def needed(self, path: Path) -> dict[str, Path]:
-        """As needed() of tools/bundle.py, by the files' own words: they cannot be run here."""
+        """By the files' own words: they cannot be run here."""
         found: dict[str, Path] = {}
         rest = [path]
         while rest:
@@ -168,4 +166,4 @@ class Sysroot:
             for place in (self.root / folder / self.gnu, self.root / folder):
                 if (place / name).exists():
                     return place / name
-        raise ForeignError(f"{name} is in none of the packages for {self.architecture}: add its package to PACKAGES")
+        raise ToolError(f"{name} is in none of the packages for {self.architecture}: add its package to PACKAGES")

@@ -25,7 +25,8 @@ import tempfile
 from pathlib import Path
 
 import bundle
-from bundle import ARCH, ROOT, TIME, BundleError, say
+from bundle import ARCH, TIME, say
+from native import ROOT, Native, ToolError, link, run
 
 PACKAGES = {"lambda_dispatch": ROOT / "src", "lambda_dispatch_core": ROOT / "cython_ext",
             "lambda_dispatch_net": ROOT / "cython_ext", "lambda_dispatch_extension": ROOT / "extension"}  # fmt: skip
@@ -62,7 +63,7 @@ def requirements() -> list[str]:
 def copy_distribution(name: str, target: Path) -> None:
     files = importlib.metadata.files(name)
     if files is None:
-        raise BundleError(f"{name} was installed without a list of its files: install it with pip")
+        raise ToolError(f"{name} was installed without a list of its files: install it with pip")
     for file in files:
         parts = file.parts
         if parts[0] == ".." or "__pycache__" in parts or parts[-1].endswith((".pyi", ".pyx", ".pxd", ".c", ".h")):
@@ -98,29 +99,6 @@ def copy_library(target: Path) -> None:
         }
 
     shutil.copytree(source, target, ignore=ignored)
-
-
-def interpreter(target: Path) -> None:
-    include = [f"-I{sysconfig.get_path('include')}", f"-I{sysconfig.get_path('platinclude')}"]
-    errors = []
-    for way in bundle.libpythons():
-        try:
-            source = bundle.LAUNCHER / "router.c"
-            bundle.run(*bundle.CC, "-O2", "-g0", *include, "-o", target, source, *way, "-rdynamic", "-lpthread", "-ldl",
-                       "-lm", "-Wl,--build-id=none")  # fmt: skip
-            return
-        except BundleError as error:
-            errors.append(str(error)[-1500:])
-    raise BundleError("\n".join(errors))
-
-
-def libraries(home: Path, files: list[Path]) -> None:
-    found: dict[str, Path] = {}
-    folder = Path(sysconfig.get_config_var("LIBDIR") or "/")
-    for file in files:
-        found |= bundle.needed(file, folder)
-    for name, source in sorted(found.items()):
-        bundle.put(source, home / "lib" / name, 0o755 if name.startswith("ld-") else 0o644)
 
 
 def settings(tree: Path) -> None:
@@ -160,15 +138,18 @@ def build(output: Path) -> Path:
     for path in library.rglob("*.py"):
         if not str(path).endswith(STARTED):
             path.unlink()
-    bundle.launcher(home / "lambda-dispatch")
+    machine = Native()
+    bundle.launcher(home / "lambda-dispatch", machine)
     with tempfile.TemporaryDirectory(prefix="lambda-dispatch-router-") as folder:
         raw = Path(folder) / "python"
-        interpreter(raw)
+        link(machine, raw, bundle.LAUNCHER / "router.c")
         compiled = sorted(library.rglob("*.so"))
-        libraries(home, [raw, *compiled])
-        bundle.put(raw, home / "python", 0o755)
+        bundle.put_libraries([raw, *compiled], home / "lib", machine)
+        bundle.put(raw, home / "python", machine, 0o755)
         for path in compiled:
-            strip(path)
+            path.chmod(0o755)
+            run(machine.strip, "--strip-unneeded", path)
+            bundle.drop_run_path(path)
     settings(tree)
     for name in ("lib", "lib64"):
         (tree / name).symlink_to("opt/lambda-dispatch/lib")
@@ -180,13 +161,6 @@ def build(output: Path) -> Path:
             path.chmod(0o1777 if path == tree / "tmp" else 0o755 if path.is_dir() or program else 0o644)
         os.utime(path, (TIME, TIME), follow_symlinks=False)
     return tree
-
-
-def strip(path: Path) -> None:
-    path.chmod(0o755)
-    bundle.run(bundle.STRIP, "--strip-unneeded", path)
-    bundle.drop_run_path(path)
-    path.chmod(0o644)
 
 
 def write_tar(tree: Path, target: Path) -> None:
@@ -205,7 +179,7 @@ def write_tar(tree: Path, target: Path) -> None:
         cwd=tree,
     )
     if done.returncode:
-        raise BundleError(f"tar: exit {done.returncode}")
+        raise ToolError(f"tar: exit {done.returncode}")
 
 
 def size(tree: Path) -> int:
@@ -221,7 +195,7 @@ def main() -> int:
         output.mkdir(parents=True, exist_ok=True)
         tree = build(output)
         write_tar(tree, output / f"lambda-dispatch-router-{ARCH}.tar")
-    except (BundleError, OSError) as error:
+    except (ToolError, OSError) as error:
         say(str(error))
         return 1
     say(f"{tree}: {size(tree) / 1e6:.1f} MB")
