@@ -3,8 +3,8 @@
 A Waiter is its own link. Push, pop and removal from anywhere are O(1) and allocate nothing. The queue holds one
 reference to each waiter in it; a waiter is in at most one queue.
 
-A queue may stand beside another: its waiters count in the other's length, but only it gives them out. So whoever sees a
-length of 0 knows that no waiter is in either.
+A queue may stand beside another: its waiters count in the other's length, but only it gives them out. A length
+of 0 means that no waiter is in either.
 """
 
 from libc.stdint cimport int64_t
