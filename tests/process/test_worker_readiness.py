@@ -7,7 +7,7 @@ from lambda_dispatch_core.board.board import Board
 from tests.support.loop import scenario
 from tests.support.worker_process import LIFE, WorkerProcess
 
-WAITS = (503, b"MinInstances is set and no instance is open yet")
+WAITS = (503, b"MinInstances or its schedule asks for instances and none is open yet")
 READY = (200, b"OK")
 
 
@@ -28,6 +28,14 @@ async def test_the_first_open_instance_makes_a_worker_ready_for_good() -> None:
         await worker.instance()
         assert await look(worker, "/health?ready") == READY
         await worker.clear()
+        assert await look(worker, "/health?ready") == READY
+
+
+@scenario
+async def test_a_floor_by_schedule_waits_too() -> None:
+    async with WorkerProcess.running("--min-instances-schedule", "* * * * *=1") as worker:
+        assert await look(worker, "/health?ready") == WAITS
+        await worker.instance()
         assert await look(worker, "/health?ready") == READY
 
 
