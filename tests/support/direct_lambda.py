@@ -21,9 +21,9 @@ def web(environment: dict[str, str] | None = None, name: str = "web", **settings
     return Function(name, APP, "direct", environment=environment or {}, directory=str(ROOT), **settings)
 
 
-def invoke(running: Running, event: object, **more: Any) -> Any:
-    """The result of an invoke of `web`; fails when the invoke does."""
-    answer = running.invoke(event, "web", **more)
+def invoke(running: Running, event: object, name: str = "web", **more: Any) -> Any:
+    """The result of an invoke; fails when the invoke does."""
+    answer = running.invoke(event, name, **more)
     assert "FunctionError" not in answer, answer["body"]
     return answer["body"]
 

@@ -13,7 +13,7 @@ from tests.support.runtime_api import Invocation
 SHAPES = Path(__file__).parent / "direct_events"
 URL, V2, V1 = "lambda_function_url_request", "apigw_v2_proxy_request_minimal", "apigw_proxy_request"
 ALB, ALB_MULTI = "alb_request", "alb_request_multi_value_query_parameters"
-WEBSOCKET, SQS = "websocket_message", "sqs"
+WEBSOCKET, SQS, SCHEDULED = "websocket_message", "sqs", "scheduled"
 STREAM = {"AWS_LWA_INVOKE_MODE": "response_stream"}
 
 
