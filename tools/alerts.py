@@ -61,6 +61,16 @@ def m(name: str, labels: str = "") -> str:
     return f"{PREFIX}{name}{{{labels}}}" if labels else PREFIX + name
 
 
+def _lag(late: str) -> dict[str, str]:
+    """Of 1,000 ticks a minute, how many took up to 2^-5 s; the others took up to 2^-3 s."""
+    bucket = "event_loop_lag_seconds_bucket"
+    return {
+        m(bucket, 'worker="0",le="0.03125"'): late,
+        m(bucket, 'worker="0",le="0.125"'): "0+1000x40",
+        m(bucket, 'worker="0",le="+Inf"'): "0+1000x40",
+    }
+
+
 F = 'function="web"'
 _OPEN = m("instances", F + ',state="open"')
 ALERTS = (
@@ -127,6 +137,17 @@ ALERTS = (
         Alarm({"spent": ("BudgetSpent", "Maximum")}, periods=1),
     ),
     Alert(
+        "LambdaDispatchBudgetBurn",
+        1,
+        f"rate({m('cost_usd_total')}[10m]) * 3600 / ({m('max_cost_per_hour_usd')} > 0) > THRESHOLD",
+        "5m",
+        "warning",
+        "{{ $labels.function }} costs more than MaxCostPerHour allows; once that is spent, only the floor goes on",
+        {m("cost_usd_total", F): "0+0.2x40", m("max_cost_per_hour_usd", F): "10x40"},
+        {m("cost_usd_total", F): "0+0.1x40", m("max_cost_per_hour_usd", F): "10x40"},
+        "the router writes no cost to CloudWatch; a budget of AWS Budgets watches what AWS bills",
+    ),
+    Alert(
         "LambdaDispatchNotReachingDesired",
         0.8,
         f"sum by (job, function) ({m('instances', 'state=~`open`')}) / sum by (job, function) "
@@ -149,9 +170,9 @@ ALERTS = (
         f"rate({m('invokes_throttled_total')}[5m]) > THRESHOLD",
         "5m",
         "warning",
-        "Lambda throttles invokes: raise the account's or the function's concurrency",
-        {m("invokes_throttled_total"): "0+1x40"},
-        {m("invokes_throttled_total"): "5x40"},
+        "Lambda throttles invokes of {{ $labels.function }}: raise the account's or the function's concurrency",
+        {m("invokes_throttled_total", F): "0+1x40"},
+        {m("invokes_throttled_total", F): "5x40"},
         Alarm({"throttles": ("Throttles", "Sum")}, source=LAMBDA, periods=3),
     ),
     Alert(
@@ -219,6 +240,29 @@ ALERTS = (
         "the supervisor replaces a worker that stands still for HangTimeout, and health checks go to it, too",
     ),
     Alert(
+        "LambdaDispatchLoopLag",
+        0.05,
+        f"histogram_quantile(0.99, sum by (job, worker, le) (rate({m('event_loop_lag_seconds_bucket')}[5m])))"
+        " > THRESHOLD",
+        "5m",
+        "warning",
+        "The event loop of worker {{ $labels.worker }} comes round more than 50 ms late, once in a hundred times",
+        _lag(late="0+10x40"),
+        _lag(late="0+1000x40"),
+        "the CPU of the task says the same, and the service scales on it",
+    ),
+    Alert(
+        "LambdaDispatchReloadFailed",
+        0,
+        f"1 - {m('config_last_reload_successful')} > THRESHOLD",
+        "5m",
+        "warning",
+        "The last reload of {{ $labels.instance }} was refused: an earlier configuration is in use; the log says why",
+        {m("config_last_reload_successful"): "0x40"},
+        {m("config_last_reload_successful"): "1x10 0x2 1x40"},
+        "a task on ECS is replaced for a new configuration, not reloaded",
+    ),
+    Alert(
         "LambdaDispatchOverrideForgotten",
         0,
         f"max by (job, function, kind) ({m('override_active')}) > THRESHOLD",
@@ -277,6 +321,24 @@ ALERTS = (
         ),
     ),
     Alert(
+        "LambdaDispatchErrorBudgetSlowBurn",
+        0.006,
+        "lambda_dispatch:errors:ratio_rate30m > THRESHOLD and lambda_dispatch:errors:ratio_rate6h > THRESHOLD",
+        "15m",
+        "warning",
+        "{{ $labels.function }} spends a month's budget of 0.1 % errors in five days",
+        {
+            m("requests_total", F + ',code="5xx",reason="router"'): "0+1x480",
+            m("requests_total", F + ',code="2xx",reason="ok"'): "0+99x480",
+        },
+        {  # one bad half hour
+            m("requests_total", F + ',code="5xx",reason="router"'): "0x400 0+1x30",
+            m("requests_total", F + ',code="2xx",reason="ok"'): "0+99x480",
+        },
+        "an alarm has one window, and six hours of it are too late; the fast burn has an alarm",
+        "7h",
+    ),
+    Alert(
         "LambdaDispatchRouterDown",
         0,
         '1 - up{job=~".*lambda-dispatch.*"} > THRESHOLD',
@@ -317,10 +379,12 @@ RULES = {
     **{
         f"lambda_dispatch:errors:ratio_rate{window}": f"sum by (job, function) (rate({_ERRORS}[{window}]))"
         f" / sum by (job, function) (rate({m('requests_total')}[{window}]))"
-        for window in ("5m", "1h", "6h")
+        for window in ("5m", "30m", "1h", "6h")
     },
     "lambda_dispatch:served_without_wait:ratio_rate5m": f"{_FAST} / sum by (job, function) "
     f"(rate({m('queue_wait_seconds_count')}[5m]))",
+    "lambda_dispatch:retries:ratio_rate5m": f"sum by (job, function) (rate({m('requests_retried_total')}[5m]))"
+    f" / sum by (job, function) (rate({m('requests_total')}[5m]))",
 }
 
 

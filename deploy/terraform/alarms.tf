@@ -74,7 +74,7 @@ locals {
     }
     Throttled = {
       source      = "lambda"
-      description = "warning: Lambda throttles invokes: raise the account's or the function's concurrency"
+      description = "warning: Lambda throttles invokes of the function: raise the account's or the function's concurrency"
       expression  = ""
       comparison  = "GreaterThanThreshold"
       threshold   = 0

@@ -16,10 +16,12 @@ from lambda_dispatch_core.board.board import BOARD_VERSION
 HELP = """\
 usage: lambda-dispatch version [--json]
 
-Prints the version; with --json also the build, the interpreter and the libraries, and the version of the board's
-format: `status` and `top` read the board of a router with the same one.
+Prints the version; with --json also the build, the interpreter and the libraries, and the versions of the wire to
+extensions and of the board's format: `status` and `top` read the board of a router with the same one.
 """
 LIBRARIES = ("uvloop", "boto3")
+# Of the wire between router and extension. It is raised when one of them no longer works with the other of before.
+PROTOCOL = 1
 
 
 def document() -> dict[str, Any]:
@@ -27,6 +29,7 @@ def document() -> dict[str, Any]:
         "version": __version__,
         "git_hash": os.environ.get("GIT_HASH") or None,
         "build_time": os.environ.get("BUILD_TIME") or None,
+        "protocol": PROTOCOL,
         "board": BOARD_VERSION,
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),

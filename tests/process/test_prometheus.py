@@ -80,19 +80,21 @@ async def served() -> AsyncIterator[Fleet]:
             assert not failures, failures
 
 
-async def ask(port: int, count: int, seen: Counter[int]) -> None:
+async def ask(client: RawClient, count: int, seen: Counter[int]) -> None:
     """Of ten requests eight ask for 200, one for 404, one for 500. `seen` counts what the client got."""
-    async with await RawClient.dial(port) as client:
-        for number in range(count):
-            status = {0: 404, 1: 500}.get(number % 10, 200)
-            answer = await client.get(f"/{status}", "content-length: 5\r\n", "POST", b"12345")
-            assert answer.status in (status, 502), answer
-            seen[answer.status] += 1
+    for number in range(count):
+        status = {0: 404, 1: 500}.get(number % 10, 200)
+        answer = await client.get(f"/{status}", "content-length: 5\r\n", "POST", b"12345")
+        assert answer.status in (status, 502), answer
+        seen[answer.status] += 1
 
 
 async def load(fleet: Fleet, count: int, seen: Counter[int]) -> None:
-    async with asyncio.timeout(120):
-        await asyncio.gather(*(ask(fleet.port, count // CLIENTS, seen) for _ in range(CLIENTS)))
+    workers = sorted(fleet.router.pids())
+    async with asyncio.timeout(120), contextlib.AsyncExitStack() as stack:
+        # One after the other: which worker got a connection is seen by its count of connections.
+        clients = [await stack.enter_async_context(await fleet.client(workers[n % 2])) for n in range(CLIENTS)]
+        await asyncio.gather(*(ask(client, count // CLIENTS, seen) for client in clients))
 
 
 def expected(seen: Counter[int]) -> dict[str, float]:

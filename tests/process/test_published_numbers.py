@@ -216,6 +216,11 @@ def test_gauges_show_what_is_open_now(worker: WorkerProcess) -> None:
             await until(lambda: worker.numbers()["idle_channels"] == 3, "the channels")
             await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nab")
             await until(lambda: worker.numbers()["uploads_held"] == 1, "the upload is held")
+            async with await worker.h2() as other:
+                await other.get("/health")
+                numbers = worker.numbers()
+                assert (numbers["connections"], numbers["connections_http2"]) == (2, 1)
+            await until(lambda: worker.numbers()["connections_http2"] == 0, "the other client is gone")
         await until(lambda: worker.numbers()["uploads_held"] == 0, "nothing is held")
 
     run(scenario())
@@ -223,7 +228,14 @@ def test_gauges_show_what_is_open_now(worker: WorkerProcess) -> None:
 
 def test_no_counter_is_left_out() -> None:
     moved = {name for _, names in MOVES.values() for name in names} | set(ACROSS)
-    open_now = {"upgrades_open", "connections", "instance_connections", "idle_channels", "uploads_held"}
+    open_now = {
+        "upgrades_open",
+        "connections",
+        "connections_http2",
+        "instance_connections",
+        "idle_channels",
+        "uploads_held",
+    }
     assert moved | open_now | set(ELSEWHERE) == set(COUNTERS) | set(GAUGES)
     for name, file in ELSEWHERE.items():
         assert f'worker.numbers()["{name}"]' in (Path(__file__).parent / file).read_text()

@@ -13,6 +13,7 @@ import pytest
 
 from lambda_dispatch.exits import EX_CONFIG
 from lambda_dispatch.scaler.verdict import EXIT_NAMES
+from lambda_dispatch.telemetry.view import take
 from lambda_dispatch_core.board import board as b
 from tests.support.held_board import NS, HeldBoard
 from tests.support.stand_in import Invoke, StandIn, stand_in
@@ -288,9 +289,10 @@ def test_functions_that_fail_in_every_way_are_told_apart_in_the_log() -> None:
         held.demand(queued=1)
         await service.invokes(5)
         await held.until(lambda: held.board.scaler_view().invokes_failed >= 5)
-        view = held.board.scaler_view()
-        assert view.throttled >= 1
         said = held.kill()
+        view, exits = held.board.scaler_view(), take(held.board, 1, 1).pools[0].exits
+        assert exits["Throttled"] == view.throttled >= 1 and sum(exits.values()) == view.invokes_ended
+        assert all(exits[name] for name in ("Throttled", "FunctionError", "Refused", "Lost"))
         for expected in ("Throttled", "Runtime.ExitError", "ResourceNotFoundException", "Lost"):
             assert expected in said
         assert "verdict=throttled" in said

@@ -3,11 +3,13 @@
 import asyncio
 import gc
 import signal
+import time
 from pathlib import Path
 
 import pytest
 import uvloop
 
+from lambda_dispatch_core.board import board as b
 from lambda_dispatch_net.wire import Hub, Wire
 from tests.support.clients import RawClient
 from tests.support.loop import scenario, soon, until
@@ -48,6 +50,21 @@ async def test_what_came_while_the_worker_stood_still_is_all_answered(worker: Wo
         assert answer.body == b"hello from /%d" % i
     for client in clients:
         await client.close()
+
+
+@scenario
+async def test_a_worker_that_stands_still_shows_how_late_its_loop_came_round(worker: WorkerProcess) -> None:
+    def late() -> int:
+        """Ticks that came 0.25 s late or more."""
+        return sum(worker.board.lag(0).counts[b.bucket_of(250_000_000) :])
+
+    before = late()
+    stop(worker)
+    stood = worker.board.list_workers()[0].heartbeat
+    await until(lambda: time.monotonic_ns() - stood > 500_000_000, "half a second is over")
+    go_on(worker)
+    await until(lambda: late() > before, "a late tick")
+    assert worker.board.lag(0).sum_ns >= 400_000_000
 
 
 @pytest.mark.parametrize("ends", ["fin", "reset"])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from tests.support.instance_peer import Handler, InstancePeer, says_hello
+from tests.support.instance_peer import Fields, Handler, InstancePeer, says_hello
 
 
 @dataclass
@@ -52,6 +52,7 @@ class Function:
 
     handler: Handler = says_hello
     channels: int | None = None  # instead of as many as the invoke asks for
+    more_fields: Fields = ()  # on every control call of its instances
     idle_grace: float | None = None  # s without a request after which the instance asks to close; None: it does not
     before_dialling: Callable[[Invoke], Awaitable[None]] | None = None  # a cold start
     refuse: Refusal = lambda invoke: None
@@ -186,6 +187,7 @@ class LambdaStandIn:
                 script.handler,
                 channels=channels,
                 pool=invoke.payload.get("PoolId", "default"),
+                more_fields=script.more_fields,
             )
         except OSError:
             return "RouterUnreachable"

@@ -381,7 +381,8 @@ def test_no_pool_is_freed_while_a_worker_claims_one(board: Board, first: Board) 
 
 
 def offset_of_worker(board: Board, worker: int) -> int:
-    return int.from_bytes(os.pread(board.fd, 8, 64), "little") + 512 * worker
+    size = int.from_bytes(os.pread(board.fd, 4, 36), "little")
+    return int.from_bytes(os.pread(board.fd, 8, 64), "little") + size * worker
 
 
 def test_a_scaler_killed_while_it_freed_pools_blocks_nobody_after_adoption(board: Board, first: Board) -> None:
@@ -404,6 +405,14 @@ def test_a_dead_workers_reservations_return_once(board: Board, first: Board, sec
     assert board.idle_at(0, taken[0]) == board.reserved_at(0, taken[0]) == 0
     assert board.worker_state(0) == b.WORKER_FREE
     assert board.start_worker(0, 0, 1) == 2
+
+
+def test_a_dead_workers_gauges_are_zero_and_its_counters_stay(board: Board, first: Board) -> None:
+    for place in range(len(b.COUNTERS) + len(b.GAUGES)):
+        os.pwrite(board.fd, (7).to_bytes(8, "little"), offset_of_worker(board, 0) + 64 + 8 * place)
+    assert board.reclaim(0)
+    numbers = board.worker_numbers(0)
+    assert numbers == dict.fromkeys(b.COUNTERS, 7) | dict.fromkeys(b.GAUGES, 0)
 
 
 @pytest.mark.parametrize("difference", [1, -1, 0])

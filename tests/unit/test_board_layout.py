@@ -18,8 +18,8 @@ SIZES = {"double": 8, "uint8": 1, "int16": 2, "uint32": 4, "int32": 4, "uint64":
 STRUCTS = {
     "Header": 256,
     "ScalerSlot": 128,
-    "PoolSlot": 512,
-    "WorkerSlot": 512,
+    "PoolSlot": 896,
+    "WorkerSlot": 1408,
     "WorkerPool": 64,
     "Histogram": 864,
     "PoolNumbers": 4160,
@@ -95,7 +95,7 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
 
         worker = Board.attach(os.dup(board.fd), worker=1)
         board.start_worker(1, 7, 99)
-        slot = at("workers_at", 1, 512)
+        slot = at("workers_at", 1, STRUCTS["WorkerSlot"])
         fields = in_doc("WorkerSlot")
         assert number(board, slot + fields["listening"][0]) == 7
         assert number(board, slot + fields["started"][0], 8) == 99
@@ -103,8 +103,17 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
             os.pwrite(board.fd, (number_ + 5).to_bytes(8, "little"), slot + fields[name][0])
         assert list(board.worker_numbers(1).values()) == list(range(5, 5 + len(b.COUNTERS) + len(b.GAUGES)))
 
-        fields = in_doc("PoolNumbers")
         histogram = in_doc("Histogram")
+        start = slot + fields["lag"][0]
+        worker.beat(1_000_000, 0)
+        assert board.lag(1).sum_ns == number(board, start + histogram["sum_ns"][0], 8) == 0
+        worker.beat(5_000_000, 1_000_000)
+        worker.beat(6_000_000, 7_000_000)  # early: not late
+        assert board.lag(1).sum_ns == number(board, start + histogram["sum_ns"][0], 8) == 4_000_000
+        assert number(board, start + histogram["bucket"][0] + 8 * b.bucket_of(4_000_000), 8) == 1
+        assert sum(board.lag(1).counts) == 2 and sum(board.lag(0).counts) == 0
+
+        fields = in_doc("PoolNumbers")
         slot = at("pool_numbers_at", 3 + 1, 4160)  # worker 1, pool 1; there is one more per worker than pools
         for name in ("wait", "service", "total", "cold_start"):
             start = slot + fields[name][0]
@@ -146,11 +155,19 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
         worker.claim_pool(b"first", 1)
         worker.claim_pool(b"second", 1)
         fields = in_doc("PoolSlot")
-        assert os.pread(board.fd, 6, at("pools_at", 1, 512) + fields["name"][0]) == b"second"
+        assert os.pread(board.fd, 6, at("pools_at", 1, STRUCTS["PoolSlot"]) + fields["name"][0]) == b"second"
         board.set_pool_limits(1, limit=9, channels=8, min_instances=7, max_instances=6)
-        slot = at("pools_at", 1, 512)
+        slot = at("pools_at", 1, STRUCTS["PoolSlot"])
         names = ("limit", "channels", "min_instances", "max_instances")
         assert [number(board, slot + fields[f][0]) for f in names] == [9, 8, 7, 6]
+        board.publish_demand(
+            1, desired_raw=5, tokens_milli=4, decisions=range(1, b.CAUSES + 1), exits=range(2, b.EXITS + 2)
+        )
+        assert number(board, slot + fields["decisions"][0], 8) == 1 and number(board, slot + fields["exits"][0], 8) == 2
+        assert number(board, slot + fields["decisions"][0] + 8 * 23, 8) == 24
+        shown = board.pool(1)
+        assert (shown.desired_raw, shown.tokens_milli) == (5, 4)
+        assert (shown.decisions, shown.exits) == (tuple(range(1, 25)), tuple(range(2, 26)))
 
         fields = in_doc("WorkerPool")
         slot = at("worker_pools_at", 2 + 1, 64)
@@ -210,7 +227,7 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
         assert [number(board, slot + fields[f][0], fields[f][1]) for f in names] == [1, 1, 5, 6, 7, 8, 1]
         assert os.pread(board.fd, 4, slot + fields["id"][0]) == b"life"
         assert number(board, header["lives_written"][0], 8) == 1
-        assert number(board, at("pools_at", 1, 512) + in_doc("PoolSlot")["commands_taken"][0], 8) == 1
+        assert number(board, at("pools_at", 1, STRUCTS["PoolSlot"]) + in_doc("PoolSlot")["commands_taken"][0], 8) == 1
         worker.close()
     finally:
         board.close()

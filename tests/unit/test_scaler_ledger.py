@@ -18,13 +18,14 @@ def instance(in_flight: int) -> b.Instance:
 
 
 def test_open_time_is_billed_and_busy_time_is_the_part_with_a_request() -> None:
-    ledger = Ledger(Rate(second=0.5, invoke=0.25))
+    ledger = Ledger(Rate(second=0.5, invoke=0.25, gb=1.5))
     for _ in range(2):
         ledger.invoked(0.0)
     for at in range(11):
         ledger.look(float(at), totals(), [instance(3 if at > 5 else 0), instance(0)], 2.0)
     assert (ledger.open_s, ledger.busy_s, ledger.invokes) == (20.0, 5.0, 2)
     assert ledger.usd == pytest.approx(20 * 0.5 + 2 * 0.25)
+    assert ledger.gb_s == pytest.approx(20 * 1.5)
 
 
 def test_lambdas_own_dispatch_bills_each_request_and_each_environment_that_is_new() -> None:
@@ -45,13 +46,14 @@ def test_a_scaler_that_follows_another_goes_on_with_its_sums() -> None:
     try:
         board.publish_ledger(
             0, predicted_wait_us=1, open_ms=2000, busy_ms=1000, invokes=7, cost_nusd=3_000_000_000, direct_ms=4000,
-            direct_invokes=5, direct_nusd=6_000_000_000, budget=2,
+            direct_invokes=5, direct_nusd=6_000_000_000, budget=2, billed_mb_ms=3_072_000, max_cost_nusd=4_500_000_000,
         )  # fmt: skip
         ledger = Ledger()
         ledger.resume(board.pool(0))
         assert (ledger.open_s, ledger.busy_s, ledger.invokes, ledger.usd) == (2.0, 1.0, 7, 3.0)
         assert (ledger.direct_s, ledger.direct_invokes, ledger.direct_usd) == (4.0, 5, 6.0)
-        assert board.pool(0).budget == 2
+        assert ledger.gb_s == 3.0
+        assert (board.pool(0).budget, board.pool(0).max_cost_nusd) == (2, 4_500_000_000)
     finally:
         board.close()
 

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from lambda_dispatch.scaler.causes import PAUSED
 from lambda_dispatch.scaler.guard import Breaker
 from lambda_dispatch.scaler.model import Limits
 from lambda_dispatch.scaler.overrides import orders
 from lambda_dispatch.scaler.policies import POLICIES
 from lambda_dispatch.scaler.record import differences
-from lambda_dispatch.scaler.step import PAUSED, Hold, Recycle
+from lambda_dispatch.scaler.step import Hold, Recycle
 from lambda_dispatch_core.board import board as b
 from tests.unit.test_scaler_step import NS, Pool
 

@@ -7,14 +7,18 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.function_name import parse
+from lambda_dispatch.scaler.causes import CAUSES, FULL, PAUSED
 from lambda_dispatch.scaler.fleet import Fleet
 from lambda_dispatch.scaler.guard import StartGuard
+from lambda_dispatch.scaler.loop import new_fleet, publish
 from lambda_dispatch.scaler.model import Limits
 from lambda_dispatch.scaler.policies import POLICIES, policy_named
 from lambda_dispatch.scaler.record import SEEN, differences, from_board, to_board
-from lambda_dispatch.scaler.step import FULL, PAUSED, Hold, Look, Order, Recycle, conclude, step
+from lambda_dispatch.scaler.step import Hold, Look, Order, Recycle, conclude, step
 from lambda_dispatch.scaler.verdict import Exit
+from lambda_dispatch.telemetry.view import take
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board
 
@@ -192,23 +196,34 @@ def test_a_record_is_the_same_after_the_board() -> None:
     assert (again.desired, again.started, again.held) == (record.desired, record.started, record.held)
 
 
+def counted(pool: Pool) -> dict[tuple[str, str], int]:
+    return {cause: count for cause, count in zip(CAUSES, pool.fleet.decisions, strict=True) if count}
+
+
 def test_decisions_are_counted_and_the_demand_is_told_without_its_bounds() -> None:
     pool = Pool(max_instances=3)
     pool.act(0, queued=500)
-    assert (pool.fleet.desired, pool.fleet.decisions) == (3, {"up": 1})
+    assert (pool.fleet.desired, counted(pool)) == (3, {("up", "maximum"): 1})
     assert pool.fleet.desired_raw > 3
     for tick in range(1, 200):
         pool.act(tick, 0)
-    assert pool.fleet.decisions["down"] >= 1 and pool.fleet.desired_raw == 0
+    assert counted(pool)["down", "demand"] >= 1 and pool.fleet.desired_raw == 0
     pool.act(200, queued=500, hold=Hold.PAUSED)
-    assert pool.fleet.decisions["held"] == 1
+    assert counted(pool)["held", PAUSED] == 1
 
 
 def test_what_was_counted_stands_on_the_board() -> None:
     board = Board.create(workers=1, instances=64, pools=1)
     try:
-        board.publish_demand(0, desired_raw=7, up=3, down=2, held=1)
-        shown = board.pool(0)
-        assert (shown.desired_raw, shown.decisions_up, shown.decisions_down, shown.decisions_held) == (7, 3, 2, 1)
+        board.claim_pool(b"web", 1)
+        config = RouterConfig(function_name="web")
+        first = new_fleet(board.pool(0), config, 1.0, None)
+        first.desired_raw, first.decisions[0], first.exits[-1] = 7, 3, 5
+        publish(board, first, {}, 1.0)
+        shown = take(board, 1, 1).pools[0]
+        assert (shown.desired_raw, shown.start_budget, shown.exits["Unknown"]) == (7, config.start_burst, 5)
+        assert ("up", "demand", 3) in shown.decisions and ("down", "demand", 0) in shown.decisions
+        successor = new_fleet(board.pool(0), config, 2.0, None)
+        assert (successor.decisions, successor.exits) == (first.decisions, first.exits)
     finally:
         board.close()

@@ -27,21 +27,23 @@ def board() -> Iterator[b.Board]:
 
 def test_what_cannot_be_passed_on_changes_nothing(board: b.Board, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = settings.Writer()
-    reload = Reload(OLD, lambda: NEW, Certificate(OLD), writer, RouterOverrides(board, OLD.log_level))
+    reload = Reload(OLD, lambda: NEW, Certificate(OLD), writer, RouterOverrides(board, OLD.log_level), board)
     with monkeypatch.context() as patch:
         patch.setattr(settings, "LONGEST", 10)
         refused = reload.carry_out("a test")
     assert (refused["reloaded"], reload.config) == (False, OLD)
     assert "at most 10 can be reloaded" in refused["problems"][0]
+    assert board.reload_failed and board.reloaded_wall == board.created_wall
     assert reload.carry_out("a test")["live"] == {"LogLevel": "error", "MaxQueue": 2}
     assert reload.config == NEW
+    assert not board.reload_failed and board.created_wall < board.reloaded_wall <= time.time_ns()
     writer.close()
 
 
 def test_a_commanded_log_level_ends_at_its_time_and_the_new_configuration_holds(board: b.Board) -> None:
     writer = settings.Writer()
     overrides = RouterOverrides(board, OLD.log_level)
-    reload = Reload(OLD, lambda: NEW, Certificate(OLD), writer, overrides)
+    reload = Reload(OLD, lambda: NEW, Certificate(OLD), writer, overrides, board)
     now = time.monotonic_ns()
     board.set_override(
         board.pools, b.OVERRIDE_LOG_LEVEL, at=now, until=now + 10, first=log.LEVELS["debug"], who="a test", reason="r"

@@ -2,11 +2,13 @@ from typing import final
 
 from lambda_dispatch_core.board.layout import BOARD_VERSION as BOARD_VERSION
 from lambda_dispatch_core.board.layout import BUCKETS as BUCKETS
+from lambda_dispatch_core.board.layout import CAUSES as CAUSES
 from lambda_dispatch_core.board.layout import CLOSE_REQUESTED as CLOSE_REQUESTED
 from lambda_dispatch_core.board.layout import COUNTERS as COUNTERS
 from lambda_dispatch_core.board.layout import DECISION_INPUTS as DECISION_INPUTS
 from lambda_dispatch_core.board.layout import DECISION_TEXT as DECISION_TEXT
 from lambda_dispatch_core.board.layout import DECISIONS as DECISIONS
+from lambda_dispatch_core.board.layout import EXITS as EXITS
 from lambda_dispatch_core.board.layout import FEATURES_AT as FEATURES_AT
 from lambda_dispatch_core.board.layout import GAUGES as GAUGES
 from lambda_dispatch_core.board.layout import INSTANCE_CLOSED as INSTANCE_CLOSED

@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 
 cpdef enum:
-    BOARD_VERSION = 10
+    BOARD_VERSION = 11
     MAX_WORKERS = 128           # worker slots; twice the workers, because a rolling restart runs two for one
     MAX_INSTANCES = 4096        # instance slots; scans and the index are sized for it
     MAX_POOLS = 64
@@ -22,6 +22,8 @@ cpdef enum:
     OUTCOMES = 20               # code class * REASONS + reason
     REASONS = 4
     WORDS = 64                  # error words that are counted; the last takes all beyond
+    EXITS = 24                  # ways in which an invoke ends that are counted
+    CAUSES = 24                 # directions and reasons by which decisions are counted
     OVERRIDES = 8               # kinds of override, below; one record of each per pool, and a row for the router
     OVERRIDE_WHO = 48           # bytes
     OVERRIDE_REASON = 144
@@ -96,7 +98,9 @@ cdef struct Header:
     uint64_t commands           # supervisor: commands of operators ever carried out; the last one has this number
     uint64_t lives_at           # where the ring of lives begins, bytes from the start
     uint64_t lives_written      # scaler: instances ever seen to end; the last one is number lives_written
-    uint8_t pad2[16]
+    int64_t reloaded_wall       # supervisor: when a configuration was last taken, at the start or by a reload
+    uint32_t reload_failed      # supervisor: 1 the last reload was refused
+    uint8_t pad2[4]
 
 
 cdef struct ScalerSlot:         # one writer: the scaler (pid, generation, state: the supervisor)
@@ -114,6 +118,12 @@ cdef struct ScalerSlot:         # one writer: the scaler (pid, generation, state
     int64_t open_invokes        # now
     int64_t tokens_milli        # left in the start budget, thousandths
     uint8_t pad[40]
+
+
+cdef struct Histogram:          # one writer: the worker it belongs to; never reset while its pool or slot lives
+    uint64_t sum_ns             # of all times observed, exact
+    uint64_t bucket[BUCKETS]    # how many there were, by time_bucket()
+    uint64_t spare
 
 
 cdef struct WorkerSlot:         # one writer: the worker itself (pid, generation, listening: the supervisor)
@@ -176,7 +186,9 @@ cdef struct WorkerSlot:         # one writer: the worker itself (pid, generation
     int64_t handshakes          # TLS connections now whose handshake is not done
     int64_t memory_held         # bytes now that count towards MemoryBudget
     int64_t upgrades_open       # of upgrades_opened: those that are not over
-    uint64_t spare[11]
+    int64_t connections_http2   # of connections: those that speak HTTP/2
+    uint64_t spare[14]
+    Histogram lag               # how much later than planned its loop came round, at each tick (0.1 s)
 
 
 cdef struct WorkerPool:         # what one worker knows of one pool; one writer: that worker
@@ -189,12 +201,6 @@ cdef struct WorkerPool:         # what one worker knows of one pool; one writer:
     uint64_t wait_ns            # sum over dispatches, arrival to dispatch
     int64_t last_used           # when a request last asked for the pool
     uint64_t failures           # of the completions: those that the instance failed (502 or cut off)
-
-
-cdef struct Histogram:          # one writer: the worker it belongs to; never reset while its pool lives
-    uint64_t sum_ns             # of all times observed, exact
-    uint64_t bucket[BUCKETS]    # how many there were, by time_bucket()
-    uint64_t spare
 
 
 cdef struct PoolNumbers:        # what one worker counts of one pool, for telemetry; one writer: that worker
@@ -246,11 +252,13 @@ cdef struct PoolSlot:           # key, state, name: claimed by anyone, in steps;
     uint64_t direct_nusd        # and what they had cost
     uint32_t budget             # spent: bit 0 MaxCostPerHour, bit 1 MaxInvokesPerMinute
     int32_t desired_raw         # instances that the demand alone asks for, whatever the minimum and maximum
-    uint64_t decisions_up       # decisions ever that raised the desired count
-    uint64_t decisions_down     # and that lowered it
-    uint64_t decisions_held     # and that wanted starts which were held back
+    int64_t tokens_milli        # left in its start budget, thousandths
+    uint64_t billed_mb_ms       # memory x time that Lambda bills, ever; 0 while FunctionMemoryMb is not set
+    uint64_t max_cost_nusd      # MaxCostPerHour, 10^-9 USD; 0 none
     uint8_t pad1[16]
     uint8_t name[POOL_NAME]     # name or name:qualifier or ARN, no terminator
+    uint64_t exits[EXITS]       # invokes that ended, ever: the n-th by the exit reason with number n + 1
+    uint64_t decisions[CAUSES]  # decisions ever, by direction and reason
 
 
 cdef struct InstanceSlot:

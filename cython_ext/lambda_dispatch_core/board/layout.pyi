@@ -12,6 +12,8 @@ WORDS: Final[int]
 DECISIONS: Final[int]
 DECISION_INPUTS: Final[int]
 LIVES: Final[int]
+EXITS: Final[int]
+CAUSES: Final[int]
 DECISION_TEXT: Final[int]
 OVERRIDES: Final[int]
 OVERRIDE_WHO: Final[int]
@@ -132,9 +134,11 @@ class Pool(NamedTuple):
     direct_nusd: int
     budget: int
     desired_raw: int
-    decisions_up: int
-    decisions_down: int
-    decisions_held: int
+    tokens_milli: int
+    billed_mb_ms: int
+    max_cost_nusd: int
+    exits: tuple[int, ...]
+    decisions: tuple[int, ...]
 
 class PoolTotals(NamedTuple):
     queued: int

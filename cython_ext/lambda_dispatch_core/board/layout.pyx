@@ -17,7 +17,7 @@ COUNTERS = (
     "upgrade_bytes_in", "upgrade_bytes_out",
 )
 GAUGES = ("connections", "instance_connections", "idle_channels", "uploads_held", "handshakes", "memory_held",
-          "upgrades_open")
+          "upgrades_open", "connections_http2")
 
 WORKER_STATES = ("free", "booting", "ready", "draining", "gone")
 INSTANCE_STATES = ("free", "starting", "open", "draining", "closed")
@@ -113,9 +113,11 @@ class Pool(NamedTuple):
     direct_nusd: int
     budget: int
     desired_raw: int
-    decisions_up: int
-    decisions_down: int
-    decisions_held: int
+    tokens_milli: int
+    billed_mb_ms: int
+    max_cost_nusd: int
+    exits: tuple
+    decisions: tuple
 
 
 class PoolTotals(NamedTuple):

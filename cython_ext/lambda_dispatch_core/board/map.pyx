@@ -11,8 +11,8 @@ from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, mun
 
 from lambda_dispatch_core.bytes.atomics cimport fence, get16, get32, get64, getu32, getu64, putu64
 from lambda_dispatch_core.board.layout cimport (
-    BOARD_VERSION, BUCKETS, CLOSE_REQUESTED, DECISION_INPUTS, DECISION_TEXT, DECISIONS, INSTANCE_FREE, LIVES,
-    MAX_INSTANCES, MAX_POOLS, MAX_WORKERS, OUTCOMES, OVERRIDE_REASON, OVERRIDE_WHO, OVERRIDES, POOL_FREE, WORDS,
+    BOARD_VERSION, BUCKETS, CAUSES, CLOSE_REQUESTED, DECISION_INPUTS, DECISION_TEXT, DECISIONS, EXITS, INSTANCE_FREE,
+    LIVES, MAX_INSTANCES, MAX_POOLS, MAX_WORKERS, OUTCOMES, OVERRIDE_REASON, OVERRIDE_WHO, OVERRIDES, POOL_FREE, WORDS,
     DecisionSlot, Header, Histogram, InstanceSlot, LifeSlot, OverrideSlot, PoolNumbers, PoolSlot, ScalerSlot,
     WorkerPool, WorkerSlot,
 )
@@ -90,7 +90,7 @@ cdef class BoardMap:
         self.size = header.size
         self._map(self.fd, False)
         header.created = monotonic()
-        header.created_wall = time.time_ns()
+        header.created_wall = header.reloaded_wall = time.time_ns()
         header.supervisor_pid = os.getpid()
         key = os.urandom(16)
         memcpy(header.pool_key, <const uint8_t*> key, 16)
@@ -265,6 +265,10 @@ cdef class BoardMap:
         numbers.update((name, gauge[at]) for at, name in enumerate(GAUGES))
         return numbers
 
+    def lag(self, int worker):
+        """How late the loop of this worker slot came round, over all of its processes."""
+        return times_of(&self._worker_slot(worker).lag)
+
     def numbers(self, int pool):
         """What all workers counted of one pool for telemetry; of the pool after the last: requests no function got."""
         cdef PoolNumbers sum
@@ -304,7 +308,8 @@ cdef class BoardMap:
             it.starts_failed, it.ended, it.backoff_until, it.rate_milli, it.average_us, it.last_decision, it.last_exit,
             getu64(&it.commands_taken), get64(&it.predicted_wait_us), it.open_ms, it.busy_ms, it.invokes, it.cost_nusd,
             it.direct_ms, it.direct_invokes, it.direct_nusd, it.budget,
-            it.desired_raw, it.decisions_up, it.decisions_down, it.decisions_held,
+            it.desired_raw, it.tokens_milli, it.billed_mb_ms, it.max_cost_nusd,
+            tuple([it.exits[n] for n in range(EXITS)]), tuple([it.decisions[n] for n in range(CAUSES)]),
         )
 
     def list_pools(self):
@@ -323,6 +328,16 @@ cdef class BoardMap:
     @property
     def created_wall(self):
         return self.header.created_wall
+
+    @property
+    def reloaded_wall(self):
+        """When a configuration was last taken, ns since 1970."""
+        return get64(&self.header.reloaded_wall)
+
+    @property
+    def reload_failed(self):
+        """Whether the last reload was refused."""
+        return getu32(&self.header.reload_failed) != 0
 
     @property
     def decided(self):

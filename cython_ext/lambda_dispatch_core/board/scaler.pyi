@@ -1,4 +1,4 @@
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from lambda_dispatch_core.board.worker import WorkerSteps
 
@@ -49,7 +49,9 @@ class ScalerSteps(WorkerSteps):
         last_decision: int,
         last_exit: int,
     ) -> None: ...
-    def publish_demand(self, pool: int, *, desired_raw: int, up: int, down: int, held: int) -> None: ...
+    def publish_demand(
+        self, pool: int, *, desired_raw: int, tokens_milli: int, decisions: Sequence[int], exits: Sequence[int]
+    ) -> None: ...
     def publish_ledger(
         self,
         pool: int,
@@ -63,4 +65,6 @@ class ScalerSteps(WorkerSteps):
         direct_invokes: int,
         direct_nusd: int,
         budget: int,
+        billed_mb_ms: int = 0,
+        max_cost_nusd: int = 0,
     ) -> None: ...

@@ -9,8 +9,8 @@ from lambda_dispatch_core.bytes.atomics cimport (
     fence, get16, get64, getu32, getu64, put16, put64, putu32, putu64, swap64, swapu32, swapu64,
 )
 from lambda_dispatch_core.board.layout cimport (
-    INSTANCE_CLOSED, INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, INSTANCE_STARTING, LIVES, NOT_USABLE,
-    POOL_ACTIVE, POOL_FREE, POOL_RETIRED, SECRET_SIZE, InstanceSlot, LifeSlot, PoolNumbers, PoolSlot,
+    CAUSES, EXITS, INSTANCE_CLOSED, INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, INSTANCE_STARTING, LIVES,
+    NOT_USABLE, POOL_ACTIVE, POOL_FREE, POOL_RETIRED, SECRET_SIZE, InstanceSlot, LifeSlot, PoolNumbers, PoolSlot,
 )
 from lambda_dispatch_core.board.shared cimport REMOVED, index_hash
 from lambda_dispatch_core.board.worker cimport WorkerSteps
@@ -244,19 +244,23 @@ cdef class ScalerSteps(WorkerSteps):
         it.last_decision = last_decision
         it.last_exit = last_exit
 
-    def publish_demand(self, int pool, *, int32_t desired_raw, uint64_t up, uint64_t down, uint64_t held):
-        """What the demand alone asks for, and how many decisions there were."""
+    def publish_demand(self, int pool, *, int32_t desired_raw, int64_t tokens_milli, decisions, exits):
+        """What the demand alone asks for, what may be started, how many decisions there were, and how invokes ended."""
+        cdef int n
+        cdef uint64_t count
         if not 0 <= pool < self.pools:
             raise IndexError(f"no pool slot {pool}")
         cdef PoolSlot* it = &self.pool_slots[pool]
         it.desired_raw = desired_raw
-        it.decisions_up = up
-        it.decisions_down = down
-        it.decisions_held = held
+        it.tokens_milli = tokens_milli
+        for n, count in enumerate(decisions[:CAUSES]):
+            it.decisions[n] = count
+        for n, count in enumerate(exits[:EXITS]):
+            it.exits[n] = count
 
     def publish_ledger(self, int pool, *, int64_t predicted_wait_us, uint64_t open_ms, uint64_t busy_ms,
                        uint64_t invokes, uint64_t cost_nusd, uint64_t direct_ms, uint64_t direct_invokes,
-                       uint64_t direct_nusd, uint32_t budget):
+                       uint64_t direct_nusd, uint32_t budget, uint64_t billed_mb_ms=0, uint64_t max_cost_nusd=0):
         """What a pool has cost, and what the next request will wait."""
         if not 0 <= pool < self.pools:
             raise IndexError(f"no pool slot {pool}")
@@ -270,3 +274,5 @@ cdef class ScalerSteps(WorkerSteps):
         it.direct_invokes = direct_invokes
         it.direct_nusd = direct_nusd
         it.budget = budget
+        it.billed_mb_ms = billed_mb_ms
+        it.max_cost_nusd = max_cost_nusd

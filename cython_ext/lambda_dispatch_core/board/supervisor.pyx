@@ -56,7 +56,7 @@ cdef class SupervisorSteps(ScalerSteps):
         it.queued = it.running = 0
         it.oldest_queued = 0
         it.connections = it.instance_connections = it.idle_channels = it.uploads_held = 0
-        it.handshakes = it.memory_held = 0
+        it.handshakes = it.memory_held = it.upgrades_open = it.connections_http2 = 0
         for slot in range(self.pools):
             put32(&self.worker_pools[worker * self.pools + slot].queued, 0)
             put32(&self.worker_pools[worker * self.pools + slot].running, 0)
@@ -116,6 +116,12 @@ cdef class SupervisorSteps(ScalerSteps):
 
     def set_scaler_pid(self, int pid):
         self.scaler.pid = pid
+
+    def note_reload(self, bint taken, int64_t wall):
+        """A configuration was asked for, and taken or refused."""
+        if taken:
+            put64(&self.header.reloaded_wall, wall)
+        putu32(&self.header.reload_failed, not taken)
 
     def set_pool_limits(self, int pool, *, int32_t limit, int32_t channels, int32_t min_instances,
                         int32_t max_instances):

@@ -264,9 +264,11 @@ cdef class WorkerSteps(SharedSteps):
         return bound == opener or (bound == 0 and (swapu64(&self.slots[slot].opener, 0, opener)
                                                    or getu64(&self.slots[slot].opener) == opener))
 
-    def beat(self, int64_t now):
-        """This worker's loop came round."""
+    def beat(self, int64_t now, int64_t due=0):
+        """This worker's loop came round; when it should have, where that was planned."""
         put64(&self.me.heartbeat, now)
+        if due:
+            observe(&self.me.lag, max(now - due, 0))
 
     def count_room(self, int reclaimed, int refused):
         """Connections that this worker closed to make room, and that it refused."""

@@ -10,6 +10,7 @@ from lambda_dispatch.admin.stream import MAX_STREAMS
 from lambda_dispatch.config import OPTIONS
 from lambda_dispatch.scaler.record import SEEN
 from lambda_dispatch.scaler.schedule import Floor
+from lambda_dispatch.scaler.verdict import EXIT_NAMES
 from lambda_dispatch.supervisor.operator import OPS
 from lambda_dispatch.telemetry import log
 from lambda_dispatch.telemetry.view import QUANTILES, InstanceView, PoolView, ScalerView, WorkerView
@@ -62,7 +63,9 @@ def fields(kind: type, without: tuple[str, ...] = ()) -> dict[str, Schema]:
 def schemas() -> dict[str, Schema]:
     quantiles = closed(dict.fromkeys(QUANTILES, maybe(NUMBER)))
     numbers = dict.fromkeys((*COUNTERS, *GAUGES), WHOLE)
-    pool = fields(PoolView, ("numbers",))
+    pool = fields(PoolView, ("numbers", "exits", "decisions"))
+    pool["exits"] = closed(dict.fromkeys(EXIT_NAMES, WHOLE))
+    pool["decisions"] = closed(dict.fromkeys(("up", "down", "held"), WHOLE))
     pool.update(dict.fromkeys(("wait_ms", "service_ms", "time_ms", "cold_start_ms"), quantiles))
     pool["verdict"] = closed({"level": {"type": "string", "enum": ["ok", "busy", "bad"]}, "text": TEXT})
     floor = closed(fields(Floor))
@@ -107,7 +110,7 @@ def schemas() -> dict[str, Schema]:
         "taken_ms": WHOLE,
         "uptime": maybe(NUMBER),
         "scaler": closed(fields(ScalerView)),
-        "workers": array(closed({**fields(WorkerView, ("numbers",)), **numbers})),
+        "workers": array(closed({**fields(WorkerView, ("numbers",)), **numbers, "lag_ms": quantiles})),
         "totals": closed(numbers),
         "wait_ms": quantiles,
         "time_ms": quantiles,

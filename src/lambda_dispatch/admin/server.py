@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -85,6 +86,7 @@ class Admin:
 
     def look(self) -> View:
         view = take(self.board, time.monotonic_ns(), time.time_ns())
+        view = replace(view, admin_pid=os.getpid(), git_hash=self.config.git_hash)
         if self.traces is None:
             return view
         return replace(view, traces=self.traces.shown({pool.function for pool in view.active_pools}))

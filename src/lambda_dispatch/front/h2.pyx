@@ -366,6 +366,8 @@ cdef class H2ClientWire(ClientWire):
         self.peer = other.peer
         self.port = other.port
         self.door.wires.add(self)
+        if self.door.board.me != NULL:
+            self.door.board.me.connections_http2 += 1
         self.begin()
         return self.touch()
 
@@ -497,6 +499,8 @@ cdef class H2ClientWire(ClientWire):
     cdef int on_lost(self) except -1:
         self.closing = True
         self.session.lost()
+        if self.door.board.me != NULL:
+            self.door.board.me.connections_http2 -= 1
         return ClientWire.on_lost(self)
 
     cdef int on_paused(self) except -1:

@@ -14,7 +14,7 @@ from lambda_dispatch.scaler.fleet import LIFETIME, Fleet, Run
 from lambda_dispatch.scaler.lambda_api import Reply
 from lambda_dispatch.scaler.observe import NS
 from lambda_dispatch.scaler.transport import Lost, NotSent
-from lambda_dispatch.scaler.verdict import Exit, exit_of
+from lambda_dispatch.scaler.verdict import FAILED, Exit, exit_of
 from lambda_dispatch.telemetry import log
 from lambda_dispatch_core.board import board as b
 
@@ -76,8 +76,6 @@ class Actor:
             return
         self._board.close_instance(run.slot, run.generation, now)
         self._board.record_life(run.slot, now, ended.number if ended is not None else 0, run.asked)
-        if ended is not None and ended.name == "Throttled":
-            self.throttled += 1
         if end.ends_idle:
             log.warning(
                 "IdleGraceMs ignored",
@@ -137,8 +135,9 @@ class Actor:
         except Lost as error:
             ended = Exit("Lost", detail=str(error))
         self.ended += 1
-        if ended.name in ("FunctionError", "Throttled", "Refused", "ServiceError", "NotSent", "Lost"):
-            self.failed += 1
+        fleet.exits[ended.number - 1] += 1
+        self.failed += ended.name in FAILED
+        self.throttled += ended.name == "Throttled"
         return ended
 
     def _spawn(self, work: Any) -> None:

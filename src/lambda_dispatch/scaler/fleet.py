@@ -1,12 +1,12 @@
 """One pool's instances as the scaler knows them: its guard, its memory, and a Run per instance. No board, no log."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from lambda_dispatch.function_name import FunctionName
+from lambda_dispatch.scaler.causes import CAUSES
 from lambda_dispatch.scaler.deadlines import LOOKS, longest_of
 from lambda_dispatch.scaler.guard import Breaker, Outcome, Start, StartGuard
 from lambda_dispatch.scaler.ledger import Budget, Ledger
@@ -14,7 +14,7 @@ from lambda_dispatch.scaler.model import START_TIMEOUT, Limits
 from lambda_dispatch.scaler.observe import NS, Rates
 from lambda_dispatch.scaler.policies import Policy
 from lambda_dispatch.scaler.start_times import StartTimes
-from lambda_dispatch.scaler.verdict import Exit, outcome_of
+from lambda_dispatch.scaler.verdict import EXIT_NAMES, Exit, outcome_of
 from lambda_dispatch_core.board import board as b
 
 # An instance whose invoke we do not hold (a predecessor does not, either) and of which no worker holds a channel or a
@@ -109,7 +109,8 @@ class Fleet:
         self.starts_failed = 0
         self.ended = 0
         self.desired_raw = 0  # what the demand alone asked for at the last look
-        self.decisions = Counter[str]()  # ever: up, down, held
+        self.decisions = [0] * len(CAUSES)  # ever, by direction and reason
+        self.exits = [0] * len(EXIT_NAMES)  # invokes that ended, ever, by exit reason
         self.last_exit = 0
         self.last_decision = 0.0  # s; 0: none
         self.held = ""  # what kept starts back at the last look

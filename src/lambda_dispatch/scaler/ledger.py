@@ -28,10 +28,11 @@ SPENT = {"": 0, COST: 1, INVOKES: 2}  # on the board
 
 
 class Rate(NamedTuple):
-    """USD."""
+    """What is billed: USD, and the memory that it is billed by."""
 
     second: float = 0.0  # of one environment
     invoke: float = 0.0
+    gb: float = 0.0  # memory of one environment
 
     @property
     def known(self) -> bool:
@@ -66,6 +67,7 @@ class Ledger:
         self.busy_s = 0.0  # of those: with a request
         self.invokes = 0  # ever, init-only ones among them
         self.usd = 0.0
+        self.gb_s = 0.0  # memory x s, billed
         self.direct_s = 0.0  # the same by Lambda's own dispatch, starts of new environments included
         self.direct_invokes = 0
         self.direct_usd = 0.0
@@ -80,6 +82,7 @@ class Ledger:
         self.open_s, self.busy_s, self.direct_s = pool.open_ms / 1000, pool.busy_ms / 1000, pool.direct_ms / 1000
         self.invokes, self.direct_invokes = pool.invokes, pool.direct_invokes
         self.usd, self.direct_usd = pool.cost_nusd / 1e9, pool.direct_nusd / 1e9
+        self.gb_s = pool.billed_mb_ms / 1024_000
 
     def invoked(self, now: float) -> None:
         self.invokes += 1
@@ -94,6 +97,7 @@ class Ledger:
             each = [it.in_flight > 0 for it in living]
             self.open_s += span * len(each)
             self.busy_s += span * sum(each)
+            self.gb_s += span * len(each) * self.rate.gb
             spent = span * len(each) * self.rate.second
             self.usd += spent
             if spent:

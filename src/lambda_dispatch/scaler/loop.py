@@ -278,7 +278,7 @@ class Scaler:
             records.to_board(record, self._board)
             tell_decision(fleet, done, record)
         self._retire(fleet, pool, totals, list(done.living), now)
-        publish(self._board, fleet, living_counts(done.living))
+        publish(self._board, fleet, living_counts(done.living), now)
         if wanted.command is not None:
             # The supervisor answers who gave the command when it sees this; more of them are taken up one by one.
             self._board.take_command(fleet.pool, wanted.command.number)
@@ -338,7 +338,8 @@ def new_fleet(pool: b.Pool, config: RouterConfig, now: float, tokens: float | No
     fleet.ledger.resume(pool)
     fleet.rates.resume(pool.rate_milli / 1000, pool.average_us / 1000)
     fleet.starts, fleet.starts_failed, fleet.ended = pool.starts, pool.starts_failed, pool.ended
-    fleet.decisions.update(up=pool.decisions_up, down=pool.decisions_down, held=pool.decisions_held)
+    fleet.decisions = list(pool.decisions[: len(fleet.decisions)])
+    fleet.exits = list(pool.exits[: len(fleet.exits)])
     fleet.last_exit, fleet.last_decision = pool.last_exit, pool.last_decision / NS
     return fleet
 
@@ -347,14 +348,15 @@ def rate_of(config: RouterConfig) -> Rate:
     if not config.function_memory_mb:
         return Rate()
     cost = prices.load()
-    return Rate(config.function_memory_mb / 1024 * cost["lambda_x86_gb_second"].value, cost["lambda_request"].value)
+    gb = config.function_memory_mb / 1024
+    return Rate(gb * cost["lambda_x86_gb_second"].value, cost["lambda_request"].value, gb)
 
 
 def budget_of(config: RouterConfig) -> Budget:
     return Budget(config.max_cost_per_hour, config.max_invokes_per_minute)
 
 
-def publish(board: b.Board, fleet: Fleet, counts: Mapping[int, int]) -> None:
+def publish(board: b.Board, fleet: Fleet, counts: Mapping[int, int], now: float) -> None:
     rates = fleet.rates
     board.publish_pool(
         fleet.pool,
@@ -376,9 +378,9 @@ def publish(board: b.Board, fleet: Fleet, counts: Mapping[int, int]) -> None:
     board.publish_demand(
         fleet.pool,
         desired_raw=fleet.desired_raw,
-        up=fleet.decisions["up"],
-        down=fleet.decisions["down"],
-        held=fleet.decisions["held"],
+        tokens_milli=int(fleet.guard.bucket.available(now) * 1000),
+        decisions=fleet.decisions,
+        exits=fleet.exits,
     )
     board.publish_ledger(
         fleet.pool,
@@ -391,6 +393,8 @@ def publish(board: b.Board, fleet: Fleet, counts: Mapping[int, int]) -> None:
         direct_invokes=ledger.direct_invokes,
         direct_nusd=int(ledger.direct_usd * 1e9),
         budget=SPENT[fleet.spent],
+        billed_mb_ms=int(ledger.gb_s * 1024_000),
+        max_cost_nusd=int(fleet.budget.usd_per_hour * 1e9),
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from lambda_dispatch.scaler.causes import FULL, PAUSED, places
 from lambda_dispatch.scaler.deadlines import leaves_early
 from lambda_dispatch.scaler.fleet import BREAKER_NUMBERS, Fleet, News, Run
 from lambda_dispatch.scaler.guard import Breaker
@@ -23,8 +24,6 @@ from lambda_dispatch.scaler.record import Record, inputs_of
 from lambda_dispatch.scaler.wait import predicted
 from lambda_dispatch_core.board import board as b
 
-FULL = "the board is full"
-PAUSED = "scaling is paused"
 LEAST = 1  # instances that a spent budget leaves where MinInstances is 0
 
 
@@ -178,10 +177,8 @@ def conclude(fleet: Fleet, done: Step, started: int, changed: bool) -> Record | 
     if not worth_it:
         return None
     fleet.last_decision = record.at
-    if record.desired != record.before:
-        fleet.decisions["up" if record.desired > record.before else "down"] += 1
-    if record.held:
-        fleet.decisions["held"] += 1
+    for place in places(record):
+        fleet.decisions[place] += 1
     return record
 
 

@@ -34,6 +34,9 @@ EXIT_NAMES = (
 )
 _NUMBERS = {name: number for number, name in enumerate(EXIT_NAMES, 1)}
 
+# Of these, those that Lambda or the way to it answered with an error.
+FAILED = frozenset({"FunctionError", "Throttled", "Refused", "ServiceError", "NotSent", "Lost"})
+
 # s: an instance whose deadline ends it sooner has a function timeout that is useless to a router; the extension leaves
 # 15 s before the deadline.
 SHORT_LIFE = 5.0

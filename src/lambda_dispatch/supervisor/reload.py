@@ -3,6 +3,7 @@
 What a reload changes at once stands in config/live.py. A configuration that cannot be used changes nothing.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from lambda_dispatch.settings import Writer
 from lambda_dispatch.supervisor.certificate import Certificate
 from lambda_dispatch.telemetry import log
 from lambda_dispatch.telemetry.overrides import RouterOverrides
+from lambda_dispatch_core.board.board import Board
 
 STAYS = "the last good configuration stays in use"
 
@@ -24,15 +26,22 @@ class Reload:
         certificate: Certificate,
         settings: Writer,
         overrides: RouterOverrides,
+        board: Board,
     ) -> None:
         self.config = config  # what processes that start now are given
         self._read_again = read_again
         self._certificate = certificate
         self._settings = settings
         self._overrides = overrides
+        self._board = board
 
     def carry_out(self, by: str) -> dict[str, Any]:
         """Reads configuration and certificate again. The answer says what became of what."""
+        answer = self._carry_out(by)
+        self._board.note_reload(answer["reloaded"], time.time_ns())
+        return answer
+
+    def _carry_out(self, by: str) -> dict[str, Any]:
         try:
             new = self._read_again() if self._read_again is not None else self.config
         except ConfigError as error:

@@ -150,7 +150,7 @@ class Supervisor:
         self.settings = settings.Writer()
         undo.callback(self.settings.close)
         self.overrides = RouterOverrides(self.board, config.log_level)
-        self.reloading = Reload(config, self.read_again, self.certificate, self.settings, self.overrides)
+        self.reloading = Reload(config, self.read_again, self.certificate, self.settings, self.overrides, self.board)
         self.operator = Operator(self.board, lambda: self.config, self._ring_all, self.reload)
         self.commands = CommandSocket(self.whereabouts.open_commands(), self.operator, self.poll)
         undo.callback(self.commands.close)

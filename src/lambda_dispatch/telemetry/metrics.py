@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lambda_dispatch.error_words import ErrorWord
+from lambda_dispatch.scaler.verdict import FAILED
 from lambda_dispatch.telemetry.view import BREAKER_STATES, PoolView, View
+from lambda_dispatch.version import PROTOCOL
 from lambda_dispatch_core import __version__
 from lambda_dispatch_core.board import board as b
 
@@ -111,8 +113,17 @@ def _instances(view: View) -> Samples:
 
 def _decisions(view: View) -> Samples:
     for pool in view.active_pools:
-        for direction in ("up", "down", "held"):
-            yield {"function": pool.function, "direction": direction}, getattr(pool, f"decisions_{direction}")
+        for direction, reason, count in pool.decisions:
+            # What every function has from its first moment on, so that a rate begins at zero; the rest as it comes.
+            if count or reason == "demand":
+                yield {"function": pool.function, "direction": direction, "reason": reason}, count
+
+
+def _ended(view: View) -> Samples:
+    for pool in view.active_pools:
+        for outcome, count in pool.exits.items():
+            if count or outcome in FAILED or outcome in ("RouterGoAway", "SelfDeadline"):
+                yield {"function": pool.function, "outcome": outcome}, count
 
 
 def _breakers(view: View) -> Samples:
@@ -134,13 +145,24 @@ def _workers(view: View) -> Samples:
     return (({"state": state}, view.workers_in(state)) for state in b.WORKER_STATES if state != "free")
 
 
+def _lag(view: View) -> Samples:
+    return (({"worker": str(slot)}, times) for slot, times in view.lags.items())
+
+
+def _connections(view: View) -> Samples:
+    http2 = view.totals["connections_http2"]
+    yield {"side": "client", "protocol": "http/1.1"}, max(0, view.totals["connections"] - http2)
+    yield {"side": "client", "protocol": "http/2"}, http2
+    yield {"side": "control", "protocol": "http/2"}, view.totals["instance_connections"]
+
+
 def _silent(view: View) -> Samples:
     return (({"worker": str(it.slot)}, it.silent or 0.0) for it in view.workers if it.state in ("ready", "draining"))
 
 
 def _processes(view: View) -> Iterator[tuple[str, list[bytes]]]:
     """The fields of /proc/PID/stat from the state on, of each process that can be read."""
-    pids = {"supervisor": view.pid, "scaler": view.scaler.pid}
+    pids = {"supervisor": view.pid, "scaler": view.scaler.pid, "admin": view.admin_pid}
     pids.update((f"worker {it.slot}", it.pid) for it in view.workers)
     for name, pid in pids.items():
         try:
@@ -171,11 +193,18 @@ def _lost(view: View) -> Samples:
 
 
 def _build(view: View) -> Samples:
-    yield {"version": __version__, "python": platform.python_version()}, 1
+    built = {"version": __version__, "git_hash": view.git_hash or os.environ.get("GIT_HASH", "")}
+    yield {**built, "python": platform.python_version(), "protocol": str(PROTOCOL)}, 1
 
 
 FAMILIES = (
-    Family("build_info", "gauge", "The release that runs; always 1.", _build, ("version", "python")),
+    Family(
+        "build_info",
+        "gauge",
+        "The release that runs, and the version of its wire to extensions; always 1.",
+        _build,
+        ("version", "git_hash", "python", "protocol"),
+    ),
     Family(
         "requests",
         "counter",
@@ -224,7 +253,12 @@ FAMILIES = (
         lambda p: p.busy_seconds,
         "seconds",
     ),
-    _pool("invokes_by_function", "counter", "Invokes, init-only ones among them.", lambda p: p.invokes),
+    _pool(
+        "billed_gigabyte_seconds",
+        "counter",
+        "Memory times billed time of environments; 0 while FunctionMemoryMb is not set.",
+        lambda p: p.billed_gb_seconds,
+    ),
     _pool(
         "cost_usd",
         "counter",
@@ -247,6 +281,13 @@ FAMILIES = (
         "usd",
     ),
     _pool(
+        "max_cost_per_hour_usd",
+        "gauge",
+        "MaxCostPerHour; 0 where there is none.",
+        lambda p: p.max_cost_per_hour,
+        "usd",
+    ),
+    _pool(
         "budget_spent",
         "gauge",
         "1 while MaxCostPerHour or MaxInvokesPerMinute is spent.",
@@ -264,9 +305,10 @@ FAMILIES = (
     Family(
         "scale_decisions",
         "counter",
-        "Decisions that raised or lowered the desired instances, and those whose starts were held back.",
+        "Decisions that raised or lowered the desired instances: by demand, as far as the minimum or maximum lets it, "
+        "or with an operator's command; and those whose starts were held back, by what.",
         _decisions,
-        ("function", "direction"),
+        ("function", "direction", "reason"),
     ),
     _pool("instances_min", "gauge", "Least number of instances.", lambda p: p.min_instances),
     _pool("instances_max", "gauge", "Greatest number of instances.", lambda p: p.max_instances),
@@ -275,19 +317,25 @@ FAMILIES = (
     _pool("instance_starts_failed", "counter", "Instance starts that failed.", lambda p: p.starts_failed),
     _pool("instances_ended", "counter", "Instances that ended.", lambda p: p.ended),
     Family("breaker_state", "gauge", "1 for the breaker's state.", _breakers, ("function", "state")),
-    _scaler("invokes", "counter", "Invokes sent to Lambda.", "invokes"),
-    _scaler("invokes_ended", "counter", "Invokes that ended.", "invokes_ended"),
-    _scaler("invokes_failed", "counter", "Invokes that ended with an error.", "invokes_failed"),
-    _scaler("invokes_throttled", "counter", "Invokes that Lambda throttled (429).", "throttled"),
-    _scaler("invokes_open", "gauge", "Invokes sent and not yet answered by Lambda.", "open_invokes"),
-    _scaler("start_budget", "gauge", "Starts that the rate limit allows at this moment.", "start_budget"),
-    _split(
-        "connections",
-        "gauge",
-        "Connections open.",
-        "side",
-        {"client": "connections", "control": "instance_connections"},
+    _pool("invokes", "counter", "Invokes sent to Lambda, init-only ones among them.", lambda p: p.invokes),
+    Family(
+        "invokes_ended",
+        "counter",
+        "Invokes that ended, by exit reason: what the extension says, or FunctionError, Throttled, Refused (another "
+        "4xx), ServiceError (5xx), NotSent, Lost (the connection broke), Unknown.",
+        _ended,
+        ("function", "outcome"),
     ),
+    _pool(
+        "invokes_failed",
+        "counter",
+        "Invokes that Lambda, or the way to it, answered with an error.",
+        lambda p: sum(p.exits[outcome] for outcome in FAILED),
+    ),
+    _pool("invokes_throttled", "counter", "Invokes that Lambda throttled (429).", lambda p: p.exits["Throttled"]),
+    _scaler("invokes_open", "gauge", "Invokes sent and not yet answered by Lambda.", "open_invokes"),
+    _pool("start_budget", "gauge", "Starts that the rate limit allows at this moment.", lambda p: p.start_budget),
+    Family("connections", "gauge", "Connections open.", _connections, ("side", "protocol")),
     _split(
         "connections_accepted",
         "counter",
@@ -385,6 +433,27 @@ FAMILIES = (
         _silent,
         ("worker",),
         "seconds",
+    ),
+    Family(
+        "event_loop_lag_seconds",
+        "histogram",
+        "How much later than planned a worker's event loop came round; looked at every 0.1 s, to about 1 ms.",
+        _lag,
+        ("worker",),
+        "seconds",
+    ),
+    Family(
+        "config_reload_success_timestamp_seconds",
+        "gauge",
+        "When a configuration was last taken, at the start or by a reload; seconds since 1970.",
+        lambda view: iter([({}, view.reloaded)]),
+        unit="seconds",
+    ),
+    Family(
+        "config_last_reload_successful",
+        "gauge",
+        "0 when the last reload was refused, so that an earlier configuration is in use; else 1.",
+        lambda view: iter([({}, int(not view.reload_failed))]),
     ),
     Family(
         "traced_requests_sent",

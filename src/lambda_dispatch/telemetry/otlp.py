@@ -50,7 +50,7 @@ def _metric(family: Family, view: View, started: int, at: int) -> list[bytes]:
                     attributes(1, labels),
                     times,
                     *_exponential(value),
-                    *exemplars(view.traces.exemplars.of(family.name, labels["function"])),
+                    *exemplars(view.traces.exemplars.of(family.name, labels.get("function", ""))),
                 )
             )
         else:

@@ -60,7 +60,7 @@ def render(view: View, openmetrics: bool = False) -> str:
             lines.append(f"# UNIT {name} {family.unit}")
         for labels, value in family.samples(view):
             if isinstance(value, b.Times):
-                found = view.traces.exemplars.of(family.name, labels["function"]) if openmetrics else {}
+                found = view.traces.exemplars.of(family.name, labels.get("function", "")) if openmetrics else {}
                 lines.extend(_histogram(family.full, labels, value, found))
             else:
                 lines.append(f"{family.full}{_labels(labels)} {value}")
@@ -118,7 +118,7 @@ def protobuf(view: View) -> bytes:
         for labels, value in family.samples(view):
             pairs = b"".join(pb.message(1, pb.text(1, name), pb.text(2, text)) for name, text in labels.items())
             if isinstance(value, b.Times):
-                found = view.traces.exemplars.of(family.name, labels["function"])
+                found = view.traces.exemplars.of(family.name, labels.get("function", ""))
                 parts.append(pb.message(4, pairs, pb.message(7, *_native(value, found))))
             else:
                 place = 3 if family.kind == "counter" else 2

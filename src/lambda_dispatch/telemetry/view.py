@@ -8,9 +8,11 @@ bytes only.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from lambda_dispatch.scaler.causes import CAUSES
+from lambda_dispatch.scaler.verdict import EXIT_NAMES
 from lambda_dispatch.telemetry.exemplars import Exemplars
 from lambda_dispatch.telemetry.overrides import list_in_force
 from lambda_dispatch_core.board import board as b
@@ -91,9 +93,11 @@ class PoolView:
     direct_cost_usd: float
     budget: str  # which one is spent; empty: none
     desired_raw: int  # what the demand alone asks for
-    decisions_up: int
-    decisions_down: int
-    decisions_held: int
+    start_budget: float  # starts that its token bucket allows now
+    billed_gb_seconds: float  # 0 while FunctionMemoryMb is not set
+    max_cost_per_hour: float  # USD; 0 none
+    exits: Mapping[str, int]  # invokes that ended, by exit reason
+    decisions: tuple[tuple[str, str, int], ...]  # direction, reason, how many
     numbers: b.Numbers  # what telemetry counts: histograms, outcomes, bytes
 
 
@@ -143,6 +147,11 @@ class View:
     instances: tuple[InstanceView, ...]
     overrides: tuple[Mapping[str, Any], ...]  # of operators, in force
     worker_starts: int = 0  # ever, over all slots
+    lags: Mapping[int, b.Times] = field(default_factory=dict)  # by worker slot: how late its event loop came round
+    reloaded: float = 0.0  # s since 1970: when a configuration was last taken
+    reload_failed: bool = False
+    admin_pid: int = 0  # of the process that looks, where that is the admin process
+    git_hash: str = ""  # of the configuration, where that is known
     traces: TraceView = TraceView()
 
     def workers_in(self, state: str) -> int:
@@ -159,7 +168,7 @@ class View:
             "taken_ms": self.taken_ms,
             "uptime": self.uptime,
             "scaler": _dict(self.scaler),
-            "workers": [_flat(worker) for worker in self.workers],
+            "workers": [_flat(worker, self.lags[worker.slot].counts) for worker in self.workers],
             "totals": dict(self.totals),
             "wait_ms": quantiles(self.wait),
             "time_ms": quantiles(self.time),
@@ -198,20 +207,33 @@ def take(board: Board, now: int, wall: int) -> View:
         instances=tuple(_instance(it, names, now, board.created_wall - board.created) for it in found),
         overrides=tuple(list_in_force(board, now)),
         worker_starts=sum(it.generation for it in board.list_workers()),
+        lags={it.slot: board.lag(it.slot) for it in board.list_workers() if it.generation},
+        reloaded=board.reloaded_wall / 1e9,
+        reload_failed=board.reload_failed,
     )
 
 
 def _shown(pool: PoolView) -> dict[str, Any]:
     fields = _dict(pool)
     numbers: b.Numbers = fields.pop("numbers")
+    fields["decisions"] = _decisions(pool)
     for name, times in (("wait", numbers.wait), ("service", numbers.service), ("time", numbers.total)):
         fields[f"{name}_ms"] = quantiles(times.counts)
     fields["cold_start_ms"] = quantiles(numbers.cold_start.counts)
     return fields
 
 
-def _flat(worker: WorkerView) -> dict[str, Any]:
+def _decisions(pool: PoolView) -> dict[str, int]:
+    """By direction alone."""
+    found: dict[str, int] = {}
+    for direction, _, count in pool.decisions:
+        found[direction] = found.get(direction, 0) + count
+    return found
+
+
+def _flat(worker: WorkerView, lag: Sequence[int]) -> dict[str, Any]:
     fields = _dict(worker)
+    fields["lag_ms"] = quantiles(lag)
     numbers = fields.pop("numbers")
     return {**fields, **numbers}
 
@@ -299,9 +321,11 @@ def _pool(board: Board, pool: b.Pool, instances: Sequence[b.Instance], numbers: 
         direct_cost_usd=pool.direct_nusd / 1e9,
         budget=BUDGETS[pool.budget] if pool.budget < len(BUDGETS) else str(pool.budget),
         desired_raw=pool.desired_raw,
-        decisions_up=pool.decisions_up,
-        decisions_down=pool.decisions_down,
-        decisions_held=pool.decisions_held,
+        start_budget=pool.tokens_milli / 1000,
+        billed_gb_seconds=pool.billed_mb_ms / 1024_000,
+        max_cost_per_hour=pool.max_cost_nusd / 1e9,
+        exits=dict(zip(EXIT_NAMES, pool.exits, strict=False)),
+        decisions=tuple((*cause, count) for cause, count in zip(CAUSES, pool.decisions, strict=False)),
         numbers=numbers,
     )
 

@@ -50,6 +50,7 @@ CONTROL_PROTOCOLS = ("h2",)
 # How often time-outs of waiting requests, go-aways that are due and the board's gauges are looked at. A request may
 # wait this much longer than its time-out.
 TICK = 0.1
+TICK_NS = int(TICK * 1e9)
 # How often everything slower is: rates and time-outs of client connections, PINGs, heartbeat, title.
 SLOW_TICKS = 10
 # How soon a slot that was left to a sibling is looked at again; some thirty times what waking the sibling takes.
@@ -89,6 +90,7 @@ class Worker:
         self.peer_server: asyncio.Server | None = None
         self.done = asyncio.Event()
         self._ticks = 0
+        self._due = 0  # when the next tick should come; 0: none has come
         self._dials: set[asyncio.Task[None]] = set()
         self._again: asyncio.TimerHandle | None = None
         self._title = ""
@@ -224,7 +226,8 @@ class Worker:
     def tick(self) -> None:
         self.loop.call_later(TICK, self.tick)
         now = self.hub.clock()
-        self.board.beat(now)
+        self.board.beat(now, self._due)
+        self._due = now + TICK_NS
         if self.vacant is not None:
             self.vacant.look(now)
         self.handshakes.sweep(now)
