@@ -44,7 +44,10 @@ class Environment:
 
 
 class Rig:
-    def __init__(self, workers: int = 2, environments: int = 40, flags: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, workers: int = 2, environments: int = 40, flags: tuple[str, ...] = (), direct_mode: str = ""
+    ) -> None:
+        """direct_mode: the function has a URL too, of this invoke mode, at `direct_port`."""
         self.worker_count = workers
         self.flags = flags
         self.scratch = tempfile.TemporaryDirectory()
@@ -52,10 +55,13 @@ class Rig:
         self.seen: set[tuple[int, str]] = set()  # every process that ever was: pid and when it started
         self.invokes_before = 0
         self._log = self.log_file.open("w")
-        self.port, self.control_port = free_ports(2)
+        self.port, self.control_port, self.direct_port = free_ports(3)
         self.router: subprocess.Popen[bytes] | None = None
         argv = ["lambda", "--lambda-port", "0", "--quiet", "--function-name", "app", "--runtime", "dispatch"]
         argv += ["--init-timeout", "60", "--max-environments", str(environments)]
+        if direct_mode:
+            argv += ["--direct-port", str(self.direct_port), "--direct-mode", direct_mode]
+            argv += ["--env", f"LAMBDA_DISPATCH_INVOKE_MODE={direct_mode}"]
         self.service = self._spawn([*argv, "--", sys.executable, str(DEMO)], stdout=subprocess.PIPE)
         try:
             assert self.service.stdout is not None
