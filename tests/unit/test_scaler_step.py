@@ -92,8 +92,8 @@ def test_requests_of_instances_that_drain_are_recorded() -> None:
         state = b.INSTANCE_DRAINING if slot > 5 else b.INSTANCE_OPEN
         pool.instances[slot] = it._replace(state=state, in_flight=10)
     leaving = 10 * (len(pool.instances) - 5)
-    for now in range(13, 20):
-        record = pool.act(float(now), queued=3, running=50 + leaving)[0].record
+    for tick in range(20):
+        record = pool.act(13 + tick / 10, running=40 + leaving)[0].record
         assert record is not None and record.seen("leaving") == leaving > 0
         assert differences(record) == {}
 
