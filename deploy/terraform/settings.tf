@@ -31,9 +31,9 @@ variable "settings" {
     router_callback_host = optional(string)
     # Environment variable that holds the address to call back to. The name of an environment variable: letters, digits and _, not starting with a digit. Default: K8S_POD_IP.
     env_var_for_callback_ip = optional(string)
-    # Algorithm that estimates demand. Simple, ewma or adaptive. Default: simple.
+    # Algorithm that estimates demand. Adaptive, simple or ewma. Default: adaptive.
     scaling_algorithm = optional(string)
-    # Headroom: the target per instance is 1/n of MaxConcurrentCount. A whole number from 1 to 10. Default: 2.
+    # Headroom of `simple` and `ewma`: the target per instance is 1/n of MaxConcurrentCount. A whole number from 1 to 10. Default: 2.
     instance_count_multiplier = optional(number)
     # Requests at once per instance that `adaptive` staffs for; 0: MaxConcurrentCount. A whole number from 0 to 100. Default: 0.
     target_concurrency = optional(number)

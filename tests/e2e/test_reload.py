@@ -70,7 +70,7 @@ async def test_a_reload_changes_workers_scaler_and_admin_process_without_a_resta
         assert config(router, "token-number-one")[0] == 401
         shown = config(router, "token-number-two")[1]
         assert shown["MaxInstances"] == {"value": 9, "source": f"{file}: MaxInstances"}
-        assert shown["ScalingAlgorithm"] == {"value": "simple", "source": "default"}
+        assert shown["ScalingAlgorithm"] == {"value": "adaptive", "source": "default"}
         assert (await router.status())["pools"][0]["max_instances"] == 9
         await until(lambda: "aaaa HTTP/1.1" in router.text(), "a line of the access log")
         assert set(descendants(router.process.pid)) == family, "nothing was restarted"

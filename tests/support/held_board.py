@@ -29,6 +29,7 @@ class HeldBoard:
                 "--allow-insecure-control",
                 "--callback-host=router.test",
                 "--log-level=debug",
+                "--scaling-algorithm=simple",  # its arithmetic is known, and does not depend on times
                 *argv,
             ],
         )

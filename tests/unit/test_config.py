@@ -38,10 +38,16 @@ def test_the_defaults_are_the_originals() -> None:
     assert (loaded.http_port, loaded.https_port) == (5001, 5002)
     assert (loaded.control_http_port, loaded.control_https_port) == (5003, 5004)
     assert loaded.incoming_request_timeout == 120.0
-    assert loaded.scaling_algorithm == "simple"
     assert loaded.env_var_for_callback_ip == "K8S_POD_IP"
     assert loaded.cloudwatch_metrics_enabled is False
     assert loaded.ready_fd == -1
+
+
+def test_adaptive_is_the_default_and_a_multiplier_that_it_ignores_is_a_warning() -> None:
+    assert load(BASE).scaling_algorithm == "adaptive" and load(BASE).warnings == ()
+    (warning,) = with_env(InstanceCountMultiplier="3").warnings
+    assert warning.startswith("LAMBDA_DISPATCH_InstanceCountMultiplier has no effect with ScalingAlgorithm=adaptive; ")
+    assert with_env(InstanceCountMultiplier="3", ScalingAlgorithm="simple").warnings == ()
 
 
 @pytest.mark.parametrize(

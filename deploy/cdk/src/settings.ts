@@ -88,13 +88,13 @@ export interface RouterSettings {
    */
   readonly envVarForCallbackIp?: string;
   /**
-   * Algorithm that estimates demand. Simple, ewma or adaptive.
+   * Algorithm that estimates demand. Adaptive, simple or ewma.
    *
-   * @default - simple
+   * @default - adaptive
    */
   readonly scalingAlgorithm?: string;
   /**
-   * Headroom: the target per instance is 1/n of MaxConcurrentCount. A whole number from 1 to 10.
+   * Headroom of `simple` and `ewma`: the target per instance is 1/n of MaxConcurrentCount. A whole number from 1 to 10.
    *
    * @default - 2
    */

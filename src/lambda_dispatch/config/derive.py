@@ -65,6 +65,11 @@ def derive(reader: Findings) -> None:
             f"{reader.name_of('target_concurrency')} is {get('target_concurrency')}; it must be from 0 to "
             f"MaxConcurrentCount ({most}), which is what an instance takes at most"
         )
+    if "instance_count_multiplier" in sources and get("scaling_algorithm") == "adaptive":
+        reader.warnings.append(
+            f"{reader.name_of('instance_count_multiplier')} has no effect with ScalingAlgorithm=adaptive; "
+            "set ScalingAlgorithm=simple to scale by it, or remove it"
+        )
     if get("max_cost_per_hour") and not get("function_memory_mb"):
         problems.append(
             f"{reader.name_of('max_cost_per_hour')} is {get('max_cost_per_hour'):g}, but FunctionMemoryMb is not set; "
