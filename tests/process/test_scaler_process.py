@@ -109,15 +109,16 @@ def test_a_function_timeout_of_seconds_is_said_once_and_starts_are_limited() -> 
     play(scenario)
 
 
-def test_a_hundred_instances_are_asked_for_from_one_look() -> None:
+@pytest.mark.parametrize(("algorithm", "queued"), [("simple", 1666), ("adaptive", 1000)])
+def test_a_hundred_instances_are_asked_for_from_one_look(algorithm: str, queued: int) -> None:
     async def scenario(held: HeldBoard, service: StandIn) -> None:
-        held.demand(queued=1666)
+        held.demand(queued=queued)
         invokes = await service.invokes(100)
         assert len({invoke.id for invoke in invokes}) == 100
         assert held.board.pool_counts(0).starting == 100
         await held.until(lambda: held.board.pool(0).desired == 100)
 
-    play(scenario)
+    play(scenario, f"--scaling-algorithm={algorithm}")
 
 
 def test_an_invoke_that_returns_closes_its_instance_and_rings_the_workers() -> None:
