@@ -134,7 +134,10 @@ class RouterConfig:
         "ScalingAlgorithm", choice("adaptive", "simple", "ewma"), "adaptive", "algorithm that estimates demand"
     )
     instance_count_multiplier: int = option(
-        "InstanceCountMultiplier", whole(1, 10), 2, "headroom of `simple` and `ewma`: the target per instance is 1/n of MaxConcurrentCount"
+        "InstanceCountMultiplier",
+        whole(1, 10),
+        2,
+        "headroom of `simple` and `ewma`: the target per instance is 1/n of MaxConcurrentCount",
     )
     target_concurrency: int = option(
         "TargetConcurrency",
