@@ -39,6 +39,7 @@ COLORS = {
     "simple-1": "#d4ac0d",
     "ewma": "#16a085",
     "adaptive": "#1f6fb2",
+    "adaptive-spares": "#2e86de",
 }
 # Two-sided 95 % of Student's t for 1 to 30 degrees of freedom; then the normal's.
 T95 = (
@@ -47,6 +48,7 @@ T95 = (
 )  # fmt: skip
 STEADY = ("steady", "ramp", "diurnal")
 BURSTS = ("burst",)
+RETURNING = ("burst", "on-off", "volley", "rare-burst")  # bursts that come back within the life of spares
 REINVOKE_MS = 80.0
 
 
@@ -234,6 +236,12 @@ def verdicts(rows: dict[str, dict[str, Row]], word: str = "adaptive") -> list[st
         return f"- {text}: **{held}**"
 
     every = list(rows)
+    spares = "adaptive-spares"
+    told = [
+        check("p99 wait under 100 ms in bursts that come back, with frozen spares",
+              [name for name in RETURNING if spares in rows.get(name, {})],
+              lambda n: rows[n][spares].p99.mean, lambda n: 100.0)
+    ]  # fmt: skip
     return [
         check("cost at most 1.4 of the oracle's", every, lambda n: mine(n).cost.mean, lambda n: 1.4),
         check("cost at most 1.25 in steady, ramp and daily ones", STEADY, lambda n: mine(n).cost.mean, lambda n: 1.25),
@@ -254,6 +262,7 @@ def verdicts(rows: dict[str, dict[str, Row]], word: str = "adaptive") -> list[st
               lambda n: rows[n]["simple"].time_p99.mean),
         check("CPU-bound: cost not above `simple`'s", ("cpu-bound",), lambda n: mine(n).cost.mean,
               lambda n: rows[n]["simple"].cost.mean),
+        *(told if any(spares in found for found in rows.values()) else []),
     ]  # fmt: skip
 
 

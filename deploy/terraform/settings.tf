@@ -55,6 +55,8 @@ variable "settings" {
     max_cost_per_hour = optional(number)
     # Invokes of a pool in a minute; then only MinInstances (1 at least) are started; 0: no limit. A whole number from 0 to 1000000. Default: 0.
     max_invokes_per_minute = optional(number)
+    # Environments of the configured function kept frozen by an invoke every few minutes, for bursts. A whole number from 0 to 1000. Default: 0.
+    frozen_spares = optional(number)
     # After each invoke, one that only warms a spare environment. True or false. Default: false.
     init_only_buddies = optional(bool)
     # Worker processes at most; 0: as many as there are CPUs to use. A whole number from 0 to 64. Default: 0.
@@ -186,6 +188,7 @@ locals {
     LAMBDA_DISPATCH_FunctionMemoryMb                = var.settings.function_memory_mb
     LAMBDA_DISPATCH_MaxCostPerHour                  = var.settings.max_cost_per_hour
     LAMBDA_DISPATCH_MaxInvokesPerMinute             = var.settings.max_invokes_per_minute
+    LAMBDA_DISPATCH_FrozenSpares                    = var.settings.frozen_spares
     LAMBDA_DISPATCH_InitOnlyBuddies                 = var.settings.init_only_buddies
     LAMBDA_DISPATCH_MaxWorkerThreads                = var.settings.max_worker_threads
     LAMBDA_DISPATCH_Workers                         = var.settings.workers

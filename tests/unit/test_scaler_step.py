@@ -64,12 +64,12 @@ class Pool:
         started = 0
         for order in done.commands.start[:room]:
             self.slot += 1
-            self.fleet.began(self.slot, 1, b"i" * 16, now, order.stays)
+            self.fleet.began(self.slot, 1, b"i" * 16, now, order.stays, order.spare)
             self.instances[self.slot] = b.Instance(
                 self.slot, 1, b"i" * 16, b.INSTANCE_STARTING, 0, 10, 0, 0, 0, 0, at, 0, at + 900 * NS, 0, False
             )
-            started += 1
-        for slot in done.commands.let_go:
+            started += not order.spare
+        for slot in (*done.commands.let_go, *done.commands.spare):
             self.instances[slot] = self.instances[slot]._replace(state=b.INSTANCE_DRAINING, goaway_at=at)
         for slot in done.commands.recycle:
             self.instances[slot] = self.instances[slot]._replace(state=b.INSTANCE_DRAINING, goaway_at=at + 10 * NS)

@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 
 cpdef enum:
-    BOARD_VERSION = 11
+    BOARD_VERSION = 12
     MAX_WORKERS = 128           # worker slots; twice the workers, because a rolling restart runs two for one
     MAX_INSTANCES = 4096        # instance slots; scans and the index are sized for it
     MAX_POOLS = 64
@@ -255,7 +255,9 @@ cdef struct PoolSlot:           # key, state, name: claimed by anyone, in steps;
     int64_t tokens_milli        # left in its start budget, thousandths
     uint64_t billed_mb_ms       # memory x time that Lambda bills, ever; 0 while FunctionMemoryMb is not set
     uint64_t max_cost_nusd      # MaxCostPerHour, 10^-9 USD; 0 none
-    uint8_t pad1[16]
+    int32_t frozen              # environments that should be frozen now: returned, and not reclaimed yet
+    int32_t target              # requests at once that `adaptive` staffs an instance for
+    uint8_t pad1[8]
     uint8_t name[POOL_NAME]     # name or name:qualifier or ARN, no terminator
     uint64_t exits[EXITS]       # invokes that ended, ever: the n-th by the exit reason with number n + 1
     uint64_t decisions[CAUSES]  # decisions ever, by direction and reason

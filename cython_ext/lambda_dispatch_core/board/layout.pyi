@@ -137,6 +137,8 @@ class Pool(NamedTuple):
     tokens_milli: int
     billed_mb_ms: int
     max_cost_nusd: int
+    frozen: int
+    target: int
     exits: tuple[int, ...]
     decisions: tuple[int, ...]
 

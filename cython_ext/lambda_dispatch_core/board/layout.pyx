@@ -116,6 +116,8 @@ class Pool(NamedTuple):
     tokens_milli: int
     billed_mb_ms: int
     max_cost_nusd: int
+    frozen: int
+    target: int
     exits: tuple
     decisions: tuple
 

@@ -50,7 +50,15 @@ class ScalerSteps(WorkerSteps):
         last_exit: int,
     ) -> None: ...
     def publish_demand(
-        self, pool: int, *, desired_raw: int, tokens_milli: int, decisions: Sequence[int], exits: Sequence[int]
+        self,
+        pool: int,
+        *,
+        desired_raw: int,
+        tokens_milli: int,
+        decisions: Sequence[int],
+        exits: Sequence[int],
+        frozen: int = 0,
+        target: int = 0,
     ) -> None: ...
     def publish_ledger(
         self,

@@ -244,8 +244,10 @@ cdef class ScalerSteps(WorkerSteps):
         it.last_decision = last_decision
         it.last_exit = last_exit
 
-    def publish_demand(self, int pool, *, int32_t desired_raw, int64_t tokens_milli, decisions, exits):
-        """What the demand alone asks for, what may be started, how many decisions there were, and how invokes ended."""
+    def publish_demand(self, int pool, *, int32_t desired_raw, int64_t tokens_milli, decisions, exits,
+                       int32_t frozen=0, int32_t target=0):
+        """What the demand alone asks for, what may be started, how many decisions there were, how invokes ended, and
+        what has been learnt."""
         cdef int n
         cdef uint64_t count
         if not 0 <= pool < self.pools:
@@ -253,6 +255,8 @@ cdef class ScalerSteps(WorkerSteps):
         cdef PoolSlot* it = &self.pool_slots[pool]
         it.desired_raw = desired_raw
         it.tokens_milli = tokens_milli
+        it.frozen = frozen
+        it.target = target
         for n, count in enumerate(decisions[:CAUSES]):
             it.decisions[n] = count
         for n, count in enumerate(exits[:EXITS]):

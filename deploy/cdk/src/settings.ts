@@ -160,6 +160,12 @@ export interface RouterSettings {
    */
   readonly maxInvokesPerMinute?: number;
   /**
+   * Environments of the configured function kept frozen by an invoke every few minutes, for bursts. A whole number from 0 to 1000.
+   *
+   * @default - 0
+   */
+  readonly frozenSpares?: number;
+  /**
    * After each invoke, one that only warms a spare environment. True or false.
    *
    * @default - false
@@ -505,6 +511,7 @@ export const SETTING_VARIABLES: { [key: string]: string } = {
   functionMemoryMb: 'LAMBDA_DISPATCH_FunctionMemoryMb',
   maxCostPerHour: 'LAMBDA_DISPATCH_MaxCostPerHour',
   maxInvokesPerMinute: 'LAMBDA_DISPATCH_MaxInvokesPerMinute',
+  frozenSpares: 'LAMBDA_DISPATCH_FrozenSpares',
   initOnlyBuddies: 'LAMBDA_DISPATCH_InitOnlyBuddies',
   maxWorkerThreads: 'LAMBDA_DISPATCH_MaxWorkerThreads',
   workers: 'LAMBDA_DISPATCH_Workers',

@@ -175,6 +175,12 @@ class RouterConfig:
         0,
         "invokes of a pool in a minute; then only MinInstances (1 at least) are started; 0: no limit",
     )
+    frozen_spares: int = option(
+        "FrozenSpares",
+        whole(0, 1000),
+        0,
+        "environments of the configured function kept frozen by an invoke every few minutes, for bursts",
+    )
     init_only_buddies: bool = option(
         "InitOnlyBuddies", boolean, False, "after each invoke, one that only warms a spare environment"
     )

@@ -13,6 +13,7 @@ from lambda_dispatch.function_name import FunctionName
 from lambda_dispatch.scaler.fleet import LIFETIME, Fleet, Run
 from lambda_dispatch.scaler.lambda_api import Reply
 from lambda_dispatch.scaler.observe import NS
+from lambda_dispatch.scaler.step import Order
 from lambda_dispatch.scaler.transport import Lost, NotSent
 from lambda_dispatch.scaler.verdict import FAILED, Exit, exit_of
 from lambda_dispatch.telemetry import log
@@ -51,7 +52,7 @@ class Actor:
         self._clock = clock
         self._news = news
 
-    def start(self, fleet: Fleet, buddy: bool, stays: bool = False) -> bool:
+    def start(self, fleet: Fleet, order: Order) -> bool:
         """One more instance; its slot is on the board before anything is sent. False: the board is full."""
         assert fleet.function is not None
         now = self._clock()
@@ -59,11 +60,11 @@ class Actor:
         place = self._board.allocate_instance(fleet.pool, id.bytes, self._limit, now, now + int(LIFETIME * NS))
         if place is None:
             return False
-        run = fleet.began(*place, id.bytes, now / NS, stays)
+        run = fleet.began(*place, id.bytes, now / NS, order.stays, order.spare)
         secret = secrets.token_bytes(b.SECRET_SIZE)
         self._board.set_secret(run.slot, secret)
         self._spawn(self._follow(fleet, run, fleet.function, str(id), secret))
-        if buddy:
+        if order.buddy:
             self._spawn(self._warm(fleet, fleet.function, f"{id}-initonly"))
         return True
 
@@ -91,7 +92,7 @@ class Actor:
                 effect="starts are limited to about one a second",
             )
         if ended is not None and end.outcome is not None:
-            level = log.WARNING if end.outcome.failed else log.INFO
+            level = log.WARNING if end.outcome.failed else log.DEBUG if run.spare else log.INFO
             particulars = {"reason": ended.name, "detail": ended.detail, "verdict": end.outcome.value}
         else:
             level, particulars = log.INFO, {"reason": "no_channel", "detail": "", "verdict": "none"}

@@ -18,6 +18,7 @@ def limits_of(pool: int, config: RouterConfig) -> Limits:
         max_instances=config.max_instances,
         target=config.target_concurrency,
         buffer=config.buffer_instances,
+        spares=config.frozen_spares if pool == 0 else 0,
     )
 
 

@@ -13,6 +13,7 @@ from lambda_dispatch.scaler.ledger import Budget, Ledger
 from lambda_dispatch.scaler.model import START_TIMEOUT, Limits
 from lambda_dispatch.scaler.observe import NS, Rates
 from lambda_dispatch.scaler.policies import Policy
+from lambda_dispatch.scaler.spares import Spares
 from lambda_dispatch.scaler.start_times import StartTimes
 from lambda_dispatch.scaler.verdict import EXIT_NAMES, Exit, outcome_of
 from lambda_dispatch_core.board import board as b
@@ -41,6 +42,7 @@ class Run:
     slow: bool = False  # it was logged that it takes long to open
     thaws: bool = False  # a frozen environment was counted on
     timed: bool = False  # how long it took to open has been learnt
+    spare: bool = False  # of a round of FrozenSpares
 
     def overlooked(self, seen: b.Instance, now: float) -> bool:
         """No answer will come for it; is it over?"""
@@ -100,6 +102,7 @@ class Fleet:
         self.times = StartTimes()
         self.ledger = Ledger()
         self.budget = Budget()
+        self.spares = Spares()
         self._longest = 0.0  # s: see Look.longest
         self._longest_asked = 0
         self.spent = ""  # which budget was, at the last look
@@ -116,10 +119,10 @@ class Fleet:
         self.held = ""  # what kept starts back at the last look
         self.ends_idle = False  # the last instance that was to stay when idle did not
 
-    def began(self, slot: int, generation: int, id: bytes, now: float, stays: bool) -> Run:
+    def began(self, slot: int, generation: int, id: bytes, now: float, stays: bool, spare: bool = False) -> Run:
         """A start is about to be sent."""
         start, thaws = self.guard.began(now), self.times.began(now)
-        run = self.runs[slot] = Run(slot, generation, id, start, stays=stays, thaws=thaws)
+        run = self.runs[slot] = Run(slot, generation, id, start, stays=stays, thaws=thaws, spare=spare)
         self.starts += 1
         self.ledger.invoked(now)
         return run
@@ -138,7 +141,9 @@ class Fleet:
     def _time(self, run: Run, seen: b.Instance) -> None:
         if not run.timed and seen.opened:
             run.timed = True
-            self.times.opened((seen.opened - seen.created) / NS, run.thaws)
+            lost = self.times.opened((seen.opened - seen.created) / NS, run.thaws)
+            if run.spare:
+                self.spares.opened(lost)
 
     def watch(self, seen: b.Instance, now: float) -> News | None:
         """Tells the guard what became of a start."""

@@ -167,9 +167,14 @@ class StartGuard:
         self.pace = TokenBucket(SHORT_BURST, SHORT_RATE, now)
         return True
 
+    @property
+    def well(self) -> bool:
+        """No start has failed since the last good one."""
+        return self.breaker is Breaker.CLOSED and self.failures == 0
+
     def grant_spare(self, now: float) -> bool:
         """One invoke that starts no instance (init only): within the rate, and only while all is well."""
-        return self.breaker is Breaker.CLOSED and self.failures == 0 and self.bucket.take(1, now) == 1
+        return self.well and self.bucket.take(1, now) == 1
 
     def began(self, now: float) -> Start:
         if self.breaker is not Breaker.HALF_OPEN:

@@ -264,9 +264,9 @@ class Scaler:
             self.actor.end(fleet, run, None)
         started = 0
         for order in done.commands.start:
-            if not self.actor.start(fleet, order.buddy, order.stays):
+            if not self.actor.start(fleet, order):
                 break
-            started += 1
+            started += not order.spare
         changed = False
         generations = {seen.slot: seen.generation for seen in done.living}
         for slot in done.commands.let_go:
@@ -274,6 +274,10 @@ class Scaler:
         for slot in done.commands.recycle:
             changed |= self._board.begin_drain(slot, generations[slot], int((now + HAND_OVER) * NS))
         record = conclude(fleet, done, started, changed)
+        for slot in done.commands.spare:
+            changed |= self._let_go(slot, generations[slot], now)
+        if (spares := sum(order.spare for order in done.commands.start)) > 0:
+            log.info("frozen spares renewed", pool=fleet.label, count=spares, again_s=round(fleet.spares.period))
         if record is not None:
             records.to_board(record, self._board)
             tell_decision(fleet, done, record)
@@ -381,6 +385,8 @@ def publish(board: b.Board, fleet: Fleet, counts: Mapping[int, int], now: float)
         tokens_milli=int(fleet.guard.bucket.available(now) * 1000),
         decisions=fleet.decisions,
         exits=fleet.exits,
+        frozen=fleet.times.frozen(now),
+        target=fleet.limits.target or fleet.limits.max_concurrent,
     )
     board.publish_ledger(
         fleet.pool,

@@ -57,6 +57,7 @@ class Limits:
     max_instances: int = 1000
     target: int = 0  # requests at once that `adaptive` staffs an instance for; 0: max_concurrent
     buffer: int = 0  # instances that `adaptive` keeps beyond the need while requests come
+    spares: int = 0  # environments that are kept frozen
     pinned: int = -1  # the desired count that an operator holds; -1: demand decides
     scheduled: bool = False  # min_instances is what MinInstancesSchedule asks for now
 

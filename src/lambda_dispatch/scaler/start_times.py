@@ -21,10 +21,11 @@ class StartTimes:
         self.thaw = THAW
         self._frozen: deque[float] = deque(maxlen=MOST)  # when each one's invoke returned, oldest first
 
-    def frozen(self, now: float) -> int:
+    def frozen(self, now: float, within: float = KEPT) -> int:
+        """How many environments should be frozen; of those, whose invokes returned in the last `within` s."""
         while self._frozen and now - self._frozen[0] > KEPT:
             self._frozen.popleft()
-        return len(self._frozen)
+        return len(self._frozen) if within >= KEPT else sum(now - at < within for at in self._frozen)
 
     def began(self, now: float) -> bool:
         """An invoke is sent; True when it should meet a frozen environment."""
@@ -33,9 +34,10 @@ class StartTimes:
         self._frozen.pop()
         return True
 
-    def opened(self, took: float, expected_frozen: bool) -> None:
+    def opened(self, took: float, expected_frozen: bool) -> bool:
+        """Learns from a start. True: the frozen environment that was counted on was gone."""
         if took <= 0:
-            return
+            return False
         middle = math.sqrt(self.cold * self.thaw)
         if took > middle and expected_frozen:
             # Lambda has reclaimed what was counted on; the oldest are the likeliest to be gone as well.
@@ -47,6 +49,7 @@ class StartTimes:
             self.thaw += WEIGHT * (took - self.thaw)
         # Two averages that meet would tell nothing apart any more.
         self.thaw = min(self.thaw, self.cold)
+        return took > middle and expected_frozen
 
     def returned(self, now: float) -> None:
         """The invoke of an environment that works has ended."""

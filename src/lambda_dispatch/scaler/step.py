@@ -62,12 +62,14 @@ class Order(NamedTuple):
 
     stays: bool  # asked to stay when idle
     buddy: bool  # and an init-only invoke with it
+    spare: bool = False  # of a round of FrozenSpares: its environment is renewed, and it is let go
 
 
 @dataclass(frozen=True, slots=True)
 class Commands:
     start: tuple[Order, ...] = ()
     let_go: tuple[int, ...] = ()  # slots of instances that drain now, and of those that drain already and need not wait
+    spare: tuple[int, ...] = ()  # slots of spares that are open, and drain now: their environments are warm
     recycle: tuple[int, ...] = ()  # slots of instances that drain now, and serve until their replacements are open
     over: tuple[Run, ...] = ()  # adopted instances that have ended without a word
 
@@ -121,7 +123,9 @@ def step(fleet: Fleet, look: Look) -> Step:
     if fleet.spent == COST:
         limits = replace(limits, max_instances=min(limits.max_instances, floor))
     staying = {slot for slot, run in fleet.runs.items() if run.stays}
-    observation = observe(look.now, look.totals, fleet.rates, living, staying, fleet.ends_idle, fleet.times)
+    freeze = fleet.spares.over(look.now, living, fleet.runs)
+    shown = [seen for seen in living if not fleet.runs[seen.slot].spare]
+    observation = observe(look.now, look.totals, fleet.rates, shown, staying, fleet.ends_idle, fleet.times)
     memory, before = fleet.memory, fleet.desired
     decision, fleet.memory = fleet.policy.decide(observation, memory, limits)
     fleet.desired, fleet.desired_raw = decision.desired, decision.raw
@@ -129,9 +133,11 @@ def step(fleet: Fleet, look: Look) -> Step:
     # While every worker drains, an instance that ends is only missed by requests that wait.
     wanted = decision.start if observation.pending or not look.ending else 0
     if (left := fleet.budget.invokes_left(fleet.ledger, look.now)) is not None and left < wanted:
-        counting = sum(seen.state in (b.INSTANCE_STARTING, b.INSTANCE_OPEN) for seen in living)
+        counting = sum(seen.state in (b.INSTANCE_STARTING, b.INSTANCE_OPEN) for seen in shown)
         wanted = min(wanted, max(left, floor - counting))
         fleet.spent = fleet.spent or INVOKES
+    # Spares that have not been let go yet are within the maximum, too.
+    wanted = min(wanted, max(0, limits.max_instances - len(living)))
     granted = fleet.guard.grant(wanted, look.now)
     start = tuple(
         Order(number < decision.stay, look.buddies and fleet.guard.grant_spare(look.now)) for number in range(granted)
@@ -139,8 +145,8 @@ def step(fleet: Fleet, look: Look) -> Step:
     held = fleet.guard.denied.split(",")[0] if granted < wanted else PAUSED if limits.pinned >= 0 else fleet.spent
     fleet.predicted_wait = predicted(observation, limits.max_concurrent)
     let_go = (*decision.close, *decision.release)
-    recycle = to_recycle(look, living, fleet, let_go)
-    for slot in (*let_go, *recycle):
+    recycle = to_recycle(look, shown, fleet, let_go)
+    for slot in (*let_go, *recycle, *freeze):
         fleet.runs[slot].asked = True
     record = Record(
         at=look.now,
@@ -149,7 +155,7 @@ def step(fleet: Fleet, look: Look) -> Step:
         before=before,
         desired=decision.desired,
         proposed=decision.proposed,
-        wanted=decision.start if fleet.spent else wanted,
+        wanted=decision.start if fleet.spent or len(shown) < len(living) else wanted,
         stay=decision.stay,
         started=granted,
         closed=len(decision.close),
@@ -161,7 +167,7 @@ def step(fleet: Fleet, look: Look) -> Step:
         recycled=len(recycle),
         **audit(look.command),
     )
-    commands = Commands(start, let_go, recycle, tuple(over))
+    commands = Commands(start + renewed(fleet, look, limits, living), let_go, tuple(freeze), recycle, tuple(over))
     return Step(commands, tuple(living), adopted, tuple(news), decision, observation, limits, record)
 
 
@@ -197,6 +203,23 @@ def to_recycle(look: Look, living: Sequence[b.Instance], fleet: Fleet, let_go: S
         (it for it in opened if it.created < before or leaves_early(it, look.longest, now)), key=lambda it: it.created
     )
     return tuple(it.slot for it in old[: max(0, room)])
+
+
+def renewed(fleet: Fleet, look: Look, limits: Limits, living: Sequence[b.Instance]) -> tuple[Order, ...]:
+    """A round of FrozenSpares, all of it or none, and only where nothing else needs starts: what is frozen now stays so
+    for a while."""
+    guard, wanted = fleet.guard, min(limits.spares, limits.max_instances - len(living))
+    if wanted <= 0 or limits.pinned >= 0 or look.ending or look.totals.queued or fleet.spent:
+        return ()
+    left = fleet.budget.invokes_left(fleet.ledger, look.now)
+    if any(run.spare for run in fleet.runs.values()) or not fleet.spares.due(look.now, wanted, fleet.times):
+        return ()
+    if not guard.well or guard.pace is not None or (left is not None and left < wanted):
+        return ()
+    if guard.bucket.available(look.now) < min(wanted, guard.bucket.burst):
+        return ()
+    fleet.spares.began(look.now)
+    return (Order(stays=False, buddy=False, spare=True),) * guard.grant(wanted, look.now)
 
 
 def audit(command: b.Override | None) -> dict[str, Any]:

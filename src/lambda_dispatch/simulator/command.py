@@ -29,7 +29,7 @@ Loads made by the simulator (--load NAME):
 Policies (--policies A,B): those of this router ({algorithms}), each with options of the router
 as in simple:InstanceCountMultiplier=1:MaxInstances=50, and
 {rivals}
-  simple-1      simple with InstanceCountMultiplier 1
+  {short}
 
 A time by chance (DIST) is a number of seconds, or
 {kinds}
@@ -80,6 +80,7 @@ def parser() -> Parser:
         epilog=EPILOG.format(
             loads="\n".join(f"  {load.name:<14}{load.says}" for load in LOADS.values()),
             algorithms=", ".join(policies.ALGORITHMS),
+            short="\n  ".join(f"{name:<18}short for {long}" for name, long in policies.SHORT.items()),
             rivals="\n".join(f"  {name:<14}{says}" for name, says in policies.RIVALS.items()),
             kinds="\n".join(
                 f"  {':'.join((kind, *names)):<28}{says}" for kind, (names, says) in distributions.KINDS.items()

@@ -39,6 +39,10 @@ def _burst(t: float, rate: float, seconds: float) -> float:
     return rate if t % 60 >= 50 else rate / 10
 
 
+def _rare(t: float, rate: float, seconds: float) -> float:
+    return rate if 60 <= t % 600 < 70 else rate / 100
+
+
 def _diurnal(t: float, rate: float, seconds: float) -> float:
     return rate * (0.55 - 0.45 * math.cos(2 * math.pi * t / seconds))
 
@@ -74,6 +78,8 @@ LOADS = {
         Load("steady", "the same rate all the time", 200, 600, _around(0.1), _steady),
         Load("step", "a tenth of the rate, then the rate for two thirds of the time", 400, 600, _around(0.2), _step),
         Load("burst", "a tenth of the rate; every minute the rate for 10 s", 500, 1200, _around(0.1), _burst),
+        Load("rare-burst", "a hundredth of the rate; every ten minutes the rate for 10 s", 500, 7200, _around(0.1),
+             _rare),
         Load("diurnal", "a day: from a tenth of the rate to the rate and back", 100, 3600, _around(0.1), _diurnal),
         Load("on-off", "the rate for 30 s, nothing for 30 s", 300, 1200, _around(0.1), _on_off),
         Load("ramp", "from nothing to the rate and back", 400, 1200, _around(0.1), _ramp),

@@ -63,8 +63,8 @@ class ProductScaler:
             place = world.start(pool, order.stays)
             if place is None:
                 break
-            fleet.began(*place, b"", now, order.stays)
-            started += 1
+            fleet.began(*place, b"", now, order.stays, order.spare)
+            started += not order.spare
             if order.buddy:
                 world.warm()
                 fleet.ledger.invoked(now)
@@ -74,5 +74,7 @@ class ProductScaler:
         for slot in done.commands.recycle:
             changed |= world.recycle(pool, slot, HAND_OVER)
         record = conclude(fleet, done, started, changed)
+        for slot in done.commands.spare:
+            world.let_go(pool, slot)
         if record is not None and self.records is not None:
             self.records.append(record)

@@ -302,6 +302,18 @@ FAMILIES = (
         "Instances that the demand alone asks for, whatever MinInstances and MaxInstances say.",
         lambda p: p.desired_raw,
     ),
+    _pool(
+        "environments_frozen",
+        "gauge",
+        "Environments that should be frozen: their invokes have returned, and Lambda keeps them for some minutes.",
+        lambda p: p.frozen,
+    ),
+    _pool(
+        "target_concurrency",
+        "gauge",
+        "Requests at once that ScalingAlgorithm=adaptive staffs an instance for.",
+        lambda p: p.target,
+    ),
     Family(
         "scale_decisions",
         "counter",

@@ -96,6 +96,8 @@ class PoolView:
     start_budget: float  # starts that its token bucket allows now
     billed_gb_seconds: float  # 0 while FunctionMemoryMb is not set
     max_cost_per_hour: float  # USD; 0 none
+    frozen: int  # environments that should be frozen now
+    target: int  # requests at once that an instance is staffed for by `adaptive`
     exits: Mapping[str, int]  # invokes that ended, by exit reason
     decisions: tuple[tuple[str, str, int], ...]  # direction, reason, how many
     numbers: b.Numbers  # what telemetry counts: histograms, outcomes, bytes
@@ -324,6 +326,8 @@ def _pool(board: Board, pool: b.Pool, instances: Sequence[b.Instance], numbers: 
         start_budget=pool.tokens_milli / 1000,
         billed_gb_seconds=pool.billed_mb_ms / 1024_000,
         max_cost_per_hour=pool.max_cost_nusd / 1e9,
+        frozen=pool.frozen,
+        target=pool.target,
         exits=dict(zip(EXIT_NAMES, pool.exits, strict=False)),
         decisions=tuple((*cause, count) for cause, count in zip(CAUSES, pool.decisions, strict=False)),
         numbers=numbers,
