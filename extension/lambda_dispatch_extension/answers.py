@@ -17,6 +17,8 @@ TEXT_STARTS = ("text/", "application/json", "application/javascript", "applicati
 TEXT_ENDS = ("+xml", "+json", "+yaml")
 STREAMED_TYPE = "application/vnd.awslambda.http-integration-response"
 PRELUDE_END = bytes(8)
+# One encoder, because json.dumps() makes one for each call.
+compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def passed_on(fields: Fields) -> Fields:
@@ -51,7 +53,7 @@ def buffered(kind: str, status: int, fields: Fields, body: bytes) -> bytes:
     else:
         result["body"] = plain
     result["isBase64Encoded"] = plain is None
-    return json.dumps(result, ensure_ascii=False, separators=(",", ":")).encode()
+    return compact(result).encode()
 
 
 def value_of(fields: Fields, body: bytes) -> bytes:
@@ -94,8 +96,7 @@ def prelude(status: int, fields: Fields) -> bytes:
     headers, cookies = joined(fields)
     headers.setdefault("content-type", "application/octet-stream")
     head = {"statusCode": status, "headers": headers, "cookies": cookies}
-    text = json.dumps(head, ensure_ascii=False, separators=(",", ":"))
-    return chunk(text.encode()) + chunk(PRELUDE_END)
+    return chunk(compact(head).encode()) + chunk(PRELUDE_END)
 
 
 def stream_head(host: str, path: str) -> bytes:

@@ -4,7 +4,7 @@ Loaded with the first of them: an environment that is only dispatched to never i
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from lambda_dispatch_extension import answers, events, kinds
@@ -26,11 +26,9 @@ class ResultTooLarge(Exception):
 
 
 class Direct:
-    def __init__(
-        self, options: Options, environ: Mapping[str, str], pool: AppPool, api: Api, invocation: Next, kind: str
-    ) -> None:
+    def __init__(self, options: Options, config: str, pool: AppPool, api: Api, invocation: Next, kind: str) -> None:
         self.options = options
-        self.environ = environ
+        self.config = config  # events.env_config() of this environment
         self.pool = pool
         self.api = api
         self.invocation = invocation
@@ -41,7 +39,7 @@ class Direct:
         """Answers the invoke. AppDown when the application refuses connections: then it has no answer yet."""
         await app_ready()
         try:
-            request = events.request(self.kind, event, self.invocation, self.options, self.environ)
+            request = events.request(self.kind, event, self.invocation, self.options, self.config)
         except events.BadEvent as error:
             say_limited("event refused", kind=self.kind, cause=error)
             await self._answer_ourselves(error.status, f"{error}\n".encode())

@@ -67,7 +67,7 @@ cdef class Exchange(AppUser):
         """Sends `message`, then the rest of the answer in chunks; (status, body) of what the Runtime API answers.
 
         The end of the message is a whole chunk. NoAnswer when the Runtime API gives none; when the application breaks
-        off, the trailers say so to the Runtime API, which and still answers.
+        off, the trailers say so to the Runtime API, which still answers.
         """
         cdef Upload upload = Upload()
         cdef AppLink link

@@ -59,7 +59,8 @@ class Request(NamedTuple):
     accept_encoding: str
 
 
-def request(kind: str, event: Any, invocation: Next, options: Options, environ: Mapping[str, str]) -> Request:
+def request(kind: str, event: Any, invocation: Next, options: Options, config: str) -> Request:
+    """config: env_config() of this environment."""
     if kind == kinds.PASS_THROUGH:
         method, target, context = "POST", path_of(options.pass_through_path), None
         fields: Fields = [("content-type", "application/json")]
@@ -73,7 +74,7 @@ def request(kind: str, event: Any, invocation: Next, options: Options, environ: 
         fields = v2_fields(event) if kind == kinds.V2 else multi_fields(event)
         body = body_of(event)
     fields = kept(fields)
-    add_ours(fields, context, invocation, environ)
+    add_ours(fields, context, invocation, config)
     if options.authorization_source:
         fields = authorize(fields, options.authorization_source)
     if not any(name.lower() == "host" for name, _ in fields):
@@ -217,13 +218,12 @@ def kept(fields: Fields) -> Fields:
     return [(name, value) for name, value in fields if name.lower() not in dropped]
 
 
-def add_ours(fields: Fields, context: object, invocation: Next, environ: Mapping[str, str]) -> None:
+def add_ours(fields: Fields, context: object, invocation: Next, config: str) -> None:
     """What the application may know of the invoke; no client can set it, kept() removes it."""
-    lambdas = lambda_context(invocation, environ)
     fields.append((CONTEXT, compact(context)))
-    fields.append((LAMBDA_CONTEXT, compact(lambdas)))
-    tenant = lambdas.get("tenant_id")
-    if tenant is not None:
+    tenant = invocation.fields.get("lambda-runtime-aws-tenant-id", "")
+    fields.append((LAMBDA_CONTEXT, lambda_context(invocation, config, tenant)))
+    if tenant:
         fields.append((TENANT, tenant))
     trace = invocation.fields.get("lambda-runtime-trace-id")
     if trace:
@@ -231,29 +231,34 @@ def add_ours(fields: Fields, context: object, invocation: Next, environ: Mapping
         fields.append((TRACE, trace))
 
 
-def lambda_context(invocation: Next, environ: Mapping[str, str]) -> dict[str, Any]:
+def lambda_context(invocation: Next, config: str, tenant: str) -> str:
+    """As JSON."""
     fields = invocation.fields
-    memory = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     deadline = fields.get("lambda-runtime-deadline-ms", "")
-    context = {
+    given = {
         "request_id": invocation.request_id,
         "deadline": int(deadline) if deadline.isascii() and deadline.isdigit() and len(deadline) <= 15 else 0,
         "invoked_function_arn": fields.get("lambda-runtime-invoked-function-arn", ""),
         "xray_trace_id": fields.get("lambda-runtime-trace-id"),
         "client_context": json_or_none(fields.get("lambda-runtime-client-context")),
         "identity": json_or_none(fields.get("lambda-runtime-cognito-identity")),
-        "env_config": {
+    }
+    last = f',"tenant_id":{compact(tenant)}' if tenant else ""
+    return f'{compact(given)[:-1]},"env_config":{config}{last}}}'
+
+
+def env_config(environ: Mapping[str, str]) -> str:
+    """The part of the Lambda context that an environment keeps, as JSON."""
+    memory = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    return compact(
+        {
             "function_name": environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
             "memory": int(memory) if memory.isascii() and memory.isdigit() and len(memory) <= 9 else 0,
             "version": environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""),
             "log_stream": environ.get("AWS_LAMBDA_LOG_STREAM_NAME", ""),
             "log_group": environ.get("AWS_LAMBDA_LOG_GROUP_NAME", ""),
-        },
-    }
-    tenant = fields.get("lambda-runtime-aws-tenant-id")
-    if tenant:
-        context["tenant_id"] = tenant
-    return context
+        }
+    )
 
 
 def authorize(fields: Fields, source: str) -> Fields:
@@ -317,9 +322,8 @@ def strings(name: str, values: list[Any]) -> list[str]:
     return values
 
 
-def compact(value: object) -> str:
-    """JSON in ASCII: it stands in a header field."""
-    return json.dumps(value, separators=(",", ":"))
+# JSON in ASCII: it stands in a header field. One encoder, because json.dumps() makes one for each call.
+compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def json_or_none(given: str | None) -> object:

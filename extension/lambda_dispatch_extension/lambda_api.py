@@ -9,6 +9,7 @@ from lambda_dispatch_net.wire import Hub
 
 NAME = "lambda-dispatch"
 RUNTIME = "/2018-06-01/runtime"
+NEXT = f"{RUNTIME}/invocation/next"
 EXTENSION = "/2020-01-01/extension"
 CONNECT = 5.0  # s
 IDLE = 60.0  # s that a connection is kept
@@ -43,6 +44,7 @@ class Api:
     def __init__(self, hub: Hub, host: str, port: int) -> None:
         self.pool = AppPool(hub, host, port, connect_timeout=CONNECT, idle_timeout=IDLE)
         self.host = f"{host}:{port}"
+        self._next = f"GET {NEXT} HTTP/1.1\r\nhost: {self.host}\r\n\r\n".encode("latin-1")
 
     async def _call(
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
@@ -84,7 +86,7 @@ class Api:
     # Runtime API
 
     async def next(self) -> Next:
-        fields, body = await self._call("GET", f"{RUNTIME}/invocation/next")
+        fields, body = await self.send(self._next, f"GET {NEXT}")
         deadline = fields.get("lambda-runtime-deadline-ms", "")
         return Next(
             fields.get("lambda-runtime-aws-request-id", ""),
@@ -101,7 +103,12 @@ class Api:
 
     async def respond_with(self, request_id: str, result: bytes) -> None:
         """The invoke's result, JSON already."""
-        await self._call("POST", self.response_path(request_id), body=result)
+        path = self.response_path(request_id)
+        head = (
+            f"POST {path} HTTP/1.1\r\nhost: {self.host}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(result)}\r\n\r\n"
+        )
+        await self.send(head.encode("latin-1") + result, f"POST {path}")
 
     async def fail(self, request_id: str, kind: str, message: str, *, unhandled: bool = False) -> None:
         """unhandled: it is named so to Lambda, as by AWS's Web Adapter, and not as an error of the extension's."""

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lambda_dispatch_extension import exits, payload
@@ -83,6 +83,7 @@ class Service:
         self.invokes: set[Invoke | Direct] = set()
         # A restored snapshot has connections whose other end may never have existed.
         self.forgetful = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+        self._direct: Callable[[Next, str], Direct] | None = None  # once there was a direct event
         self._idle_since = 0.0  # s, wall clock: when the last invoke ended
         self._ended: Future[int] = Future()
         self._app_up = Event()
@@ -321,9 +322,9 @@ class Service:
         return payload.answer(asked.pool_id, asked.lambda_id, invoke.ledger.requests, milliseconds, reason)
 
     async def _serve_event(self, invocation: Next, kind: str, event: Any) -> None:
-        from lambda_dispatch_extension.direct import Direct
-
-        direct = Direct(self.options, self.environ, self.pool, self.api, invocation, kind)
+        if self._direct is None:
+            self._direct = self._load_direct()
+        direct = self._direct(invocation, kind)
         self._begin(direct)
         try:
             await direct.run(event, self._app_ready)
@@ -331,6 +332,14 @@ class Service:
             self._over(direct)
         if direct.app_died:
             raise Fatal(direct.app_died)
+
+    def _load_direct(self) -> "Callable[[Next, str], Direct]":
+        """Loads the code for direct events. An environment that is only dispatched to never needs it."""
+        from lambda_dispatch_extension.direct import Direct
+        from lambda_dispatch_extension.events import env_config
+
+        config = env_config(self.environ)
+        return lambda invocation, kind: Direct(self.options, config, self.pool, self.api, invocation, kind)
 
     def _begin(self, invoke: "Invoke | Direct") -> None:
         if not self.invokes and time.time() - self._idle_since > self.options.app_idle:

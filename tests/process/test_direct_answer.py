@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -406,6 +407,19 @@ def test_direct_off_refuses_events_and_serves_the_router() -> None:
         await dispatched(r)
 
     run(body, env={"LAMBDA_DISPATCH_DIRECT": "off"})
+
+
+def test_an_environment_that_is_only_dispatched_to_loads_nothing_for_events() -> None:
+    async def body(r: Rig) -> None:
+        def loaded() -> bool:
+            return "direct_relay" in Path(f"/proc/{r.extension.process.pid}/maps").read_text()
+
+        await dispatched(r)
+        assert not loaded()
+        await result(r, URL, answer(b"x"))
+        assert loaded()
+
+    run(body)
 
 
 def test_one_environment_serves_events_and_the_router_in_turn() -> None:

@@ -291,6 +291,7 @@ def test_starting_imports_nothing_that_is_not_needed() -> None:
         "import sys; import lambda_dispatch_extension.main, lambda_dispatch_extension.service;"
         "print([m for m in ('boto3', 'botocore', 'urllib.request', 'http.client', 'email', 'zlib', 'hashlib', 'h2',"
         " 'dataclasses', 'lambda_dispatch.config', 'urllib.parse', 'orjson', 'uuid', 'asyncio', 'uvloop', 'ssl',"
+        " *('lambda_dispatch_extension.' + m for m in ('direct', 'events', 'answers', 'direct_compression')),"
         " 'socket', 'threading', 'logging', 'traceback', 'subprocess', 'inspect') if m in sys.modules])"
     )
     path = os.pathsep.join(str(root) for root in roots())

@@ -216,7 +216,9 @@ async def _serve(config: LocalLambdaConfig, quiet: bool) -> None:
         limit = "" if function.concurrency is None else f", at most {function.concurrency} at once"
         print(f"  function {function.name}: {' '.join(function.runtime_command())}   ({function.timeout:g} s{limit})")
     if config.direct_port is not None:
-        print(f"  direct mode on http://127.0.0.1:{local.direct_port}: one request per environment")
+        most = next(each for each in config.functions if each.name == config.direct_function).environment_concurrency
+        many = "one request" if most == 1 else f"{most} requests"
+        print(f"  direct mode on http://127.0.0.1:{local.direct_port}: {many} per environment")
     sys.stdout.flush()
     try:
         await stop.wait()
