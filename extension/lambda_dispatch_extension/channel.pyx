@@ -375,9 +375,7 @@ cdef class Channel(StreamUser):
 
     # The client of an upgraded connection says no more; the application may.
     cdef int end_upgraded(self) except -1:
-        if self.answer != ENDED:
-            return self.link.end_ours()
-        return self.check_done()
+        return self.link.end_ours() if self.answer != ENDED else self.check_done()
 
     cdef int on_request_trailers(self, FieldList trailers) except -1:
         if self.state != BUSY or self.call is None:
@@ -458,14 +456,11 @@ cdef class Channel(StreamUser):
         return 0
 
     cdef int on_app_room(self) except -1:
-        self.credit()
-        return 0
+        return self.credit()
 
     # An application that has answered and does not read on will never take the rest.
     cdef int on_app_stuck(self) except -1:
-        if self.answer == ENDED and not self.upgraded:
-            return self.abandon_app()
-        return 0
+        return self.abandon_app() if self.answer == ENDED and not self.upgraded else 0
 
     # The answer ---------------------------------------------------------------------------------------------------
 
@@ -568,6 +563,8 @@ cdef class Channel(StreamUser):
             return 0
         if self.answer == ENDED:
             return self.check_done()
+        if self.app == LEFT:
+            return self.fail(CANCEL)
         if self.link is not None:
             return self.link.start_reading()
         return self.call.go_on() if self.call is not None else 0
@@ -592,6 +589,9 @@ cdef class Channel(StreamUser):
             # The connection had waited in the pool and went stale before the application saw the request.
             return self.ask_link(True)
         self.ledger.owner.on_trouble("request failed", link.fault_text(fault, self.answer != NONE), link.bad)
+        if self.upgraded and self.stream.pending:
+            self.app = LEFT
+            return self.credit()        # on_drained() goes on: what the application said is delivered first
         return self.fail(INTERNAL_ERROR if fault == APP_BAD_HEAD or fault == APP_BAD_BODY else CANCEL)
 
     # The answer has left and the application reads no more of the request.

@@ -63,6 +63,8 @@ cdef class Transport:
             return
         if n:
             self.protocol.buffer_updated(n)
+        elif self.broken is not None:
+            self.fail(self.broken)
         else:
             self.pause_reading()
             if not self.protocol.eof_received():
@@ -70,7 +72,7 @@ cdef class Transport:
 
     def write(self, data):
         cdef Py_ssize_t sent = 0
-        if self.lost or not data:
+        if self.lost or self.broken is not None or not data:
             return
         if not self.backlog:
             try:
@@ -78,7 +80,7 @@ cdef class Transport:
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError as error:
-                self.fail(error)
+                self.cannot_write(error)
                 return
             if sent == len(data):
                 return
@@ -95,7 +97,7 @@ cdef class Transport:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self.fail(error)
+            self.cannot_write(error)
             return
         del self.backlog[:sent]
         if not self.backlog:
@@ -116,7 +118,7 @@ cdef class Transport:
 
     def write_eof(self):
         """Ends our side when all is written; the other side may go on."""
-        if self.ends or self.closing:
+        if self.ends or self.closing or self.broken is not None:
             return
         self.ends = True
         if not self.backlog:
@@ -126,7 +128,7 @@ cdef class Transport:
         try:
             self.sock.shutdown(_socket.SHUT_WR)
         except OSError as error:
-            self.fail(error)
+            self.cannot_write(error)
 
     def close(self):
         """Ends the connection when all is written."""
@@ -140,6 +142,17 @@ cdef class Transport:
     def abort(self):
         """Ends the connection now."""
         self.fail(None)
+
+    cdef int cannot_write(self, object error) except -1:
+        if self.closing:
+            return self.fail(error)
+        self.broken = error
+        self.backlog = bytearray()
+        self.loop.remove_writer(self.fd)
+        if self.paused:
+            self.paused = False
+            self.protocol.resume_writing()
+        return 0
 
     cdef int fail(self, object error) except -1:
         if self.lost:

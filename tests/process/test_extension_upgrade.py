@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.support.apps.raw_app import SPOKEN, pattern
 from tests.support.extension_rig import Rig, rig
 from tests.support.loop import scenario
 from tests.support.router_peer import PeerChannel
@@ -24,12 +25,12 @@ async def next_serves(r: Rig) -> None:
     assert answer.status == 200
 
 
-async def heard(r: Rig) -> int:
+async def heard(r: Rig, count: str = "/upgrade/heard") -> int:
     while True:
         answer = await r.exchange("GET", "/counts")
         counts = json.loads(answer.body)
-        if "/upgrade/heard" in counts:
-            return int(counts["/upgrade/heard"])
+        if count in counts:
+            return int(counts[count])
 
 
 @scenario
@@ -107,6 +108,27 @@ async def test_an_application_that_breaks_off_resets_the_channel() -> None:
         await channel.head()
         await channel.send(b"x")
         await channel.until_reset()
+        await next_serves(r)
+
+
+@scenario
+async def test_what_an_application_said_before_it_broke_off_is_delivered_first() -> None:
+    """The extension learns of the reset when it writes; what was said waits for credit and in the socket."""
+    async with rig() as r:
+        channel = await r.parked(2, **SECRET)
+        r.router.policy.credit = False
+        await channel.request("GET", "/upgrade/speaks", HEADERS, end=False)
+        await channel.head()
+        assert await channel.read(6) == b"speaks"
+        await channel.send(b"x")
+        await heard(r, "/upgrade/speaks/over")
+        for _ in range(3):
+            await channel.send(b"y")
+            assert (await r.exchange("GET", "/text/5")).status == 200, "what came before it has been written"
+        r.router.policy.credit = True
+        channel.credit()
+        assert await channel.read(SPOKEN) == pattern(SPOKEN)
+        assert await channel.until_reset() == 8, "CANCEL"
         await next_serves(r)
 
 

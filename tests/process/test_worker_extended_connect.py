@@ -203,3 +203,21 @@ async def test_interim_answers_pass_up_to_a_bound(worker: WorkerProcess) -> None
     async with await worker.client() as old:
         await old.send(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
         assert (await old.head()).status == 200
+
+
+@scenario
+async def test_an_application_that_is_lost_after_its_close_has_ended_in_order(worker: WorkerProcess) -> None:
+    async def breaks(call: Call) -> None:
+        await call.write(frame(b"hi") + close(1000))
+        await call.read()
+        call.reset()
+
+    await worker.instance(accepts(breaks), more_fields=FEATURES)
+    async with await worker.h2() as client:
+        stream = await connected(client)
+        await stream.has(len(frame(b"hi") + close(1000)))
+        await stream.send(frame(b"x", mask=MASK))
+        await stream.done()
+        assert bytes(stream.body) == frame(b"hi") + close(1000)
+        assert stream.reset_code in (None, 0), "NO_ERROR: the rest of the client's side is not wanted"
+    await worker.quiet()

@@ -132,9 +132,12 @@ cdef class Tunnel(Passage):
 
     cdef bint broken(self, Exchange exchange, str reason) except -1:
         cdef uint8_t[LONGEST_CLOSE] frame
-        if not self.frames or exchange.answer_ended or self.from_app.closing or not at_boundary(&self.from_app):
+        if not self.frames or exchange.answer_ended or not at_boundary(&self.from_app):
             return False
         exchange.answer_ended = True
+        if self.from_app.closing:
+            exchange.on_body(NULL, 0, True)     # it had said its last word
+            return True
         exchange.on_body(frame, write_close(
             frame, SERVICE_RESTART if reason.startswith("instance_") else INTERNAL_ERROR, NULL), True)
         return True

@@ -5,16 +5,20 @@ python -m tests.support.apps.raw_app [PORT] [--unhealthy N]
 
 import argparse
 import asyncio
+import fcntl
 import json
 import signal
 import socket
 import struct
 import sys
+import termios
 from contextlib import suppress
 
+from tests.support.loop import until
 from tests.support.websocket import CLOSE, accept_of, frame
 
 PIECE = 16384
+SPOKEN = 180_000  # more than an extension takes without credit; the rest fits into its socket
 CHUNK_END = b"0\r\n\r\n"
 
 
@@ -27,6 +31,11 @@ def pattern(n: int, start: int = 0) -> bytes:
     if at + n <= len(BLOCK):
         return BLOCK[at : at + n]
     return (BLOCK[at:] + BLOCK * ((n - len(BLOCK) + at) // len(BLOCK) + 1))[:n]
+
+
+def unsent(sock: socket.socket) -> int:
+    """Bytes that the other side's kernel has not got yet."""
+    return int(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0])
 
 
 def chunk(data: bytes) -> bytes:
@@ -258,10 +267,16 @@ class App:
         said = b""
         while data := await r.reader.read(65536):
             said += data
-            if how == "breaks":
+            if how == "speaks":
+                r.writer.write(pattern(SPOKEN))
+                outside = r.writer.get_extra_info("socket")
+                written = r.writer.transport.get_write_buffer_size
+                await until(lambda: not written() and not unsent(outside), "it has arrived")  # noqa: B023
+            if how in ("breaks", "speaks"):
                 linger = struct.pack("ii", 1, 0)
                 r.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 r.writer.transport.abort()
+                self.counts[f"/upgrade/{how}/over"] = 1
                 return False
             if how == "echo":
                 await r.say(data)
