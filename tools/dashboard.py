@@ -56,6 +56,17 @@ ROWS: dict[str, list[tuple[str, str, dict[str, str]]]] = {
                 "bytes /s {{direction}}": rate("upgraded_bytes_total", "direction", JOB),
             },
         ),
+        (
+            "gRPC calls",
+            "short",
+            {
+                "open": last("grpc_calls_open", "job", JOB),
+                "begun /s": rate("grpc_calls_started_total", "job", JOB),
+                "{{status}} /s": rate("grpc_calls_total", "status"),
+                "ended /s by {{by}}": rate("grpc_calls_ended_total", "by", JOB),
+                "bytes /s {{direction}}": rate("grpc_bytes_total", "direction", JOB),
+            },
+        ),
     ],
     "Queue": [
         ("Wait for an instance", "s", quantiles("queue_wait_seconds")),

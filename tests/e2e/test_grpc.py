@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import certs
 from tests.support.clients import ask
 from tests.support.extension_rig import Rig, rig
 from tests.support.loop import until
@@ -49,13 +51,20 @@ class World:
 
 
 @asynccontextmanager
-async def world(protocol: str = "h2c", app: str = "grpc_app", channels: int = 10) -> AsyncIterator[World]:
+async def world(
+    protocol: str = "h2c", app: str = "grpc_app", channels: int = 10, certificate: certs.Pair | None = None
+) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
-        worker = await stack.enter_async_context(WorkerProcess.running())
+        flags = () if certificate is None else ("--allow-insecure-control", "--preferred-control-scheme", "http")
+        worker = await stack.enter_async_context(WorkerProcess.running(*flags, certs=certificate))
         env = {"LAMBDA_DISPATCH_APP_PROTOCOL": protocol, "LAMBDA_DISPATCH_HEALTH_CHECK_PROTOCOL": "tcp"}
         r = await stack.enter_async_context(rig(app=("-m", f"tests.support.apps.{app}"), env=env))
         join(worker, r, channels)
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{worker.ports['http']}", options=UNLIMITED)
+        if certificate is None:
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{worker.ports['http']}", options=UNLIMITED)
+        else:
+            trusted = grpc.ssl_channel_credentials(certificate.cert.read_bytes())
+            channel = grpc.aio.secure_channel(f"localhost:{worker.ports['https']}", trusted, options=UNLIMITED)
         stack.push_async_callback(channel.close)
         yield World(worker, r, channel)
         await worker.quiet()
@@ -84,6 +93,27 @@ def test_a_unary_call_passes(protocol: str) -> None:
         assert await it.unary()(b"", timeout=PATIENCE) == b""
 
     run(body, protocol=protocol)
+
+
+def test_every_kind_of_call_passes_over_tls(tmp_path: Path) -> None:
+    async def body(it: World) -> None:
+        async def three() -> AsyncIterator[bytes]:
+            for _ in range(3):
+                yield bytes(100_000)
+
+        assert await it.unary()(b"hello", timeout=PATIENCE) == b"hello"
+        came = [message async for message in it.server_stream()(b"3 100000", timeout=PATIENCE)]
+        assert came == [bytes([number]) * 100_000 for number in range(3)]
+        assert await it.client_stream()(three(), timeout=PATIENCE) == b"300000"
+        assert [len(message) async for message in it.bidi()(three(), timeout=PATIENCE)] == [100_000] * 3
+        error = await failure(it.unary()(b"fail", timeout=PATIENCE))
+        assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
+        call = it.unary()(b"wait")
+        await it.app_says("waiting unary")
+        call.cancel()
+        await it.app_says("cancelled unary")
+
+    run(body, certificate=certs.make(tmp_path))
 
 
 def test_an_application_of_http1_is_told_apart() -> None:
@@ -246,3 +276,73 @@ def test_nothing_is_left_of_calls_that_are_over() -> None:
         await until(lambda: it.rig.extension.files() == files, "no connection more than before")
 
     run(body)
+
+
+# An application that refuses ------------------------------------------------------------------------------------------
+
+
+def method(it: World, name: str) -> Any:
+    return it.channel.unary_unary(f"/t.Test/{name}")
+
+
+def resends(it: World) -> int:
+    return it.worker.numbers()["resends"]
+
+
+@pytest.mark.parametrize("name", ["RefuseOnce", "LeaveOnce"])
+def test_a_call_that_the_application_has_not_seen_is_sent_again(name: str) -> None:
+    async def body(it: World) -> None:
+        assert await method(it, name)(b"hello", timeout=PATIENCE) == b"hello"
+        assert (it.app_said(name), resends(it)) == (2, 1)
+
+    run(body, app="rude_grpc_app")
+
+
+def test_an_application_that_refuses_always_is_unavailable() -> None:
+    async def body(it: World) -> None:
+        error = await failure(method(it, "Refuse")(b"hello", timeout=PATIENCE))
+        assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, "Bad gateway (channel_reset)")
+        assert (it.app_said("Refuse"), resends(it)) == (2, 1)
+        assert await method(it, "Echo")(b"still there", timeout=PATIENCE) == b"still there"
+
+    run(body, app="rude_grpc_app")
+
+
+@pytest.mark.parametrize("name", ["Reset", "ResetWithin"])
+def test_a_call_that_the_application_resets_is_not_sent_again(name: str) -> None:
+    async def body(it: World) -> None:
+        error = await failure(method(it, name)(b"hello", timeout=PATIENCE))
+        assert error.code() == grpc.StatusCode.UNAVAILABLE
+        assert (it.app_said(name), resends(it)) == (1, 0)
+        assert await method(it, "Echo")(b"still there", timeout=PATIENCE) == b"still there"
+
+    run(body, app="rude_grpc_app")
+
+
+def test_calls_go_on_over_another_connection_when_the_application_leaves_one() -> None:
+    async def body(it: World) -> None:
+        assert await method(it, "Echo")(b"hello", timeout=PATIENCE) == b"hello"
+        before = it.app_said("connection")
+        for name in ("Leave", "Echo", "Leave", "Leave", "Echo"):
+            assert await method(it, name)(b"hello", timeout=PATIENCE) == b"hello"
+        assert (it.app_said("connection") - before, resends(it)) == (3, 0)
+        assert it.worker.board.numbers(0).grpc[0] == 6
+
+    run(body, app="rude_grpc_app")
+
+
+def test_a_call_that_waits_for_a_slot_is_cancelled_there() -> None:
+    async def body(it: World) -> None:
+        first = it.unary()(b"wait")
+        await it.app_says("waiting unary")
+        second = it.unary()(b"wait")
+        await it.worker.waits(1)
+        second.cancel()
+        await it.worker.waits(0)
+        first.cancel()
+        await it.app_says("cancelled unary")
+        assert it.app_said("waiting unary") == 1, "the second was never there"
+        await until(lambda: it.worker.numbers()["grpc_open"] == 0, "both are over")
+        assert it.worker.numbers()["grpc_by_client"] == 2
+
+    run(body, channels=1)

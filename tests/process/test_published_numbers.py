@@ -9,11 +9,12 @@ import pytest
 from h2.errors import ErrorCodes
 
 from lambda_dispatch_core.board.board import COUNTERS, GAUGES
+from tests.process.test_worker_grpc import GRPC, SPEAKS, answers_with_trailers
 from tests.process.test_worker_upgrade import accepts, echo, upgraded
 from tests.support.across import ask as ask_fleet
 from tests.support.across import fleet
 from tests.support.clients import ask
-from tests.support.instance_peer import Call
+from tests.support.instance_peer import ANNOUNCED, Call
 from tests.support.loop import run, soon, until
 from tests.support.websocket import FEATURES
 from tests.support.worker_process import WorkerProcess
@@ -117,6 +118,41 @@ async def an_upgraded_connection(worker: WorkerProcess) -> None:
     await until(lambda: worker.numbers()["upgrades_open"] == 0, "it is over")
 
 
+async def a_grpc_call(worker: WorkerProcess) -> None:
+    await worker.instance(answers_with_trailers, more_fields=SPEAKS)
+    async with await worker.h2() as client:
+        stream = client.open("/a.B/C", GRPC, "POST", end=False)
+        await until(lambda: worker.numbers()["grpc_open"] == 1, "it is open")
+        await stream.send(b"hello", end=True)
+        await stream.done()
+    await until(lambda: worker.numbers()["grpc_open"] == 0, "it is over")
+
+
+async def a_grpc_client_that_leaves(worker: WorkerProcess) -> None:
+    peer = await worker.instance(answers_with_trailers, more_fields=SPEAKS)
+    async with await worker.h2() as client:
+        stream = client.open("/a.B/C", GRPC, "POST", end=False)
+        await until(lambda: len(peer.calls) == 1, "the call at the instance")
+        stream.reset()
+    await until(lambda: worker.numbers()["grpc_open"] == 0, "it is over")
+
+
+async def a_grpc_call_for_no_instance(worker: WorkerProcess) -> None:
+    await worker.instance(more_fields=ANNOUNCED)
+    async with await worker.h2() as client:
+        await client.get("/a.B/C", GRPC, "POST", b"x")
+
+
+async def a_broken_grpc_call(worker: WorkerProcess) -> None:
+    async def breaks(call: Call) -> None:
+        await call.write(call.head_text(200, [("content-type", "application/grpc")]) + b"half")
+        call.reset()
+
+    await worker.instance(breaks, more_fields=SPEAKS)
+    async with await worker.h2() as client:
+        await client.get("/a.B/C", GRPC, "POST", b"x")
+
+
 async def a_health_check(worker: WorkerProcess) -> None:
     async with await worker.client() as client:
         await client.get("/health")
@@ -163,6 +199,10 @@ MOVES: dict[str, tuple[Move, tuple[str, ...]]] = {
         an_upgraded_connection,
         ("upgrades_opened", "upgrades_by_client", "upgrade_bytes_in", "upgrade_bytes_out"),
     ),
+    "a gRPC call": (a_grpc_call, ("grpc_opened", "grpc_by_application", "grpc_bytes_in", "grpc_bytes_out")),
+    "a gRPC client that leaves": (a_grpc_client_that_leaves, ("grpc_by_client",)),
+    "a gRPC call for no instance": (a_grpc_call_for_no_instance, ("grpc_by_router",)),
+    "a broken gRPC call": (a_broken_grpc_call, ("grpc_broken",)),
     "a health check": (a_health_check, ("health_checks",)),
     "a slow body": (a_slow_body, ("slow_senders",)),
     "an unread answer": (an_unread_answer, ("slow_readers",)),
@@ -230,6 +270,7 @@ def test_no_counter_is_left_out() -> None:
     moved = {name for _, names in MOVES.values() for name in names} | set(ACROSS)
     open_now = {
         "upgrades_open",
+        "grpc_open",
         "connections",
         "connections_http2",
         "instance_connections",

@@ -196,6 +196,23 @@ def test_each_error_has_a_grpc_status() -> None:
     assert (status_of(429, None), status_of(401, None), status_of(418, None)) == (8, 16, 2)
 
 
+@scenario
+async def test_calls_are_counted_by_their_status(worker: WorkerProcess) -> None:
+    async def says(call: Call) -> None:
+        await call.body()
+        await call.write(call.head_text(200, [("content-type", "application/grpc")]))
+        call.trailers([("grpc-status", call.target[1:])] if call.target != "/none" else [("x-other", "1")])
+
+    await worker.instance(says, more_fields=SPEAKS)
+    before = worker.board.numbers(0).grpc
+    async with await worker.h2() as client:
+        for status in ("0", "0", "5", "16", "17", "many", "none"):
+            await client.get(f"/{status}", GRPC, "POST", b"x")
+    await worker.quiet()
+    moved = {n: now - then for n, (now, then) in enumerate(zip(worker.board.numbers(0).grpc, before, strict=True))}
+    assert {n: by for n, by in moved.items() if by} == {0: 2, 5: 1, 16: 1, 2: 2, 17: 1}
+
+
 def test_the_access_log_has_the_status_of_calls() -> None:
     async def scenario() -> None:
         async with WorkerProcess.running("--access-log", "text") as worker:

@@ -22,7 +22,7 @@ STRUCTS = {
     "WorkerSlot": 1408,
     "WorkerPool": 64,
     "Histogram": 864,
-    "PoolNumbers": 4160,
+    "PoolNumbers": 4352,
     "InstanceSlot": 128,
     "DecisionSlot": 768,
     "OverrideSlot": 256,
@@ -114,12 +114,12 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
         assert sum(board.lag(1).counts) == 2 and sum(board.lag(0).counts) == 0
 
         fields = in_doc("PoolNumbers")
-        slot = at("pool_numbers_at", 3 + 1, 4160)  # worker 1, pool 1; there is one more per worker than pools
+        slot = at("pool_numbers_at", 3 + 1, 4352)  # worker 1, pool 1; there is one more per worker than pools
         for name in ("wait", "service", "total", "cold_start"):
             start = slot + fields[name][0]
             os.pwrite(board.fd, (fields[name][0] + 7).to_bytes(8, "little"), start + histogram["sum_ns"][0])
             os.pwrite(board.fd, (3).to_bytes(8, "little"), start + histogram["bucket"][0] + 8 * 105)
-        for name in ("outcomes", "request_bytes", "response_bytes", "resends", "words"):
+        for name in ("outcomes", "request_bytes", "response_bytes", "resends", "words", "grpc"):
             os.pwrite(board.fd, (fields[name][0]).to_bytes(8, "little"), slot + fields[name][0])
         numbers = board.numbers(1)
         for name in ("wait", "service", "total", "cold_start"):
@@ -128,7 +128,8 @@ def test_the_compiled_board_is_laid_out_as_the_page_says() -> None:
         assert (numbers.request_bytes, numbers.response_bytes, numbers.resends) == tuple(
             fields[name][0] for name in ("request_bytes", "response_bytes", "resends")
         )
-        assert (numbers.outcomes[0], numbers.words[0]) == (fields["outcomes"][0], fields["words"][0])
+        for name in ("outcomes", "words", "grpc"):
+            assert getattr(numbers, name)[0] == fields[name][0]
         assert board.numbers(2).request_bytes == 0
 
         name = uuid.uuid4().bytes

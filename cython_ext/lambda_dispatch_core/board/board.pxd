@@ -14,7 +14,8 @@ come late carries it, so what was meant for a slot's last tenant never touches t
 cimport cython
 
 from lambda_dispatch_core.board.layout cimport (
-    INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, PoolNumbers, REASONS, WORDS, WorkerPool, WorkerSlot, observe,
+    GRPC_STATUSES, INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, PoolNumbers, REASONS, WORDS, WorkerPool,
+    WorkerSlot, observe,
 )
 from lambda_dispatch_core.board.supervisor cimport SupervisorSteps
 

@@ -11,6 +11,7 @@ from lambda_dispatch_core.board.layout import DECISIONS as DECISIONS
 from lambda_dispatch_core.board.layout import EXITS as EXITS
 from lambda_dispatch_core.board.layout import FEATURES_AT as FEATURES_AT
 from lambda_dispatch_core.board.layout import GAUGES as GAUGES
+from lambda_dispatch_core.board.layout import GRPC_STATUSES as GRPC_STATUSES
 from lambda_dispatch_core.board.layout import INSTANCE_CLOSED as INSTANCE_CLOSED
 from lambda_dispatch_core.board.layout import INSTANCE_DRAINING as INSTANCE_DRAINING
 from lambda_dispatch_core.board.layout import INSTANCE_FREE as INSTANCE_FREE

@@ -22,6 +22,7 @@ cpdef enum:
     OUTCOMES = 20               # code class * REASONS + reason
     REASONS = 4
     WORDS = 64                  # error words that are counted; the last takes all beyond
+    GRPC_STATUSES = 18          # of gRPC calls: OK (0) to UNAUTHENTICATED (16), and none
     EXITS = 24                  # ways in which an invoke ends that are counted
     CAUSES = 24                 # directions and reasons by which decisions are counted
     OVERRIDES = 8               # kinds of override, below; one record of each per pool, and a row for the router
@@ -178,6 +179,13 @@ cdef struct WorkerSlot:         # one writer: the worker itself (pid, generation
     uint64_t upgrades_broken    # the way to the application broke
     uint64_t upgrade_bytes_in   # from clients, after the upgrade, of those that are over
     uint64_t upgrade_bytes_out  # to clients, likewise
+    uint64_t grpc_opened        # gRPC calls begun
+    uint64_t grpc_by_client     # of these, over now: the client left, or was too slow
+    uint64_t grpc_by_application    # the application said how it ended
+    uint64_t grpc_by_router     # the router refused it, or ended it
+    uint64_t grpc_broken        # the way to the application broke
+    uint64_t grpc_bytes_in      # body bytes from clients, of those that are over
+    uint64_t grpc_bytes_out     # to clients, likewise
     # Gauges: the supervisor zeroes them when the process ends.
     int64_t connections         # client connections open now
     int64_t instance_connections    # control connections open now
@@ -187,7 +195,8 @@ cdef struct WorkerSlot:         # one writer: the worker itself (pid, generation
     int64_t memory_held         # bytes now that count towards MemoryBudget
     int64_t upgrades_open       # of upgrades_opened: those that are not over
     int64_t connections_http2   # of connections: those that speak HTTP/2
-    uint64_t spare[14]
+    int64_t grpc_open           # of grpc_opened: those that are not over
+    uint64_t spare[6]
     Histogram lag               # how much later than planned its loop came round, at each tick (0.1 s)
 
 
@@ -214,6 +223,8 @@ cdef struct PoolNumbers:        # what one worker counts of one pool, for teleme
     uint64_t resends            # requests sent again to another instance
     uint64_t spare
     uint64_t words[WORDS]       # requests by fault: the n-th word of error_words.ErrorWord
+    uint64_t grpc[GRPC_STATUSES]    # gRPC calls by status; the last: none was said
+    uint64_t pad[6]
 
 
 cdef struct PoolSlot:           # key, state, name: claimed by anyone, in steps; the rest: the scaler

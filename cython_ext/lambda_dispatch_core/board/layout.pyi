@@ -9,6 +9,7 @@ BUCKETS: Final[int]
 OUTCOMES: Final[int]
 REASONS: Final[int]
 WORDS: Final[int]
+GRPC_STATUSES: Final[int]
 DECISIONS: Final[int]
 DECISION_INPUTS: Final[int]
 LIVES: Final[int]
@@ -233,6 +234,7 @@ class Numbers(NamedTuple):
     response_bytes: int
     resends: int
     words: tuple[int, ...]
+    grpc: tuple[int, ...]
 
 def bucket_of(ns: int) -> int: ...
 def bucket_bounds() -> list[float | None]: ...

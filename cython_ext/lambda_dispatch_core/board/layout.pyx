@@ -14,10 +14,11 @@ COUNTERS = (
     "instance_bytes_out", "channels_parked", "instance_accepted", "slow_readers", "slow_senders", "connections_refused",
     "connections_reclaimed", "memory_narrowed", "memory_paused", "memory_refused",
     "upgrades_opened", "upgrades_by_client", "upgrades_by_application", "upgrades_by_router", "upgrades_broken",
-    "upgrade_bytes_in", "upgrade_bytes_out",
+    "upgrade_bytes_in", "upgrade_bytes_out", "grpc_opened", "grpc_by_client", "grpc_by_application", "grpc_by_router",
+    "grpc_broken", "grpc_bytes_in", "grpc_bytes_out",
 )
 GAUGES = ("connections", "instance_connections", "idle_channels", "uploads_held", "handshakes", "memory_held",
-          "upgrades_open", "connections_http2")
+          "upgrades_open", "connections_http2", "grpc_open")
 
 WORKER_STATES = ("free", "booting", "ready", "draining", "gone")
 INSTANCE_STATES = ("free", "starting", "open", "draining", "closed")
@@ -230,6 +231,7 @@ class Numbers(NamedTuple):
     response_bytes: int
     resends: int
     words: tuple
+    grpc: tuple
 
 
 def bucket_of(int64_t ns):

@@ -11,10 +11,10 @@ from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, mun
 
 from lambda_dispatch_core.bytes.atomics cimport fence, get16, get32, get64, getu32, getu64, putu64
 from lambda_dispatch_core.board.layout cimport (
-    BOARD_VERSION, BUCKETS, CAUSES, CLOSE_REQUESTED, DECISION_INPUTS, DECISION_TEXT, DECISIONS, EXITS, INSTANCE_FREE,
-    LIVES, MAX_INSTANCES, MAX_POOLS, MAX_WORKERS, OUTCOMES, OVERRIDE_REASON, OVERRIDE_WHO, OVERRIDES, POOL_FREE, WORDS,
-    DecisionSlot, Header, Histogram, InstanceSlot, LifeSlot, OverrideSlot, PoolNumbers, PoolSlot, ScalerSlot,
-    WorkerPool, WorkerSlot,
+    BOARD_VERSION, BUCKETS, CAUSES, CLOSE_REQUESTED, DECISION_INPUTS, DECISION_TEXT, DECISIONS, EXITS, GRPC_STATUSES,
+    INSTANCE_FREE, LIVES, MAX_INSTANCES, MAX_POOLS, MAX_WORKERS, OUTCOMES, OVERRIDE_REASON, OVERRIDE_WHO, OVERRIDES,
+    POOL_FREE, WORDS, DecisionSlot, Header, Histogram, InstanceSlot, LifeSlot, OverrideSlot, PoolNumbers, PoolSlot,
+    ScalerSlot, WorkerPool, WorkerSlot,
 )
 
 from lambda_dispatch_core.board.layout import (
@@ -289,7 +289,7 @@ cdef class BoardMap:
         return Numbers(
             times_of(&sum.wait), times_of(&sum.service), times_of(&sum.total), times_of(&sum.cold_start),
             tuple([sum.outcomes[n] for n in range(OUTCOMES)]), sum.request_bytes, sum.response_bytes, sum.resends,
-            tuple([sum.words[n] for n in range(WORDS)]),
+            tuple([sum.words[n] for n in range(WORDS)]), tuple([sum.grpc[n] for n in range(GRPC_STATUSES)]),
         )
 
     def scaler_view(self):

@@ -56,7 +56,7 @@ cdef class SupervisorSteps(ScalerSteps):
         it.queued = it.running = 0
         it.oldest_queued = 0
         it.connections = it.instance_connections = it.idle_channels = it.uploads_held = 0
-        it.handshakes = it.memory_held = it.upgrades_open = it.connections_http2 = 0
+        it.handshakes = it.memory_held = it.upgrades_open = it.connections_http2 = it.grpc_open = 0
         for slot in range(self.pools):
             put32(&self.worker_pools[worker * self.pools + slot].queued, 0)
             put32(&self.worker_pools[worker * self.pools + slot].running, 0)

@@ -18,7 +18,7 @@ from lambda_dispatch.front.door cimport ClientWire, Door, Held, keeps
 from lambda_dispatch.front.grpc cimport grpc_head, grpc_status, grpc_trailers, is_grpc, said_status
 from lambda_dispatch.front.request cimport Request, admit
 from lambda_dispatch.front.response cimport (
-    count, count_upgrade, may_have_length, own_fields, passes, passes_interim, text_of,
+    count, count_call, count_upgrade, may_have_length, own_fields, passes, passes_interim, text_of,
 )
 from lambda_dispatch.front.uploads cimport COLLECTING, FRESH, ClientExchange
 from lambda_dispatch_net.h2_wire cimport UNBLOCK
@@ -417,6 +417,7 @@ cdef class H2ClientWire(ClientWire):
             if kind != NULL and is_grpc(kind.value, kind.value_len):
                 exchange.grpc = True
                 exchange.needs = FEATURE_GRPC
+                count_call(door)
         if self.halted:
             return exchange.fail(503, "over_memory_budget")
         if method == NULL or path == NULL:

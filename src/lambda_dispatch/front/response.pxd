@@ -36,6 +36,8 @@ cdef bytes text_of(int status)
 # The fields of an answer of our own, but for those that every answer has. word: for x-lambda-dispatch-error, or None.
 # pool: whose queue the client would wait in, for retry-after; or None. The list is used again by the next call.
 cdef FieldList own_fields(Door door, int status, bytes text, str word, Pool pool)
+# A gRPC call has begun.
+cdef int count_call(Door door) noexcept
 # It has gone on in another protocol.
 cdef int count_upgrade(Door door) noexcept
 # The exchange is over: counted, and logged where that is asked for. minor: HTTP/1.minor, -1 for HTTP/2.

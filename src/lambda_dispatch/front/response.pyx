@@ -6,7 +6,7 @@ from lambda_dispatch.dispatch.model cimport APPLICATION, CLIENT, NOBODY, ROUTER,
 from lambda_dispatch.front.door cimport ClientWire, Door
 from lambda_dispatch.front.uploads cimport ClientExchange
 from lambda_dispatch.telemetry.access cimport Entry
-from lambda_dispatch_core.board.board cimport REASONS, WORDS, Board, PoolNumbers, WorkerSlot, observe
+from lambda_dispatch_core.board.board cimport GRPC_STATUSES, REASONS, WORDS, Board, PoolNumbers, WorkerSlot, observe
 from lambda_dispatch_core.bytes.atomics cimport get64, getu64
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.http1.head cimport reason_phrase
@@ -24,6 +24,9 @@ cdef enum:
     RETRY_MOST = 120            # s: no prediction reaches further (scaler/wait.py)
 
 cdef dict WORD_NUMBERS = {str(word): number for number, word in enumerate(ErrorWord)}
+
+# The way to the application broke.
+cdef frozenset BROKEN = frozenset([str(word) for word in ErrorWord if word.status == 502])
 
 cdef dict TEXTS = {
     502: b"Bad gateway",
@@ -83,6 +86,30 @@ cdef int count_upgraded(WorkerSlot* me, Exchange exchange) noexcept:
     return 0
 
 
+cdef int count_call(Door door) noexcept:
+    if door.board.me != NULL:
+        door.board.me.grpc_opened += 1
+        door.board.me.grpc_open += 1
+    return 0
+
+
+cdef int count_called(WorkerSlot* me, PoolNumbers* numbers, ClientExchange exchange) except -1:
+    cdef str fault = exchange.fault
+    me.grpc_open -= 1
+    me.grpc_bytes_in += <uint64_t> exchange.request_bytes
+    me.grpc_bytes_out += <uint64_t> exchange.answer_bytes
+    numbers.grpc[exchange.grpc_status if exchange.grpc_status >= 0 else GRPC_STATUSES - 1] += 1
+    if fault is None:
+        me.grpc_by_application += 1
+    elif fault.startswith("client_"):
+        me.grpc_by_client += 1
+    elif fault in BROKEN:
+        me.grpc_broken += 1
+    else:
+        me.grpc_by_router += 1
+    return 0
+
+
 cdef int count(Door door, Exchange exchange, ClientWire wire, int minor) except -1:
     cdef WorkerSlot* me = door.board.me
     cdef PoolNumbers* numbers
@@ -130,6 +157,8 @@ cdef int count(Door door, Exchange exchange, ClientWire wire, int minor) except 
         numbers.response_bytes += <uint64_t> exchange.answer_bytes
         if exchange.sent:
             observe(&numbers.wait, exchange.sent - asked)
+        if (<ClientExchange> exchange).grpc:
+            count_called(me, numbers, <ClientExchange> exchange)
         if exchange.passage is not None:
             count_upgraded(me, exchange)    # how long it lived says nothing about how long answers take
         else:

@@ -21,6 +21,11 @@ from lambda_dispatch_core.board import board as b
 PREFIX = "lambda_dispatch_"
 CODES = ("none", "2xx", "3xx", "4xx", "5xx")
 REASONS = ("ok", "app", "router", "client")
+GRPC_STATUSES = (
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
+    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"),
+    *("INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED", "none"),
+)
 CLOCK_TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -103,6 +108,13 @@ def _rejected(view: View) -> Samples:
         for word, count in zip(ErrorWord, numbers.words, strict=False):
             if word.status and (count or (function and word in (ErrorWord.QUEUE_FULL, ErrorWord.QUEUE_TIMEOUT))):
                 yield {"function": function, "reason": str(word)}, count
+
+
+def _calls(view: View) -> Samples:
+    for function, numbers in _by_function(view):
+        for status, count in zip(GRPC_STATUSES, numbers.grpc, strict=True):
+            if count:
+                yield {"function": function, "status": status}, count
 
 
 def _instances(view: View) -> Samples:
@@ -411,6 +423,37 @@ FAMILIES = (
         "bytes",
     ),
     _now("upgrades_open", "Connections and streams that have gone on in another protocol.", "upgrades_open"),
+    Family(
+        "grpc_calls",
+        "counter",
+        "gRPC calls that ended, by function (empty: no function got it) and status; none: the client left, or the "
+        "application said none.",
+        _calls,
+        ("function", "status"),
+    ),
+    _total("grpc_calls_started", "gRPC calls begun.", "grpc_opened"),
+    _split(
+        "grpc_calls_ended",
+        "counter",
+        "Of these, those that are over: the client left, the application said how it ended, the router ended it, or "
+        "the way to the application broke.",
+        "by",
+        {
+            "client": "grpc_by_client",
+            "application": "grpc_by_application",
+            "router": "grpc_by_router",
+            "broken": "grpc_broken",
+        },
+    ),
+    _split(
+        "grpc_bytes",
+        "counter",
+        "Bytes of messages from clients (in) and to them (out), of calls that are over.",
+        "direction",
+        {"in": "grpc_bytes_in", "out": "grpc_bytes_out"},
+        "bytes",
+    ),
+    _now("grpc_calls_open", "gRPC calls begun that are not over.", "grpc_open"),
     _total("interim_responses", "Interim responses (1xx) passed on.", "status_1xx"),
     _total("channels_parked", "Times that a channel became free for a request.", "channels_parked"),
     _split(

@@ -131,6 +131,8 @@ def table(view: View) -> str:
         + ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in failed.items()),
         f"queue wait p50 {_ms(wait['p50'])}, p99 {_ms(wait['p99'])}; "
         f"total time p50 {_ms(took['p50'])}, p99 {_ms(took['p99'])}",
+        f"{totals['upgrades_open']} upgraded connections open of {totals['upgrades_opened']}, "
+        f"{totals['grpc_open']} gRPC calls open of {totals['grpc_opened']}",
         "",
         *columns(
             ("WORKER", "PID", "STATE", "UP", "SILENT", "CONNS", "QUEUED", "OLDEST", "RUNNING", "IDLE", "REQUESTS"),
