@@ -233,13 +233,21 @@ def kube_score() -> None:
 
 
 def cdk() -> None:
-    """jsii, the assertion tests and cdk-nag, and the Python example against the package that jsii makes."""
+    """jsii, the assertion tests and cdk-nag, the TypeScript example, and the Python one against the package of jsii."""
     npm = tool("npm", "install Node.js 20 or newer")
     folder = DEPLOY / "cdk"
     if not (folder / "node_modules").exists():
         run(npm, "install", "--no-audit", "--no-fund", "--silent", cwd=folder)
     run(npm, "run", "build", cwd=folder)
     run(npm, "test", cwd=folder)
+    with tempfile.TemporaryDirectory() as name:
+        run("npx", "tsc", "-p", "examples/typescript", "--outDir", name, cwd=folder)
+        modules = Path(name, "node_modules")
+        (modules / "@lambda-dispatch").mkdir(parents=True)
+        (modules / "@lambda-dispatch" / "cdk").symlink_to(folder)
+        run("node", Path(name, "app.js"), cwd=Path(name),
+            env={"CDK_OUTDIR": f"{name}/out", "NODE_PATH": str(folder / "node_modules")})  # fmt: skip
+        synthesized(Path(name, "out"), "TypeScript")
     run("npx", "jsii-pacmak", "--targets", "python", cwd=folder)
     (wheel,) = (folder / "dist" / "python").glob("*.whl")
     with tempfile.TemporaryDirectory() as name:
@@ -247,10 +255,14 @@ def cdk() -> None:
         run(f"{name}/venv/bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel)
         run(f"{name}/venv/bin/python", "-W", "ignore", folder / "examples/python/app.py", cwd=Path(name),
             env={"CDK_OUTDIR": f"{name}/out"})  # fmt: skip
-        template = json.loads(Path(name, "out", "LambdaDispatch.template.json").read_text())
+        synthesized(Path(name, "out"), "Python")
+
+
+def synthesized(out: Path, language: str) -> None:
+    template = json.loads((out / "LambdaDispatch.template.json").read_text())
     kinds = {resource["Type"] for resource in template["Resources"].values()}
     if not {"AWS::ECS::Service", "AWS::Lambda::Function"} <= kinds:
-        raise SystemExit(f"the Python example makes {sorted(kinds)}: no service or no function")
+        raise SystemExit(f"the {language} example makes {sorted(kinds)}: no service or no function")
 
 
 def hadolint() -> None:

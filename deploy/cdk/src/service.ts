@@ -18,7 +18,26 @@ export enum LoadBalancer {
   NONE = 'none',
   INTERNAL = 'internal',
   INTERNET_FACING = 'internet-facing',
+
+  /** A Network Load Balancer: TCP, or TLS with a certificate. HTTP/2 and long connections reach the router as they are. */
+  INTERNAL_NETWORK = 'internal-network',
+  INTERNET_FACING_NETWORK = 'internet-facing-network',
 }
+
+/** A listener that exists, which sends what its rule says to the routers. */
+export interface ExistingListener {
+  /** Of an Application Load Balancer, imported with its security group. */
+  readonly listener: elb.IApplicationListener;
+
+  /** What is for the routers: hosts, paths, headers. */
+  readonly conditions: elb.ListenerCondition[];
+
+  /** Of the rule, among those of the listener; a lower number comes first. */
+  readonly priority: number;
+}
+
+/** 503 until the first instance is open where minInstances is set. */
+const READY_PATH = '/health?ready';
 
 /** A new router has this long until it is ready. */
 const READY_WITHIN = Duration.seconds(180);
@@ -29,6 +48,14 @@ export interface LambdaDispatchServiceProps {
 
   /** The function, alias or version that the router invokes. Its security group may reach the control port. */
   readonly function: lambda.IFunction;
+
+  /**
+   * More functions, each with instances of its own, which clients name in X-Lambda-Name by their ARNs. Clients then choose
+   * among these and `function` alone; secrets.functionSecret says which clients.
+   *
+   * @default - none, and the field is ignored
+   */
+  readonly moreFunctions?: lambda.IFunction[];
 
   /** The router's image, by digest where you can. */
   readonly image: ecs.ContainerImage;
@@ -82,9 +109,16 @@ export interface LambdaDispatchServiceProps {
   readonly maxTasks?: number;
 
   /**
-   * @default LoadBalancer.INTERNAL
+   * @default LoadBalancer.INTERNAL; LoadBalancer.NONE with existingListener
    */
   readonly loadBalancer?: LoadBalancer;
+
+  /**
+   * Instead of a load balancer of its own.
+   *
+   * @default - none
+   */
+  readonly existingListener?: ExistingListener;
 
   /**
    * With it clients are served over HTTPS, and HTTP redirects there.
@@ -137,18 +171,26 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
   public readonly cluster: ecs.ICluster;
   public readonly service: ecs.FargateService;
   public readonly connections: ec2.Connections;
+  /** Of the Application Load Balancer or the existing listener. */
   public readonly targetGroup?: elb.ApplicationTargetGroup;
   public readonly loadBalancer?: elb.ApplicationLoadBalancer;
+  /** Of the Network Load Balancer. */
+  public readonly networkTargetGroup?: elb.NetworkTargetGroup;
+  public readonly networkLoadBalancer?: elb.NetworkLoadBalancer;
 
   constructor(scope: Construct, id: string, props: LambdaDispatchServiceProps) {
     super(scope, id);
-    const given: { [key: string]: any } = { ...PLATFORM_SETTINGS, ...definedOnly(props.settings) };
+    const functions = [props.function, ...(props.moreFunctions ?? [])];
+    const given: { [key: string]: any } = { ...PLATFORM_SETTINGS, ...chosen(functions), ...definedOnly(props.settings) };
     const http: number = given.incomingRequestHttpPort;
     const minTasks = props.minTasks ?? 1;
     const maxTasks = props.maxTasks ?? 4;
     const stopTimeout = props.stopTimeout ?? Duration.seconds(60);
     const drain = Number(given.drainDeadline);
-    const front = props.loadBalancer ?? LoadBalancer.INTERNAL;
+    const front = props.loadBalancer ?? (props.existingListener ? LoadBalancer.NONE : LoadBalancer.INTERNAL);
+    if (props.existingListener && front !== LoadBalancer.NONE) {
+      throw new Error(`loadBalancer is ${front} beside existingListener; choose one of them`);
+    }
     if (maxTasks < minTasks) {
       throw new Error(`maxTasks is ${maxTasks}, less than minTasks (${minTasks}); raise it`);
     }
@@ -182,10 +224,10 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
         operatingSystemFamily: ecs.OperatingSystemFamily.LINUX,
       },
     });
-    // Exactly the function or the qualifier that is invoked; grantInvoke would add every qualifier.
+    // Exactly the functions or the qualifiers that are invoked; grantInvoke would add every qualifier.
     task.taskRole.addToPrincipalPolicy(new iam.PolicyStatement({
       actions: ['lambda:InvokeFunction'],
-      resources: [props.function.functionArn],
+      resources: functions.map((each) => each.functionArn),
     }));
     const linux = new ecs.LinuxParameters(this, 'Linux');
     linux.dropCapabilities(ecs.Capability.ALL);
@@ -199,7 +241,7 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
       environment: environmentOf(given, props.function.functionArn),
       secrets: secretsOf(props.secrets),
       healthCheck: {
-        command: ['CMD', 'lambda-dispatch', 'healthcheck', `http://127.0.0.1:${http}/health?ready`],
+        command: ['CMD', 'lambda-dispatch', 'healthcheck', `http://127.0.0.1:${http}${READY_PATH}`],
         interval: Duration.seconds(5),
         timeout: Duration.seconds(3),
         retries: 3,
@@ -220,7 +262,7 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
       minHealthyPercent: 100,
       maxHealthyPercent: 200,
       circuitBreaker: { enable: true, rollback: true },
-      healthCheckGracePeriod: front === LoadBalancer.NONE ? undefined : READY_WITHIN,
+      healthCheckGracePeriod: front === LoadBalancer.NONE && !props.existingListener ? undefined : READY_WITHIN,
       propagateTags: ecs.PropagatedTagSource.SERVICE,
       assignPublicIp: false,
       vpcSubnets: props.vpcSubnets ?? { subnetType: ec2.SubnetType.PRIVATE_WITH_EGRESS },
@@ -235,8 +277,14 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
       scaleInCooldown: Duration.seconds(300), // each task owns environments: one that goes takes warm ones with it
     });
 
-    this.openControlPorts(props.function, given);
-    if (front !== LoadBalancer.NONE) {
+    functions.forEach((each) => this.openControlPorts(each, given));
+    if (props.existingListener) {
+      this.targetGroup = this.makeTargetGroup(props, http, maxTasks);
+      new elb.ApplicationListenerRule(this, 'Rule', { ...props.existingListener, targetGroups: [this.targetGroup] });
+    } else if (front === LoadBalancer.INTERNAL_NETWORK || front === LoadBalancer.INTERNET_FACING_NETWORK) {
+      this.networkLoadBalancer = this.makeNetworkLoadBalancer(props, http, front === LoadBalancer.INTERNET_FACING_NETWORK);
+      this.networkTargetGroup = this.makeNetworkListener(props, this.networkLoadBalancer, http);
+    } else if (front !== LoadBalancer.NONE) {
       this.loadBalancer = new elb.ApplicationLoadBalancer(this, 'LoadBalancer', {
         vpc: props.vpc,
         internetFacing: front === LoadBalancer.INTERNET_FACING,
@@ -247,7 +295,8 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
       this.targetGroup = this.makeTargetGroup(props, http, maxTasks);
       this.makeListeners(props, this.loadBalancer, this.targetGroup);
     }
-    this.makeAlarms(props, given.cloudWatchMetricsEnabled === true);
+    const hasRouterMetrics = given.cloudWatchMetricsEnabled === true;
+    functions.forEach((each, n) => this.makeAlarms(props, each, n, hasRouterMetrics));
   }
 
   private openControlPorts(target: lambda.IFunction, given: { [key: string]: any }): void {
@@ -283,13 +332,58 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
         ? elb.TargetGroupLoadBalancingAlgorithmType.ROUND_ROBIN
         : elb.TargetGroupLoadBalancingAlgorithmType.LEAST_OUTSTANDING_REQUESTS,
       healthCheck: {
-        path: '/health?ready',
+        path: READY_PATH,
         interval: Duration.seconds(5),
         timeout: Duration.seconds(2),
         healthyThresholdCount: 2,
         unhealthyThresholdCount: 2,
       },
     });
+  }
+
+  private makeNetworkLoadBalancer(
+    props: LambdaDispatchServiceProps, port: number, internetFacing: boolean,
+  ): elb.NetworkLoadBalancer {
+    const group = new ec2.SecurityGroup(this, 'LoadBalancerSecurityGroup', {
+      vpc: props.vpc,
+      description: 'lambda-dispatch: load balancer',
+      allowAllOutbound: false,
+    });
+    const clients = props.clients ?? ec2.Peer.ipv4(props.vpc.vpcCidrBlock);
+    group.addIngressRule(clients, ec2.Port.tcp(props.certificate ? 443 : 80), 'clients');
+    this.connections.allowFrom(group, ec2.Port.tcp(port), 'clients, through the load balancer');
+    return new elb.NetworkLoadBalancer(this, 'NetworkLoadBalancer', {
+      vpc: props.vpc, internetFacing, securityGroups: [group], crossZoneEnabled: true,
+    });
+  }
+
+  private makeNetworkListener(
+    props: LambdaDispatchServiceProps, balancer: elb.NetworkLoadBalancer, port: number,
+  ): elb.NetworkTargetGroup {
+    const group = new elb.NetworkTargetGroup(this, 'NetworkTargetGroup', {
+      vpc: props.vpc,
+      targetType: elb.TargetType.IP,
+      protocol: elb.Protocol.TCP,
+      port,
+      preserveClientIp: true, // the router appends the client's address to X-Forwarded-For
+      targets: [this.service.loadBalancerTarget({ containerName: 'router', containerPort: port })],
+      deregistrationDelay: props.longestRequest ?? Duration.seconds(60),
+      healthCheck: {
+        protocol: elb.Protocol.HTTP,
+        path: READY_PATH,
+        interval: Duration.seconds(5),
+        timeout: Duration.seconds(2),
+        healthyThresholdCount: 2,
+        unhealthyThresholdCount: 2,
+      },
+    });
+    balancer.addListener('Listener', props.certificate
+      ? {
+        port: 443, protocol: elb.Protocol.TLS, certificates: [props.certificate],
+        sslPolicy: elb.SslPolicy.RECOMMENDED_TLS, defaultTargetGroups: [group],
+      }
+      : { port: 80, protocol: elb.Protocol.TCP, defaultTargetGroups: [group] });
+    return group;
   }
 
   private makeListeners(
@@ -316,10 +410,12 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
     }
   }
 
-  private makeAlarms(props: LambdaDispatchServiceProps, hasRouterMetrics: boolean): void {
+  private makeAlarms(
+    props: LambdaDispatchServiceProps, target: lambda.IFunction, n: number, hasRouterMetrics: boolean,
+  ): void {
     for (const [id, description] of Object.entries(ALARMS)) {
-      const read = this.reader(description, props.function, hasRouterMetrics);
-      if (read === undefined) {
+      const read = this.reader(description, target, hasRouterMetrics);
+      if (read === undefined || (description.source === 'balancer' && n > 0)) {
         continue;
       }
       const period = Duration.seconds(description.period);
@@ -328,7 +424,7 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
       const metric = description.expression === ''
         ? Object.values(metrics)[0]
         : new cloudwatch.MathExpression({ expression: description.expression, usingMetrics: metrics, period });
-      const alarm = metric.createAlarm(this, id, {
+      const alarm = metric.createAlarm(this, n === 0 ? id : `${id}${n + 1}`, {
         alarmDescription: description.description,
         threshold: description.threshold,
         evaluationPeriods: description.periods,
@@ -350,7 +446,9 @@ export class LambdaDispatchService extends Construct implements ec2.IConnectable
     switch (description.source) {
       case 'lambda': return (metric, options) => target.metric(metric, options);
       case 'balancer': {
-        const group = this.targetGroup;
+        // A Network Load Balancer knows connections and healthy targets, no status codes.
+        const seen = !Object.values(description.metrics).some((it) => it.metric.startsWith('HTTPCode'));
+        const group = this.targetGroup ?? (seen ? this.networkTargetGroup : undefined);
         return group && ((metric, options) => group.metrics.custom(metric, options));
       }
       default:
@@ -369,6 +467,13 @@ const COMPARISONS: { [name: string]: cloudwatch.ComparisonOperator } = {
   GreaterThanThreshold: cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
   LessThanThreshold: cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
 };
+
+/** Clients choose among these functions and no other. */
+function chosen(functions: lambda.IFunction[]): RouterSettings {
+  return functions.length === 1
+    ? {}
+    : { allowFunctionHeader: true, functionAllow: functions.map((each) => each.functionArn).join(',') };
+}
 
 function definedOnly(settings?: RouterSettings): { [key: string]: any } {
   return Object.fromEntries(Object.entries(settings ?? {}).filter(([, value]) => value !== undefined));
