@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), *(str(ROOT / folder) for folder in ("src", "cython_ext", "extension"))]
 
-from tools import alarms  # noqa: E402
+from tools import alarms, chart_values  # noqa: E402
 
 from lambda_dispatch.config import OPTIONS, RouterConfig  # noqa: E402
 
@@ -330,13 +330,24 @@ def template(text: str) -> str:
     return text
 
 
-def page(text: str) -> str:
-    start, end = "<!-- alarms: written by tools/gen_deploy.py -->\n", "\n<!-- end of alarms -->"
+def on_page(text: str, part: str, body: str) -> str:
+    """The same in Markdown."""
+    start, end = f"<!-- {part}: written by tools/gen_deploy.py -->\n", f"\n<!-- end of {part} -->"
     before, _, rest = text.partition(start)
     _, found, after = rest.partition(end)
     if not found:
-        raise SystemExit("docs/aws.md has no marks for its alarms")
-    return before + start + alarms.page() + end + after
+        raise SystemExit(f"a page has no marks for its {part}")
+    return before + start + body + end + after
+
+
+def chart_values_as_written(text: str) -> str:
+    return between(text, "settings", helm_values())
+
+
+def chart_readme(text: str) -> str:
+    values = chart_values_as_written((CHART / "values.yaml").read_text())
+    schema = json.loads(helm_schema((CHART / "values.schema.json").read_text()))
+    return on_page(text, "values", chart_values.table(values, schema))
 
 
 CLOUDFORMATION: dict[str, Callable[[], str]] = {
@@ -348,15 +359,17 @@ CLOUDFORMATION: dict[str, Callable[[], str]] = {
     "alarms": alarms.cloudformation,
 }
 DEPLOY = ROOT / "deploy"
+CHART = DEPLOY / "helm" / "lambda-dispatch"
 FILES: dict[Path, Callable[[str], str]] = {
     DEPLOY / "cloudformation" / "router.yaml": template,
-    DEPLOY / "helm" / "lambda-dispatch" / "values.schema.json": helm_schema,
-    DEPLOY / "helm" / "lambda-dispatch" / "values.yaml": lambda text: between(text, "settings", helm_values()),
+    CHART / "values.schema.json": helm_schema,
+    CHART / "values.yaml": chart_values_as_written,
+    CHART / "README.md": chart_readme,
     DEPLOY / "terraform" / "settings.tf": lambda _: terraform(),
     DEPLOY / "terraform" / "alarms.tf": lambda _: alarms.terraform(),
     DEPLOY / "cdk" / "src" / "settings.ts": lambda _: cdk(),
     DEPLOY / "cdk" / "src" / "alarms.ts": lambda _: alarms.cdk(),
-    ROOT / "docs" / "aws.md": page,
+    ROOT / "docs" / "aws.md": lambda text: on_page(text, "alarms", alarms.page()),
 }
 
 

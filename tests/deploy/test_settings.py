@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tools import gen_deploy
+from tools import chart_values, gen_deploy
 
 from lambda_dispatch.config import OPTIONS
 
@@ -184,6 +184,31 @@ def test_the_construct_passes_every_option() -> None:
         assert f"  {setting.camel}: '{setting.variable}'," in text
 
 
+def test_the_charts_readme_has_a_row_for_each_value() -> None:
+    values = yaml.safe_load((DEPLOY / "helm/lambda-dispatch/values.yaml").read_text())
+    rows = re.findall(r"^\| `([\w.]+)` \|", (DEPLOY / "helm/lambda-dispatch/README.md").read_text(), re.M)
+    assert len(rows) == len(set(rows))
+    for row in rows:
+        found = values
+        for name in row.split("."):
+            found = found[name]
+    assert {row.split(".")[0] for row in rows} == set(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("# Said.\nknown: 1\nsilent: 2\n", "silent has no comment"),
+        ("# Said.\nknown: 1\n# Said.\nstranger: 2\n", "does not have stranger"),
+    ],
+)
+def test_a_value_that_is_not_described_is_refused(values: str, said: str) -> None:
+    schema = {"properties": {"known": {"type": "integer"}, "silent": {"type": "integer"}}}
+    assert "| `known` | integer | `1` | Said. |" in chart_values.table("# Said.\nknown: 1\n", schema)
+    with pytest.raises(SystemExit, match=said):
+        chart_values.table(values, schema)
+
+
 READY = "/health?ready"  # 503 until the first instance is open where MinInstances is set
 READY_WITHIN = 180  # s
 
@@ -203,8 +228,9 @@ def test_every_way_to_deploy_sends_clients_once_the_router_is_ready() -> None:
     assert re.search(rf"health_check_grace_period_seconds += .*\b{READY_WITHIN}\b", module)
     construct = (DEPLOY / "cdk/src/service.ts").read_text()
     assert f"const READY_WITHIN = Duration.seconds({READY_WITHIN});" in construct
-    assert f"healthcheck', `http://127.0.0.1:${{http}}{READY}`]" in construct
-    assert f"path: '{READY}'" in construct
+    assert f"const READY_PATH = '{READY}';" in construct
+    assert "healthcheck', `http://127.0.0.1:${http}${READY_PATH}`]" in construct
+    assert re.findall(r"\bpath: (.*),", construct) == ["READY_PATH", "READY_PATH"]
 
 
 def test_the_chart_sends_clients_once_the_router_is_ready() -> None:
