@@ -35,8 +35,8 @@ variable "settings" {
     scaling_algorithm = optional(string)
     # Headroom of `simple` and `ewma`: the target per instance is 1/n of MaxConcurrentCount. A whole number from 1 to 10. Default: 2.
     instance_count_multiplier = optional(number)
-    # Requests at once per instance that `adaptive` staffs for; 0: MaxConcurrentCount. A whole number from 0 to 100. Default: 0.
-    target_concurrency = optional(number)
+    # Requests at once per instance that `adaptive` staffs for; auto: learnt; 0: MaxConcurrentCount. Auto, or a whole number from 0 to 100. Default: 0.
+    target_concurrency = optional(string)
     # Instances that `adaptive` keeps beyond the need while requests come. A whole number from 0 to 1000. Default: 0.
     buffer_instances = optional(number)
     # Instances of the configured function kept open. A whole number from 0 to 1000. Default: 0.

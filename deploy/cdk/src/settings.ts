@@ -100,11 +100,11 @@ export interface RouterSettings {
    */
   readonly instanceCountMultiplier?: number;
   /**
-   * Requests at once per instance that `adaptive` staffs for; 0: MaxConcurrentCount. A whole number from 0 to 100.
+   * Requests at once per instance that `adaptive` staffs for; auto: learnt; 0: MaxConcurrentCount. Auto, or a whole number from 0 to 100.
    *
    * @default - 0
    */
-  readonly targetConcurrency?: number;
+  readonly targetConcurrency?: string;
   /**
    * Instances that `adaptive` keeps beyond the need while requests come. A whole number from 0 to 1000.
    *

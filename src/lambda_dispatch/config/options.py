@@ -13,12 +13,14 @@ from lambda_dispatch.config.values import (
     decimal,
     matching,
     names_of,
+    or_auto,
     seconds,
     size,
     text,
     variable,
     whole,
 )
+from lambda_dispatch.scaler.model import LEARNT
 from lambda_dispatch.telemetry.access_fields import ALL_FIELDS, DEFAULT_FIELDS
 from lambda_dispatch_extension.options import NAMES as EXTENSION_NAMES
 
@@ -141,9 +143,9 @@ class RouterConfig:
     )
     target_concurrency: int = option(
         "TargetConcurrency",
-        whole(0, 100),
+        or_auto(whole(0, 100), LEARNT),
         0,
-        "requests at once per instance that `adaptive` staffs for; 0: MaxConcurrentCount",
+        "requests at once per instance that `adaptive` staffs for; auto: learnt; 0: MaxConcurrentCount",
     )
     buffer_instances: int = option(
         "BufferInstances", whole(0, 1000), 0, "instances that `adaptive` keeps beyond the need while requests come"

@@ -40,6 +40,15 @@ def whole(low: int, high: int, also: int | None = None, also_means: str = "") ->
     return Kind(parse, f"a whole number from {low} to {high}{extra}", toml=(int,))
 
 
+def or_auto(kind: Kind, value: int) -> Kind:
+    """`auto`, which is `value`, too."""
+
+    def parse(text: str) -> Any:
+        return value if text.lower() in ("auto", str(value)) else kind.parse(text)
+
+    return Kind(parse, f"auto, or {kind.allowed}", toml=(*kind.toml, str))
+
+
 def decimal(low: float, high: float) -> Kind:
     def parse(text: str) -> float:
         _check(_DECIMAL.fullmatch(text) is not None)

@@ -10,11 +10,12 @@ from lambda_dispatch.scaler.causes import CAUSES
 from lambda_dispatch.scaler.deadlines import LOOKS, longest_of
 from lambda_dispatch.scaler.guard import Breaker, Outcome, Start, StartGuard
 from lambda_dispatch.scaler.ledger import Budget, Ledger
-from lambda_dispatch.scaler.model import START_TIMEOUT, Limits
+from lambda_dispatch.scaler.model import LEARNT, START_TIMEOUT, Limits
 from lambda_dispatch.scaler.observe import NS, Rates
 from lambda_dispatch.scaler.policies import Policy
 from lambda_dispatch.scaler.spares import Spares
 from lambda_dispatch.scaler.start_times import StartTimes
+from lambda_dispatch.scaler.target import Target
 from lambda_dispatch.scaler.verdict import EXIT_NAMES, Exit, outcome_of
 from lambda_dispatch_core.board import board as b
 
@@ -103,6 +104,7 @@ class Fleet:
         self.ledger = Ledger()
         self.budget = Budget()
         self.spares = Spares()
+        self.target = Target()
         self._longest = 0.0  # s: see Look.longest
         self._longest_asked = 0
         self.spent = ""  # which budget was, at the last look
@@ -118,6 +120,12 @@ class Fleet:
         self.last_decision = 0.0  # s; 0: none
         self.held = ""  # what kept starts back at the last look
         self.ends_idle = False  # the last instance that was to stay when idle did not
+
+    @property
+    def staffed_for(self) -> int:
+        """Requests at once of an instance, that `adaptive` counts on."""
+        limits = self.limits
+        return (self.target.learnt if limits.target == LEARNT else limits.target) or limits.max_concurrent
 
     def began(self, slot: int, generation: int, id: bytes, now: float, stays: bool, spare: bool = False) -> Run:
         """A start is about to be sent."""

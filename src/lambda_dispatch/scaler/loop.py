@@ -340,6 +340,7 @@ def new_fleet(pool: b.Pool, config: RouterConfig, now: float, tokens: float | No
     )
     fleet.ledger.rate, fleet.budget = rate_of(config), budget_of(config)
     fleet.ledger.resume(pool)
+    fleet.target.learnt = pool.target
     fleet.rates.resume(pool.rate_milli / 1000, pool.average_us / 1000)
     fleet.starts, fleet.starts_failed, fleet.ended = pool.starts, pool.starts_failed, pool.ended
     fleet.decisions = list(pool.decisions[: len(fleet.decisions)])
@@ -386,7 +387,7 @@ def publish(board: b.Board, fleet: Fleet, counts: Mapping[int, int], now: float)
         decisions=fleet.decisions,
         exits=fleet.exits,
         frozen=fleet.times.frozen(now),
-        target=fleet.limits.target or fleet.limits.max_concurrent,
+        target=fleet.staffed_for,
     )
     board.publish_ledger(
         fleet.pool,

@@ -8,6 +8,9 @@ from enum import StrEnum
 START_TIMEOUT = 30.0
 
 
+LEARNT = -1  # a target that is not given but learnt: TargetConcurrency=auto
+
+
 class State(StrEnum):
     STARTING = "starting"
     OPEN = "open"
@@ -55,7 +58,7 @@ class Limits:
     multiplier: int
     min_instances: int = 0
     max_instances: int = 1000
-    target: int = 0  # requests at once that `adaptive` staffs an instance for; 0: max_concurrent
+    target: int = 0  # requests at once that `adaptive` staffs an instance for; 0: max_concurrent, LEARNT: not given
     buffer: int = 0  # instances that `adaptive` keeps beyond the need while requests come
     spares: int = 0  # environments that are kept frozen
     pinned: int = -1  # the desired count that an operator holds; -1: demand decides

@@ -18,7 +18,7 @@ from lambda_dispatch.scaler.deadlines import leaves_early
 from lambda_dispatch.scaler.fleet import BREAKER_NUMBERS, Fleet, News, Run
 from lambda_dispatch.scaler.guard import Breaker
 from lambda_dispatch.scaler.ledger import COST, INVOKES
-from lambda_dispatch.scaler.model import Decision, Limits, Observation
+from lambda_dispatch.scaler.model import LEARNT, Decision, Limits, Observation
 from lambda_dispatch.scaler.observe import NS, observe
 from lambda_dispatch.scaler.record import Record, inputs_of
 from lambda_dispatch.scaler.wait import predicted
@@ -122,6 +122,9 @@ def step(fleet: Fleet, look: Look) -> Step:
     fleet.spent = fleet.budget.spent(fleet.ledger, look.now)
     if fleet.spent == COST:
         limits = replace(limits, max_instances=min(limits.max_instances, floor))
+    if limits.target == LEARNT:
+        opened = sum(seen.state == b.INSTANCE_OPEN for seen in living)
+        limits = replace(limits, target=fleet.target.look(look.now, look.totals, opened, limits.max_concurrent))
     staying = {slot for slot, run in fleet.runs.items() if run.stays}
     freeze = fleet.spares.over(look.now, living, fleet.runs)
     shown = [seen for seen in living if not fleet.runs[seen.slot].spare]

@@ -21,6 +21,7 @@ RIVALS = {
 SHORT = {
     "simple": "simple:InstanceCountMultiplier=2",
     "simple-1": "simple:InstanceCountMultiplier=1",
+    "adaptive-auto": "adaptive:TargetConcurrency=auto",
     "adaptive-spares": "adaptive:FrozenSpares=12",
 }
 ALGORITHMS = tuple(policy.name for policy in POLICIES)
