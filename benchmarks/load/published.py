@@ -1,6 +1,7 @@
 """The original project's published table, run again here: Lambda's own dispatch and the router, case by case.
 
-    python -m benchmarks.load.published [--rounds 3] [--svg docs/published.svg] [--json figures.json]
+    python -m benchmarks.load.published [--rounds 3] [--algorithm simple] [--svg docs/published.svg]
+                                        [--json figures.json]
 
 Prints the table as Markdown; some five minutes. What is emulated and what is measured:
 
@@ -42,10 +43,12 @@ from benchmarks.load.side_by_side import COLORS, NAMES, Stack, all_ended
 from benchmarks.load.volley import Shot, Volley, fire, keep_firing
 
 from lambda_dispatch.simulator.plot import Bars, Chart, Group, Series, draw
+from lambda_dispatch.simulator.policies import ALGORITHMS
 
 HOLD = "/busy/500000/4"  # keeps an environment busy until all have been asked for
 SAMPLE = 0.05  # seconds between two looks at the open invokes
 WARM_UPS = 60  # volleys the router gets to open all its instances
+ALGORITHM = "of the scaler; default simple, the original's: others may not open all instances of the steady cases"
 SHORT = {"direct": "Lambda", "dispatch": "lambda-dispatch"}
 PALE = {"direct": "#e6b0aa", "dispatch": "#a9cce3"}
 
@@ -56,6 +59,7 @@ class Options:
     seconds: float
     cold_start: float
     fleet: float  # of the clients, environments and requests; 1 but for a quick look
+    algorithm: str  # of the router's scaler
 
     def part(self, number: int) -> int:
         return max(1, round(number * self.fleet))
@@ -132,8 +136,9 @@ class Meter:
             await asyncio.sleep(SAMPLE)
 
 
-def open_stack(way: str, environments: int, warm: int) -> Stack:
-    flags = ("--workers", "1", "--max-instances", str(environments)) if way == "dispatch" else ()
+def open_stack(way: str, environments: int, warm: int, algorithm: str) -> Stack:
+    router = ("--workers", "1", "--max-instances", str(environments), "--scaling-algorithm", algorithm)
+    flags = router if way == "dispatch" else ()
     stack = Stack(way, environments, [compiled("worker")], HOLD, flags)
     try:
         stack.turn(seed=1)
@@ -200,7 +205,7 @@ def measure(cases: list[Case], options: Options, say: Callable[[str], None]) -> 
         for environments in sorted({case.environments(way) for case in cases if not case.cold}):
             mine = [case for case in cases if case.environments(way) == environments and not case.cold]
             here = options.part(environments)
-            with open_stack(way, here, here) as stack:
+            with open_stack(way, here, here, options.algorithm) as stack:
                 for case in mine:
                     say(f"{case.title}, {NAMES[way]}")
                     if case.given(way) is None:
@@ -212,7 +217,8 @@ def measure(cases: list[Case], options: Options, say: Callable[[str], None]) -> 
             rounds: list[Round] = []
             for _ in range(options.rounds):
                 say(f"{case.title}, {NAMES[way]}")
-                with open_stack(way, options.part(case.environments(way)), options.part(case.warm(way))) as stack:
+                most, warm = options.part(case.environments(way)), options.part(case.warm(way))
+                with open_stack(way, most, warm, options.algorithm) as stack:
                     rounds.append(uvloop.run(scale_up(stack, case, options)))
             measured[case.key, way] = rounds
     return measured
@@ -298,6 +304,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2, help="of a round of a steady case, at least; default 2")
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES), metavar="CASE")
     parser.add_argument("--cold-start", type=float, default=8.0, help="seconds, default 8")
+    parser.add_argument("--algorithm", choices=ALGORITHMS, default="simple", help=ALGORITHM)
     parser.add_argument("--quick", action="store_true", help="one round, with a tenth of clients and environments")
     parser.add_argument("--svg", type=Path, help="where to write the plot")
     parser.add_argument("--json", type=Path, help="where to write the figures")
@@ -307,6 +314,7 @@ def main() -> int:
         0.2 if given.quick else given.seconds,
         given.cold_start,
         0.1 if given.quick else 1.0,
+        given.algorithm,
     )
     cases = [CASES[key] for key in given.only]
     measured = measure(cases, options, lambda line: print(line, file=sys.stderr, flush=True))
