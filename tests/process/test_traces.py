@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from lambda_dispatch.telemetry.spans import invoke_ids
+from lambda_dispatch.telemetry.span_parts import invoke_ids
 from tests.support.across import Fleet
 from tests.support.clients import ask
 from tests.support.collector import Collector

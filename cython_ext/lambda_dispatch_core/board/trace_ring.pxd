@@ -65,6 +65,11 @@ cdef struct SpanRecord:         # one writer: the worker. Record n is number n %
     uint8_t target[SPAN_TARGET]     # path, the query left out
 
 
+# A record as it was read.
+cdef class Span:
+    cdef SpanRecord record
+
+
 cdef class TraceRing:
     cdef readonly int fd
     cdef readonly int workers

@@ -1,4 +1,4 @@
-from typing import Final, NamedTuple, Self, final
+from typing import Final, Self, final
 
 TRACE_VERSION: Final[int]
 TRACE_RECORDS: Final[int]
@@ -9,29 +9,52 @@ SPAN_REMOTE: Final[int]
 SPAN_RESENT: Final[int]
 SPAN_TLS: Final[int]
 
-class Span(NamedTuple):
-    trace: bytes
-    parent: bytes
-    server: bytes
-    client: bytes
-    arrived: int
-    asked: int
-    sent: int
-    ended: int
-    instance: bytes
-    invoked: int
-    opened: int
-    request_bytes: int
-    answer_bytes: int
-    pool: int
-    status: int
-    flags: int
-    word: int
-    version: int
-    trace_flags: int
-    method: bytes
-    host: bytes
-    target: bytes
+@final
+class Span:
+    @property
+    def trace(self) -> bytes: ...
+    @property
+    def parent(self) -> bytes: ...
+    @property
+    def server(self) -> bytes: ...
+    @property
+    def client(self) -> bytes: ...
+    @property
+    def arrived(self) -> int: ...
+    @property
+    def asked(self) -> int: ...
+    @property
+    def sent(self) -> int: ...
+    @property
+    def ended(self) -> int: ...
+    @property
+    def instance(self) -> bytes: ...
+    @property
+    def invoked(self) -> int: ...
+    @property
+    def opened(self) -> int: ...
+    @property
+    def request_bytes(self) -> int: ...
+    @property
+    def answer_bytes(self) -> int: ...
+    @property
+    def pool(self) -> int: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def flags(self) -> int: ...
+    @property
+    def word(self) -> int: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def trace_flags(self) -> int: ...
+    @property
+    def method(self) -> bytes: ...
+    @property
+    def host(self) -> bytes: ...
+    @property
+    def target(self) -> bytes: ...
 
 @final
 class TraceRing:

@@ -1,7 +1,6 @@
 """The rings of traced requests; what they are stands in trace_ring.pxd."""
 
 import os
-from typing import NamedTuple
 
 from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -19,41 +18,96 @@ cdef uint64_t MAGIC = 0x4543415254444C00         # "\0LDTRACE" on a little-endia
 cdef uint32_t ORDER = 0x01020304
 
 
-class Span(NamedTuple):
-    """A record as it was read."""
+@cython.final
+@cython.freelist(256)
+cdef class Span:
+    @property
+    def trace(self):
+        return self.record.trace[:16]
 
-    trace: bytes
-    parent: bytes
-    server: bytes
-    client: bytes
-    arrived: int
-    asked: int
-    sent: int
-    ended: int
-    instance: bytes
-    invoked: int
-    opened: int
-    request_bytes: int
-    answer_bytes: int
-    pool: int
-    status: int
-    flags: int
-    word: int
-    version: int
-    trace_flags: int
-    method: bytes
-    host: bytes
-    target: bytes
+    @property
+    def parent(self):
+        return self.record.parent[:8]
 
+    @property
+    def server(self):
+        return self.record.server[:8]
 
-cdef object span_of(const SpanRecord* it):
-    return Span(
-        it.trace[:16], it.parent[:8], it.server[:8], it.client[:8], it.arrived, it.asked, it.sent, it.ended,
-        it.instance[:16], it.invoked, it.opened, it.request_bytes, it.answer_bytes, it.pool, it.status, it.flags,
-        it.word, it.version, it.trace_flags, it.method[:min(<int> it.method_length, <int> SPAN_METHOD)],
-        it.host[:min(<int> it.host_length, <int> SPAN_HOST)],
-        it.target[:min(<int> it.target_length, <int> SPAN_TARGET)],
-    )
+    @property
+    def client(self):
+        return self.record.client[:8]
+
+    @property
+    def arrived(self):
+        return self.record.arrived
+
+    @property
+    def asked(self):
+        return self.record.asked
+
+    @property
+    def sent(self):
+        return self.record.sent
+
+    @property
+    def ended(self):
+        return self.record.ended
+
+    @property
+    def instance(self):
+        return self.record.instance[:16]
+
+    @property
+    def invoked(self):
+        return self.record.invoked
+
+    @property
+    def opened(self):
+        return self.record.opened
+
+    @property
+    def request_bytes(self):
+        return self.record.request_bytes
+
+    @property
+    def answer_bytes(self):
+        return self.record.answer_bytes
+
+    @property
+    def pool(self):
+        return self.record.pool
+
+    @property
+    def status(self):
+        return self.record.status
+
+    @property
+    def flags(self):
+        return self.record.flags
+
+    @property
+    def word(self):
+        return self.record.word
+
+    @property
+    def version(self):
+        return self.record.version
+
+    @property
+    def trace_flags(self):
+        return self.record.trace_flags
+
+    @property
+    def method(self):
+        return self.record.method[:min(<int> self.record.method_length, <int> SPAN_METHOD)]
+
+    @property
+    def host(self):
+        return self.record.host[:min(<int> self.record.host_length, <int> SPAN_HOST)]
+
+    @property
+    def target(self):
+        return self.record.target[:min(<int> self.record.target_length, <int> SPAN_TARGET)]
 
 
 @cython.final
@@ -144,8 +198,8 @@ cdef class TraceRing:
         cdef uint64_t first = since + 1
         cdef uint64_t number
         cdef uint64_t lost = 0
-        cdef SpanRecord copy
         cdef SpanRecord* record
+        cdef Span span
         cdef list found = []
         if last >= first + <uint64_t> self.records:
             lost = last - <uint64_t> self.records + 1 - first
@@ -154,10 +208,11 @@ cdef class TraceRing:
         for number in range(first, last + 1):
             record = &self._records(worker)[number % <uint64_t> self.records]
             if getu64(&record.number) == number:
-                memcpy(&copy, record, sizeof(SpanRecord))
+                span = Span.__new__(Span)
+                memcpy(&span.record, record, sizeof(SpanRecord))
                 fence()
                 if getu64(&record.number) == number:
-                    found.append(span_of(&copy))
+                    found.append(span)
                     continue
             lost += 1               # overwritten meanwhile
         return found, last, lost

@@ -26,7 +26,7 @@ from lambda_dispatch.dispatch.upgrade cimport UPGRADE_LINES
 from lambda_dispatch.front.door cimport ClientWire, Door
 from lambda_dispatch.front.echo cimport EchoSlot
 from lambda_dispatch.front.reserved cimport is_reserved
-from lambda_dispatch.front.trace cimport LEFT, MARK_FIELDS, MARK_ROOM, RECORDED
+from lambda_dispatch.front.trace cimport LEFT, MARK_FIELDS, RECORDED
 from lambda_dispatch.front.uploads cimport ClientExchange
 from lambda_dispatch.telemetry.chance cimport by_chance, put_hex
 from lambda_dispatch_core.bytes.fields cimport (
@@ -185,7 +185,7 @@ cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const
         elif f.token == T_X_REQUEST_ID:
             wants_id = False
     if mark != NULL:
-        room += MARK_ROOM
+        room += door.tracer.room
     start = to = exchange.reserve(room)
     if exchange.needs & FEATURE_UPGRADE:
         to = put_lit(to, UPGRADE_LINES)

@@ -57,6 +57,7 @@ cdef class Tracer:
     cdef uint8_t[4] order       # the Propagators; the last that finds a context wins
     cdef int propagators
     cdef uint8_t writes         # the same as bits
+    cdef Py_ssize_t room        # bytes that write() adds at most, MARK_ROOM or less
 
     # Reads the context and decides. mark is filled in unless the answer is LEFT.
     cdef int begin(self, FieldList fields, Mark* mark) noexcept

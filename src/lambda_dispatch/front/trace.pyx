@@ -19,6 +19,9 @@ from lambda_dispatch_core.bytes.fields cimport (
 from lambda_dispatch_core.bytes.literal cimport begins_lit, is_lit, put_lit
 
 cdef dict PROPAGATORS = {"tracecontext": W3C, "b3": B3, "b3multi": B3_MULTI, "xray": XRAY}
+# Bytes that write() adds for each: few enough that most heads stay within the exchange's own memory.
+cdef dict ROOMS = {"tracecontext": 72, "b3": 64, "b3multi": 112, "xray": 104}
+assert sum(ROOMS.values()) <= MARK_ROOM
 
 
 cdef inline bint is_zero(const uint8_t* p, Py_ssize_t n) noexcept:
@@ -120,6 +123,7 @@ cdef class Tracer:
             if name in PROPAGATORS:
                 self.order[self.propagators] = PROPAGATORS[name]
                 self.writes |= self.order[self.propagators]
+                self.room += ROOMS[name]
                 self.propagators += 1
 
     cdef void _read(self, uint8_t propagator, Field** by_token, Context* context) noexcept:
@@ -165,24 +169,28 @@ cdef class Tracer:
         cdef Field* by_token[CARRIERS]
         cdef Context context
         cdef Field* f
+        cdef bint carried = False
         cdef bint twice = False
         cdef bint sampled
         cdef uint64_t id
         cdef uint32_t epoch
         cdef int i
-        memset(by_token, 0, sizeof(by_token))
         context.found = context.has_parent = False
         context.sampled = -1
         context.by = 0
         for i in range(fields.count):
             f = &fields.at[i]
             if T_TRACEPARENT <= f.token <= T_X_AMZN_TRACE_ID:
+                if not carried:
+                    memset(by_token, 0, sizeof(by_token))
+                    carried = True
                 twice = twice or (f.token == T_TRACEPARENT and by_token[0] != NULL)
                 by_token[f.token - T_TRACEPARENT] = f
-        if twice:
-            by_token[0] = NULL          # W3C Trace Context 3.2.2.5: which of the two would be the parent?
-        for i in range(self.propagators):
-            self._read(self.order[i], by_token, &context)
+        if carried:
+            if twice:
+                by_token[0] = NULL      # W3C Trace Context 3.2.2.5: which of the two would be the parent?
+            for i in range(self.propagators):
+                self._read(self.order[i], by_token, &context)
         if self.follows and context.found and context.sampled == 0:
             return LEFT
         if context.found:

@@ -26,6 +26,7 @@ from lambda_dispatch_core import __version__
 
 MAX_ANSWER = 64 * 1024  # bytes of a collector's answer that are read
 TRIES = 5
+LEVEL = 1  # of gzip: 6 takes twice the CPU, and leaves a twentieth less of spans
 FIRST_WAIT = 1.0  # s before the second try; doubled for each further one
 LONGEST_WAIT = 60.0  # s that a collector's Retry-After is believed; then it is tried again
 PASSING = (429, 502, 503, 504)
@@ -77,7 +78,7 @@ class Sender:
                     self._changed.wait()
                 body, count = self._bodies.popleft()
                 self._busy = True
-            self._send(gzip.compress(body, 6), count)
+            self._send(gzip.compress(body, LEVEL), count)
 
     def _send(self, packed: bytes, count: int) -> None:
         for turn in range(TRIES):

@@ -1,16 +1,21 @@
 """Records in a ring of traces, for tests; and what tracing adds to a request, for the micro benchmarks."""
 
+from types import SimpleNamespace
+
 from libc.stdint cimport uint8_t, uint16_t
 from libc.string cimport memcpy, memset
 
 from lambda_dispatch.dispatch.model cimport Exchange, Mark
 from lambda_dispatch.front.trace cimport LEFT, MARK_ROOM, Tracer
 from lambda_dispatch_core.board.trace_ring cimport SPAN_HOST, SPAN_METHOD, SPAN_TARGET, SpanRecord, TraceRing
-from lambda_dispatch_core.board.trace_ring import Span
 from lambda_dispatch_core.bytes.fields cimport FieldList
 
 TEXTS = ("trace", "parent", "server", "client", "instance", "method", "host", "target")
-EMPTY = Span(*(b"" if name in TEXTS else 0 for name in Span._fields))
+NUMBERS = (
+    "arrived", "asked", "sent", "ended", "invoked", "opened", "request_bytes", "answer_bytes", "pool", "status",
+    "flags", "word", "version", "trace_flags",
+)
+EMPTY = {**dict.fromkeys(TEXTS, b""), **dict.fromkeys(NUMBERS, 0)}
 
 
 # What does not fit is cut off; how much was kept.
@@ -22,7 +27,11 @@ cdef Py_ssize_t keep(uint8_t* to, Py_ssize_t room, bytes value) except -1:
 
 def record(TraceRing ring not None, **values):
     """One record with these fields of Span; the others are zero."""
-    it = EMPTY._replace(**values)
+    it = SimpleNamespace(**EMPTY)
+    for name, value in values.items():
+        if name not in EMPTY:
+            raise TypeError(f"a record has no field {name}")
+        setattr(it, name, value)
     cdef SpanRecord* to = ring.begin()
     # Behind the number, which begin() has set.
     memset(<uint8_t*> to + sizeof(to.number), 0, sizeof(SpanRecord) - sizeof(to.number))
