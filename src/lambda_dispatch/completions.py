@@ -27,6 +27,9 @@ Prints a script for the shell. For all users, or for you alone:
   fish  lambda-dispatch completions fish > ~/.config/fish/completions/lambda-dispatch.fish
 """
 FLAG = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]+)")
+# In a --help: flags that take a value, and an argument that has choices.
+VALUED = re.compile(r"^  (--[a-z][a-z0-9-]+) (?=[A-Z{])", re.M)
+CHOICES = re.compile(r"^  \{([a-z,-]+)\}$", re.M)
 # Of the router, beside its options.
 ROUTER = {
     "--check": "print what is in effect, look for AWS's credentials, and exit",
@@ -43,6 +46,11 @@ class Flag(NamedTuple):
     takes: bool = False  # a value, as the next word
     values: tuple[str, ...] = ()
     file: bool = False
+
+
+class Subcommand(NamedTuple):
+    flags: list[Flag]
+    values: list[str]  # that its argument may have, where they are known
 
 
 def commands() -> dict[str, str]:
@@ -66,8 +74,23 @@ def flags(command: str) -> list[Flag]:
         ]
         found.append(Flag("--config", OPTIONS["config_file"].help, True, (), True))
         return found + [Flag(name, text) for name, text in ROUTER.items()]
-    text = "".join([help_of(command), *(help_of(command, word) for word in words(command) if command == "ctl")])
-    return [Flag(name) for name in dict.fromkeys([*FLAG.findall(text), "--help"])]
+    # The flags of its commands are theirs alone, though its help may name one.
+    return [Flag("--help")] if command == "ctl" else flags_in(help_of(command))
+
+
+def flags_in(text: str) -> list[Flag]:
+    """Those of a --help."""
+    valued = set(VALUED.findall(text))
+    return [Flag(name, takes=name in valued) for name in dict.fromkeys([*FLAG.findall(text), "--help"])]
+
+
+def subcommands(command: str) -> dict[str, Subcommand]:
+    found = {}
+    for word in words(command) if command == "ctl" else ():
+        text = help_of(command, word)
+        choices = CHOICES.search(text)
+        found[word] = Subcommand(flags_in(text), choices[1].split(",") if choices else [])
+    return found
 
 
 def words(command: str) -> tuple[str, ...]:
@@ -109,6 +132,13 @@ def bash() -> str:
                 lines.append(f"    '{command} {flag.name}') COMPREPLY=($(compgen -f -- \"$cur\")); return ;;")
             elif flag.takes:
                 lines.append(f"    '{command} {flag.name}') return ;;")
+        takes = {flag.name for each in subcommands(command).values() for flag in each.flags if flag.takes}
+        lines += [f"    '{command} {name}') return ;;" for name in sorted(takes)]
+    lines += ["    esac", '    ((COMP_CWORD > 2)) && case "$command ${COMP_WORDS[2]}" in']
+    for command in commands():
+        for word, each in subcommands(command).items():
+            every = " ".join([*(flag.name for flag in each.flags), *each.values])
+            lines.append(f"    '{command} {word}') COMPREPLY=($(compgen -W '{every}' -- \"$cur\")); return ;;")
     lines += ["    esac", '    case "$command" in']
     for command in commands():
         every = " ".join([*(flag.name for flag in flags(command)), *words(command)])
@@ -136,20 +166,14 @@ def zsh() -> str:
         "    case $command in",
     ]
     for command in commands():
-        lines += [f"    {command})", "        _arguments \\"]
-        for flag in flags(command):
-            value = ""
-            if flag.values:
-                value = f":value:({' '.join(flag.values)})"
-            elif flag.file:
-                value = ":file:_files"
-            elif flag.takes:
-                value = ":value: "
-            text = re.sub(r"[\[\]:]", " ", flag.help)
-            lines.append(f"            {_quoted(flag.name + (f'[{text}]' if text else '') + value)} \\")
-        if words(command):
-            lines.append(f"            {_quoted(f'1:word:({chr(32).join(words(command))})')} \\")
-        lines += ["            ;;"]
+        lines += [f"    {command})"]
+        if found := subcommands(command):
+            lines += ["        if ((CURRENT > 2)); then", "            local word=$words[2]", "            shift words"]
+            lines += ["            ((CURRENT--))", "            case $word in"]
+            for word, each in found.items():
+                lines += [f"            {word})", *_arguments(each.flags, each.values), "            ;;"]
+            lines += ["            esac", "            return", "        fi"]
+        lines += [*_arguments(flags(command), words(command)), "            ;;"]
     lines += [
         "    esac",
         "}",
@@ -159,6 +183,22 @@ def zsh() -> str:
     return "\n".join(lines)
 
 
+def _arguments(flags: Sequence[Flag], values: Sequence[str]) -> list[str]:
+    """zsh's _arguments for these."""
+    lines = ["        _arguments \\"]
+    for flag in flags:
+        value = ""
+        if flag.values:
+            value = f":value:({' '.join(flag.values)})"
+        elif flag.file:
+            value = ":file:_files"
+        elif flag.takes:
+            value = ":value: "
+        text = re.sub(r"[\[\]:]", " ", flag.help)
+        lines.append(f"            {_quoted(flag.name + (f'[{text}]' if text else '') + value)} \\")
+    return [*lines, f"            {_quoted(f'1:word:({chr(32).join(values)})')} \\"] if values else lines
+
+
 def fish() -> str:
     lines = ["# fish completion of lambda-dispatch; made by `lambda-dispatch completions fish`"]
     lines.append("complete -c lambda-dispatch -f")
@@ -166,6 +206,10 @@ def fish() -> str:
         lines.append(f"complete -c lambda-dispatch -n __fish_use_subcommand -a {name} -d {_quoted(text)}")
     for command in commands():
         where = f"complete -c lambda-dispatch -n '__fish_seen_subcommand_from {command}'"
+        for word, each in subcommands(command).items():
+            both = f"{where[:-1]}; and __fish_seen_subcommand_from {word}'"
+            lines += [f"{both} -l {flag.name[2:]}{' -x' if flag.takes else ''}" for flag in each.flags]
+            lines += [f"{both} -a {value}" for value in each.values]
         for flag in flags(command):
             value = ""
             if flag.file:
@@ -176,8 +220,8 @@ def fish() -> str:
                 value = " -x"
             text = f" -d {_quoted(flag.help)}" if flag.help else ""
             lines.append(f"{where} -l {flag.name[2:]}{value}{text}")
-        for word in words(command):
-            lines.append(f"{where} -a {word}")
+        before = f"{where[:-1]}; and not __fish_seen_subcommand_from {' '.join(words(command))}'"
+        lines += [f"{before} -a {word}" for word in words(command)]
     return "\n".join(lines)
 
 

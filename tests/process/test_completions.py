@@ -56,6 +56,12 @@ def test_commands_flags_and_values_are_completed(complete: object, tmp_path: Pat
     assert complete(path, "completions", "zs") == ["zsh"]
     assert set(complete(path, "ctl", "")) >= {"limits", "pause", "resume", "reload"}
     assert complete(path, "ctl", "limits", "--mi") == ["--min"]
+    assert not any(complete(path, "ctl", "pause", "--mi"))
+    assert set(complete(path, "ctl", "recycle", "--")) == {
+        *("--max-unavailable", "--stop", "--json", "--pid", "--who", "--reason", "--help")
+    }
+    assert complete(path, "ctl", "log-level", "deb") == ["debug"]
+    assert not any(complete(path, "ctl", "limits", "--max", "1", "paus"))
     (tmp_path / "unlikely-name.toml").touch()
     assert complete(path, "router", "--config", f"{tmp_path}/unli") == [f"{tmp_path}/unlikely-name.toml"]
 
@@ -83,6 +89,9 @@ def test_zsh_completes_what_is_typed(tmp_path: Path) -> None:
             (b"lambda-dispatch rou", "lambda-dispatch router "),
             (b"--max-q", "--max-queue "),
             (b"7 --scaling-algorithm ad", "--scaling-algorithm adaptive "),
+            (b"\x15lambda-dispatch ctl rec", "ctl recycle "),
+            (b"--max-un", "--max-unavailable "),
+            (b"\x15lambda-dispatch ctl log-level deb", "ctl log-level debug "),
         ):
             os.write(fd, typed + b"\t")
             until(completed)
