@@ -54,7 +54,7 @@ function processes() {
     ["Worker", (w) => w.slot, true], ["Pid", (w) => w.pid, true], ["State", (w) => w.state],
     ["Connections", (w) => count(w.connections), true], ["Queued", (w) => count(w.queued), true],
     ["Running", (w) => count(w.running), true], ["Idle channels", (w) => count(w.idle_channels), true],
-    ["Requests", (w) => count(w.requests), true],
+    ["Requests", (w) => count(w.requests), true], ["Loop lag p99", (w) => ms(w.lag_ms.p99), true],
   ], by(state.workers, "slot"));
   const scaler = state.scaler, pools = Object.values(state.pools);
   const sum = (name) => pools.reduce((total, pool) => total + pool[name], 0);

@@ -2,6 +2,7 @@
 import { count, element, ms } from "./format.js";
 
 const KEPT = 900;
+const STEPS = [...Array(8).keys()].flatMap((n) => [1, 2, 5].map((x) => x * 10 ** n)); // whole numbers on axes of counts
 // [title, how to print, series]
 const TILES = [
   ["Requests per second", count, ["requests"]],
@@ -31,10 +32,13 @@ function plot(host, print, series) {
     legend: { show: false },
     cursor: { y: false, points: { size: 5 } },
     padding: [8, 18, 0, 0],
-    scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+    scales: {
+      x: { range: (_, low, high) => [Math.min(low, high - 120), high] },
+      y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] },
+    },
     axes: [
-      { ...axis, grid: { show: false }, size: 20, space: 70, values: "{HH}:{mm}" },
-      { ...axis, size: 48, space: 28, values: (_, ticks) => ticks.map((tick) => print(tick)) },
+      { ...axis, grid: { show: false }, size: 20, space: 70, incrs: [60, 180, 300], values: "{HH}:{mm}" },
+      { ...axis, size: 48, space: 28, incrs: print === count ? STEPS : undefined, values: (_, ticks) => ticks.map((tick) => print(tick)) },
     ],
     series: [{}, ...series.map((name) => ({ stroke: colour(INK[name] ?? "--accent"), width: 1.5, spanGaps: false, points: { show: false } }))],
   };

@@ -2,7 +2,7 @@
 import { count, ms, NONE, span } from "./format.js";
 
 const WINDOW = 900e3; // ms
-const FOOT = 18, SIDE = 52; // px for the labels of the axes
+const FOOT = 18, SIDE = 58; // px for the labels of the axes
 const ORDERLY = ["RouterGoAway", "SelfLastActive", "SelfDeadline", "SelfInitOnly"];
 const HIGHEST = 300, TALLEST = 12;
 
