@@ -1,11 +1,12 @@
 from typing import Any
 
 from lambda_dispatch.front.trace import Tracer
-from lambda_dispatch_core.board.trace_ring import Span, TraceRing
+from lambda_dispatch_core.board.trace_ring import TraceRing
 from lambda_dispatch_core.bytes.fields import FieldList
 
 TEXTS: tuple[str, ...]
-EMPTY: Span
+NUMBERS: tuple[str, ...]
+EMPTY: dict[str, bytes | int]
 
 def record(ring: TraceRing, **values: Any) -> None: ...
 def decide(tracer: Tracer, fields: FieldList, times: int) -> int: ...
