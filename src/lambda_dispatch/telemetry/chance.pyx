@@ -1,12 +1,10 @@
 """Ids by chance; what they are stands in chance.pxd."""
 
 import os
-import sys
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
-cdef bint LITTLE_ENDIAN = sys.byteorder == "little"
 cdef uint8_t[512] PAIRS         # the two digits of each byte
 cdef uint64_t[2] state
 
@@ -40,30 +38,24 @@ cdef void fill_pairs() noexcept:
 fill_pairs()
 
 
-# The digits of four bytes at once: each half byte gets a byte of its own, then all become letters together.
-cdef inline void put_eight(uint8_t* to, const uint8_t* p) noexcept:
-    cdef uint32_t four
-    cdef uint64_t x
-    memcpy(&four, p, 4)
-    x = four
-    x = (x | x << 16) & 0x0000FFFF0000FFFFULL
-    x = (x | x << 8) & 0x00FF00FF00FF00FFULL
-    x = (x >> 4 | x << 8) & 0x0F0F0F0F0F0F0F0FULL
-    # 0 to 9 become c"0" to c"9"; what is 10 or more carries into bit 4 when 6 is added, and is 39 further on.
-    x += 0x3030303030303030ULL + ((x + 0x0606060606060606ULL) >> 4 & 0x0101010101010101ULL) * 39
-    memcpy(to, &x, 8)
+cdef inline void put_four(uint8_t* to, const uint8_t* p) noexcept:
+    memcpy(to, PAIRS + 2 * p[0], 2)
+    memcpy(to + 2, PAIRS + 2 * p[1], 2)
+    memcpy(to + 4, PAIRS + 2 * p[2], 2)
+    memcpy(to + 6, PAIRS + 2 * p[3], 2)
 
 
 cdef uint8_t* put_hex(uint8_t* to, const uint8_t* p, Py_ssize_t n) noexcept:
-    cdef Py_ssize_t i = 0
-    if LITTLE_ENDIAN:
-        while i + 4 <= n:
-            put_eight(to + 2 * i, p + i)
-            i += 4
-    while i < n:
-        memcpy(to + 2 * i, PAIRS + 2 * p[i], 2)
-        i += 1
-    return to + 2 * n
+    cdef const uint8_t* end = p + n
+    while end - p >= 4:
+        put_four(to, p)
+        to += 8
+        p += 4
+    while p < end:
+        memcpy(to, PAIRS + 2 * p[0], 2)
+        to += 2
+        p += 1
+    return to
 
 
 cdef inline int digit(uint8_t c) noexcept:
