@@ -3,9 +3,12 @@
 import json
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lambda_dispatch.scaler.guard import Outcome
-from lambda_dispatch.scaler.lambda_api import Reply
+
+if TYPE_CHECKING:
+    from lambda_dispatch.scaler.lambda_api import Reply  # its module loads botocore, which views have no use for
 
 # The exit reasons of the protocol, worst first, then the ends that no extension reports. A name's place, counted from
 # 1, is what stands on the board (PoolSlot.last_exit).
@@ -73,7 +76,7 @@ class Exit:
         return _NUMBERS[self.name]
 
 
-def exit_of(reply: Reply) -> Exit:
+def exit_of(reply: "Reply") -> Exit:
     if reply.status == 429:
         return Exit("Throttled", detail=reply.error_type)
     if reply.status >= 500:
