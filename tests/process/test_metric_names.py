@@ -44,6 +44,7 @@ AT_REST = {
     "lambda_dispatch_budget_spent": "a spent budget ends the starts that the rest of the load needs",
     "lambda_dispatch_connections_reclaimed_total": "needs MaxConnections connections at once",
     "lambda_dispatch_connections_refused_total": "needs MaxConnections connections at once",
+    "lambda_dispatch_environments_frozen": "no invoke returns while the load lasts",
     "lambda_dispatch_handshakes": "a TLS handshake lasts milliseconds",
     "lambda_dispatch_memory_pressure_total": "needs bodies of MemoryBudget at once",
     "lambda_dispatch_override_active": "an operator's commands, not load",
