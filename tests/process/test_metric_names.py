@@ -14,13 +14,14 @@ from h2.errors import ErrorCodes
 
 from lambda_dispatch.telemetry.metrics import FAMILIES
 from tests.process.test_prometheus import scrape
+from tests.process.test_worker_grpc import GRPC, answers_with_trailers
 from tests.support.clients import RawClient, ask
 from tests.support.collector import Collector
-from tests.support.instance_peer import Call, Gone
+from tests.support.instance_peer import ANNOUNCED, Call, Gone
 from tests.support.lambda_stand_in import Reply
 from tests.support.loop import run, soon
 from tests.support.router_process import RouterProcess
-from tests.support.websocket import ACCEPT, FEATURES, FIELDS
+from tests.support.websocket import ACCEPT, FIELDS
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
@@ -39,6 +40,8 @@ SAMPLE = re.compile(r"(lambda_dispatch_[a-z_0-9]+)(?:\{(.*)\})? (\S+)")
 LABEL = re.compile(r'([a-z_]+)=~?"((?:[^"\\]|\\.)*)"')
 BY = re.compile(r"\bby \(([a-z_, ]+)\)")
 
+SPEAKS = (*ANNOUNCED, ("x-lambda-dispatch-features", "upgrade, grpc"))
+
 # What this load does not move, and why. test_published_numbers.py says which test moves it.
 AT_REST = {
     "lambda_dispatch_budget_spent": "a spent budget ends the starts that the rest of the load needs",
@@ -52,7 +55,7 @@ AT_REST = {
     "lambda_dispatch_traced_requests_lost_total": "the collector takes everything",
 }
 # What is above zero only while something is open, or waits.
-OPEN = [f"lambda_dispatch_{name}" for name in ("idle_channels", "upgrades_open", "invokes_open")]
+OPEN = [f"lambda_dispatch_{name}" for name in ("idle_channels", "upgrades_open", "grpc_calls_open", "invokes_open")]
 WAITING = [
     f"lambda_dispatch_{name}"
     for name in (
@@ -126,6 +129,8 @@ class Rig:
                 while piece := await call.read():
                     await call.write(piece)
                 await call.end()
+        elif call.field("content-type") == "application/grpc":
+            await answers_with_trailers(call)
         else:
             await call.body()
             if call.target == "/hold":
@@ -164,7 +169,11 @@ class Rig:
             clients[0].writer.write_eof()
             assert await soon(clients[0].reader.read(), "the end") == b""
             await self.upgrade(clients[1])
+            grpc = await stack.enter_async_context(await self.router.h2())
+            call = grpc.open("/a.B/C", GRPC, "POST", end=False)
             await self.until(OPEN)
+            await call.send(b"hello", end=True)
+            await soon(call.done(), "the call's end")
             # Lambda throttles another function's starts.
             self.router.lambda_.function("throttled").refuse = lambda _: Reply(429, error_type="TooManyRequests")
             await clients[2].send(b"GET / HTTP/1.1\r\nHost: a\r\nX-Lambda-Name: throttled\r\n\r\n")
@@ -197,7 +206,7 @@ def test_what_is_described_drawn_alerted_on_and_documented_is_what_a_router_unde
             environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
             async with RouterProcess.running(*flags.split(), workers=2, environ=environ) as router:
                 rig = Rig(router)
-                router.function.handler, router.function.more_fields = rig.serve, FEATURES
+                router.function.handler, router.function.more_fields = rig.serve, SPEAKS
                 await rig.load()
                 return rig.seen
 
