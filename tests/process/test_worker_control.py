@@ -308,8 +308,9 @@ async def test_channels_may_be_spread_over_several_connections(worker: WorkerPro
     await second.parked()
     await asyncio.gather(*(ask("h1", worker.ports["http"]) for _ in range(20)))
     assert len(first.calls) + len(second.calls) == 20
+    await until(lambda: worker.board.instance(given.slot).idle == 4, "all channels are parked again")
     first.drop()
-    await until(lambda: sum(place.idle > 0 for place in worker.board.list_instances()) == 1, "the drop to be noticed")
+    await until(lambda: worker.board.instance(given.slot).idle == 2, "the drop to be noticed")
     assert (await ask("h1", worker.ports["http"])).status == 200
     assert len(second.calls) > 0
 
