@@ -111,7 +111,7 @@ def test_the_state_is_the_document_of_status(router: Router) -> None:
     assert set(shown) == {*own, "version", "control"} and shown["control"] == "off"
     assert {worker["pid"] for worker in shown["workers"]} == set(router.pids().values())
     assert shown["pools"][0]["function"] == "fake" and shown["pools"][0]["verdict"]["level"] == "ok"
-    assert set(shown["pools"][0]) == {*own["pools"][0], "verdict"}
+    assert set(shown["pools"][0]) == {*own["pools"][0], "verdict", "schedule"}
 
 
 def test_a_terminal_gets_text(router: Router) -> None:

@@ -120,7 +120,7 @@ class Admin:
         self.stream.feed({**self.state(), **told})
 
     def state(self) -> dict[str, Any]:
-        """The document of `status --json`, with the version, a verdict per pool, and how commands are taken."""
+        """The document of `status --json`, with the version, the way of commands, and per pool verdict and schedule."""
         shown = self.view.document()
         for pool, fields in zip(self.view.pools, shown["pools"], strict=True):
             fields["verdict"] = self.verdict(pool)._asdict()
