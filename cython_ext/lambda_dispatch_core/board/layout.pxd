@@ -315,7 +315,7 @@ cdef struct DecisionSlot:       # one writer: the scaler. Decision n is record (
     int64_t rate_milli          # requests per 1000 s; -1 not known
     int64_t mean_us             # time of a request at an instance; -1 not known
     uint8_t held[DECISION_TEXT]  # why fewer were started than wanted; ASCII, filled up with zeros
-    uint32_t policy             # whose decision it is: 0 simple, 1 ewma
+    uint32_t policy             # whose decision it is: 0 simple, 1 ewma, 2 adaptive
     int32_t stay                # of the starts wanted, those that are to stay when idle
     uint32_t inputs_used        # of `inputs`
     uint32_t overrides          # in force: bit n says the override of kind n
