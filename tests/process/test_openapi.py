@@ -17,7 +17,7 @@ from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.scaler.record import SEEN
 from lambda_dispatch_core.board.board import Board, Decision
 from tests.process.test_admin import TOKEN, Answer, ask
-from tests.support.supervised import Router
+from tests.support.supervised import Router, until
 
 KEYED = {"authorization": f"Bearer {TOKEN}"}
 
@@ -47,6 +47,10 @@ def router() -> Iterator[Router]:
         inputs = (math.nan, *(1.0 for _ in SEEN[1:]), math.nan)
         board.record_decision(now, 0, **numbers, held="back-off", inputs=inputs)
         board.close()
+        port = router.ports["admin"]
+        until(
+            lambda: strict(ask(port, "/api/v1/instances", **KEYED).body)["instances"], "the admin process's next look"
+        )
         yield router
 
 

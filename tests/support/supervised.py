@@ -131,9 +131,10 @@ class Router:
         return Path(self.scratch.name, "lambda-dispatch")
 
     def board(self, write: bool = False) -> Board:
-        """The board from outside; the caller closes it."""
+        """The board from outside; the caller closes it. One that may be written to counts as the first worker."""
         link = next(fd for fd in Path(f"/proc/{self.process.pid}/fd").iterdir() if b.NAME in target(fd))
-        return Board.attach(os.open(link, os.O_RDWR if write else os.O_RDONLY), readonly=not write)
+        fd = os.open(link, os.O_RDWR if write else os.O_RDONLY)
+        return Board.attach(fd, worker=0, readonly=False) if write else Board.attach(fd, readonly=True)
 
     def pids(self, state: int = b.WORKER_READY) -> dict[int, int]:
         """Worker slot to pid, of workers in that state."""
