@@ -44,7 +44,7 @@ def test_nothing_is_left_however_it_ends(number: int) -> None:
         run.remember()
         run.process.send_signal(number)
         run.process.wait(30)
-        wait_for(lambda: run.left() == [])
+        wait_for(lambda: run.left() == [], 40.0)  # the router drains: DrainDeadline is 25 s
 
 
 def test_an_application_of_ones_own_runs_on_the_port_it_is_given(tmp_path: Path) -> None:
