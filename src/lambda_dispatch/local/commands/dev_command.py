@@ -160,11 +160,12 @@ def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
         direct_mode=given.direct_mode,
         knobs=knobs,
     )
+    router_port, control_port = _two_ports(given)
     return Settings(
         function,
         config,
-        router_port=_free_port("--http-port", given.http_port),
-        control_port=_free_port("--control-http-port", given.control_http_port),
+        router_port=router_port,
+        control_port=control_port,
         workers=given.workers,
         max_environments=1 if given.app_port else knobs.concurrency,
         verbose=given.verbose,
@@ -177,6 +178,15 @@ def _can_run(command: str, directory: Path) -> bool:
     if os.sep in command:  # looked up from the working directory, as execve does
         return os.access(directory / command, os.X_OK)
     return shutil.which(command) is not None
+
+
+def _two_ports(given: argparse.Namespace) -> tuple[int, int]:
+    """The router's two. What the kernel calls free it may call free again a moment later."""
+    while True:
+        router_port = _free_port("--http-port", given.http_port)
+        control_port = _free_port("--control-http-port", given.control_http_port)
+        if router_port != control_port or 0 not in (given.http_port, given.control_http_port):
+            return router_port, control_port
 
 
 def _free_port(option: str, port: int) -> int:
