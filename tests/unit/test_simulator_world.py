@@ -222,6 +222,15 @@ def test_what_runs_longer_than_the_invoke_is_cut() -> None:
     assert world.ends[0][3] == (2 + 20 + 14) * NS
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_cut_request_has_a_service_time_as_on_the_board(share: float) -> None:
+    world = World(times(3, 4, 7, 10), times(2.2, 100, 3.1, 110), service(), life=20, share=share, cpus=9)
+    play(world, once(world, 1, stays=True))
+    counts = world.service_counts(0)
+    assert (world.completed, world.cut, sum(counts)) == (2, 2, 4)
+    assert (counts[b.bucket_of(26 * NS)], counts[b.bucket_of(32 * NS)]) == (1, 1)
+
+
 def test_a_failed_start_ends_without_opening_and_leaves_no_environment() -> None:
     lambda_ = service()
     world = World(times(0.05), times(0.1), lambda_, failing=lambda: True, queue_timeout=3)

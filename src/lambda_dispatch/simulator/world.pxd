@@ -42,10 +42,10 @@ cdef struct Place:
     int32_t reason          # why it asked to end, or why its start fails: see REASONS in world.pyx
     bint stays              # it does not end when idle
     bint watched            # an event looks whether it is idle
-    # Where requests slow each other: what runs, at which progress each is done, and the progress so far.
+    int32_t* running        # the requests that are in flight, in no order
+    # Where requests slow each other: at which progress each of `running` is done, and the progress so far.
     double progress         # s of service time that each request here has got
     int64_t progressed      # ns: until when
-    int32_t* running
     double* done_at
 
 
@@ -60,7 +60,7 @@ cdef struct Pool:
     int64_t waited          # ns, all that were dispatched
     int64_t failures
     int64_t last_used       # ns of the last arrival
-    Histogram service       # from dispatch to the last byte, all completed
+    Histogram service       # from dispatch to the end, all dispatched: those that were cut, too
     int64_t next_look       # ns
     int resorts             # draining instances that may still be used
     int high                # places in use are below this

@@ -391,11 +391,11 @@ cdef class World:
         pool.waited += self.now - self.arrive[request]
         pool.running += 1
         self.in_flight[place] = <int16_t> (n + 1)
+        it.running[n] = request
         if not self.contended:
             heap_push(&self.heap, self.now + self.takes[request], E_DONE, place, it.generation, request)
             return 0
         self._progress(place, n)
-        it.running[n] = request
         it.done_at[n] = it.progress + self.takes[request] / SECOND
         return self._next_completion(place)
 
@@ -418,6 +418,7 @@ cdef class World:
     cdef int _complete(self, int p, int place, int32_t request) except -1:
         cdef Pool* pool = &self.pool[p]
         cdef Place* it = &self.places[place]
+        cdef int i = 0
         self.done[request] = self.now
         self.completed += 1
         self._settle()
@@ -426,7 +427,10 @@ cdef class World:
         observe(&pool.service, self.now - self.sent[request])
         self.busy += self.now - self.sent[request]
         pool.running -= 1
+        while it.running[i] != request:
+            i += 1
         self.in_flight[place] -= 1
+        it.running[i] = it.running[self.in_flight[place]]
         it.served += 1
         it.last_active = self.now
         if it.state == INSTANCE_OPEN:
@@ -497,7 +501,6 @@ cdef class World:
             if it.done_at[i] < it.done_at[first]:
                 first = i
         request = it.running[first]
-        it.running[first] = it.running[n - 1]
         it.done_at[first] = it.done_at[n - 1]
         self._complete(p, place, request)
         if it.state != INSTANCE_FREE:
@@ -542,7 +545,7 @@ cdef class World:
         cdef Pool* pool = &self.pool[p]
         if it.reason == R_FAILED:
             return self._end(p, place, R_FAILED, False)
-        if self.contended and it.running == NULL:
+        if it.running == NULL:
             it.running = <int32_t*> malloc(self.limit * sizeof(int32_t))
             it.done_at = <double*> malloc(self.limit * sizeof(double))
             if it.running == NULL or it.done_at == NULL:
@@ -598,14 +601,15 @@ cdef class World:
     cdef int _end(self, int p, int place, int reason, bint alive) except -1:
         cdef Place* it = &self.places[place]
         cdef Pool* pool = &self.pool[p]
-        cdef int lost = self.in_flight[place]
+        cdef int i, lost = self.in_flight[place]
         self.ends.append((p, self._instance(p, place - p * MAX_PLACES), REASONS[reason], self.now))
         if it.state == INSTANCE_DRAINING and it.goaway_at > self.now:
             pool.resorts -= 1
         pool.running -= lost
         pool.failures += lost
         self.cut += lost
-        for _ in range(lost):
+        for i in range(lost):
+            observe(&pool.service, self.now - self.sent[it.running[i]])
             self._settle()
         self.in_flight[place] = 0
         it.version += 1
