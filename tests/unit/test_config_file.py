@@ -123,11 +123,13 @@ def test_what_is_no_file_of_options_is_refused(file: Path) -> None:
 
 
 def test_what_is_printed_is_a_file_that_says_the_same(file: Path) -> None:
-    argv = ["--function-name", "app:live", "--lame-duck", "1234.5", "--max-queue", "7"]
+    argv = ["--function-name", "app:live", "--lame-duck", "1234.5", "--max-queue", "7", "--target-concurrency", "auto"]
     before = load(BASE | {"LAMBDA_DISPATCH_FunctionSecret": "very-secret"}, argv)
     text = effective.toml(before)
     assert "very-secret" not in text
     assert '# FunctionSecret = "***"' in text
+    assert '\nTargetConcurrency = "auto" ' in text
+    assert effective.document(before)["TargetConcurrency"] == {"value": "auto", "source": "--target-concurrency"}
     after = from_file(file, text)
     differing = [
         attribute

@@ -5,6 +5,7 @@ import os
 
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.config.live import reload
+from lambda_dispatch.scaler.model import LEARNT
 from lambda_dispatch.settings import HEAD, Reader, Writer
 
 
@@ -27,6 +28,11 @@ def test_what_can_change_does_and_the_rest_keeps_value_and_source() -> None:
     assert config.function_secret == "very-secret"
     assert config.sources == {"max_queue": "f: MaxQueue"}
     assert reload(new, new)[1:] == ({}, {}, {})
+
+
+def test_a_value_that_is_a_word_in_the_configuration_is_told_as_that_word() -> None:
+    old = RouterConfig(function_name="app")
+    assert reload(old, dataclasses.replace(old, target_concurrency=LEARNT)).live == {"TargetConcurrency": "auto"}
 
 
 def test_another_certificate_is_live_but_tls_is_not_turned_off_or_on() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from lambda_dispatch.config import load
+from lambda_dispatch.errors import ConfigError
 from lambda_dispatch.scaler.model import LEARNT
 from lambda_dispatch.scaler.record import differences
 from lambda_dispatch.scaler.target import LEAST, STRETCH, WINDOW, Fit, Target
@@ -117,6 +118,21 @@ def test_decisions_with_a_learnt_target_can_be_taken_again() -> None:
     assert not any(differences(record) for record in scaler.records)
 
 
-@pytest.mark.parametrize(("text", "value"), [("auto", LEARNT), ("AUTO", LEARNT), ("-1", LEARNT), ("0", 0), ("7", 7)])
+@pytest.mark.parametrize(("text", "value"), [("auto", LEARNT), ("AUTO", LEARNT), ("0", 0), ("7", 7)])
 def test_the_option_is_a_number_or_auto(text: str, value: int) -> None:
     assert load({}, ["--function-name", "app", "--target-concurrency", text]).target_concurrency == value
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("-1", "--target-concurrency is '-1'; it must be auto, or a whole number from 0 to 100"),
+        ("automatic", "--target-concurrency is 'automatic'; it must be auto, or a whole number from 0 to 100"),
+        ("11", "--target-concurrency is 11; it must be auto, or from 0 to MaxConcurrentCount (10), which"),
+    ],
+)
+def test_what_the_option_may_be_is_said(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({}, ["--function-name", "app", "--target-concurrency", text])
+    (problem,) = caught.value.problems
+    assert problem.startswith(said)

@@ -62,8 +62,8 @@ def derive(reader: Findings) -> None:
             )
     if get("target_concurrency") > most:
         problems.append(
-            f"{reader.name_of('target_concurrency')} is {get('target_concurrency')}; it must be from 0 to "
-            f"MaxConcurrentCount ({most}), which is what an instance takes at most"
+            f"{reader.name_of('target_concurrency')} is {get('target_concurrency')}; it must be auto, or from 0 "
+            f"to MaxConcurrentCount ({most}), which is what an instance takes at most"
         )
     if "instance_count_multiplier" in sources and get("scaling_algorithm") == "adaptive":
         reader.warnings.append(

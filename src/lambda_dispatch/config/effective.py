@@ -19,7 +19,7 @@ class Effective(NamedTuple):
 def effective(config: RouterConfig) -> Iterator[Effective]:
     for attribute, option in OPTIONS.items():
         value = str(config.function) if attribute == "function_name" else getattr(config, attribute)
-        shown = MASK if option.secret and value else value
+        shown = MASK if option.secret and value else option.kind.written(value)
         yield Effective(option, flag_of(attribute), shown, config.sources.get(attribute, "default"))
 
 

@@ -79,5 +79,5 @@ def reload(old: RouterConfig, new: RouterConfig) -> Reloaded:
         if attribute in ROLLING:
             rolling[option.name] = ROLLING[attribute]
         else:
-            live[option.name] = "***" if option.secret else after
+            live[option.name] = "***" if option.secret else option.kind.written(after)
     return Reloaded(replace(old, **taken, sources=sources), live, rolling, restart)

@@ -4,7 +4,7 @@ Each kind returns the value or raises ValueError; `allowed` says in words what i
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import time
 from typing import Any, NamedTuple
 
@@ -22,6 +22,11 @@ class Kind(NamedTuple):
     boolean: bool = False
     toml: tuple[type, ...] = (str,)  # how a file may write it
     choices: tuple[str, ...] = ()  # all that it accepts, where that is a short list
+    words: Mapping[Any, str] = {}  # values that are written as a word
+
+    def written(self, value: Any) -> Any:
+        """A value as the configuration has it."""
+        return self.words.get(value, value)
 
 
 def _check(condition: bool) -> None:
@@ -44,9 +49,9 @@ def or_auto(kind: Kind, value: int) -> Kind:
     """`auto`, which is `value`, too."""
 
     def parse(text: str) -> Any:
-        return value if text.lower() in ("auto", str(value)) else kind.parse(text)
+        return value if text.lower() == "auto" else kind.parse(text)
 
-    return Kind(parse, f"auto, or {kind.allowed}", toml=(*kind.toml, str))
+    return Kind(parse, f"auto, or {kind.allowed}", toml=(*kind.toml, str), words={value: "auto"})
 
 
 def decimal(low: float, high: float) -> Kind:
