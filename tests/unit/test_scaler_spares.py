@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from lambda_dispatch.config import load
+from lambda_dispatch.errors import ConfigError
 from lambda_dispatch.scaler.guard import Outcome
 from lambda_dispatch.scaler.ledger import Budget
 from lambda_dispatch.scaler.model import START_TIMEOUT
@@ -179,6 +181,16 @@ def test_no_round_begins_where_starts_are_held_or_have_failed(what: str) -> None
     else:
         more["limits"] = replace(pool.fleet.limits, max_instances=0)
     assert pool.tick(10.0, **more) == (0, 0)
+
+
+def test_a_round_that_the_burst_of_starts_cannot_hold_is_refused() -> None:
+    argv = ["--function-name", "app", "--start-burst", "20", "--frozen-spares"]
+    assert load({}, [*argv, "20"]).frozen_spares == 20
+    with pytest.raises(ConfigError) as caught:
+        load({}, [*argv, "21"])
+    assert caught.value.problems == [
+        "--frozen-spares is 21; a round of them is sent at once, so it must not be more than StartBurst (20)"
+    ]
 
 
 def test_bursts_that_come_back_when_lambda_has_reclaimed_everything_wait_for_a_thaw_only() -> None:

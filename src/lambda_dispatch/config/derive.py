@@ -60,6 +60,11 @@ def derive(reader: Findings) -> None:
                 f"{reader.name_of('min_instances_schedule')} asks for {schedule.most} instances; none of its entries "
                 f"may ask for more than MaxInstances ({get('max_instances')})"
             )
+    if get("frozen_spares") > get("start_burst"):
+        problems.append(
+            f"{reader.name_of('frozen_spares')} is {get('frozen_spares')}; a round of them is sent at once, so it must "
+            f"not be more than StartBurst ({get('start_burst')})"
+        )
     if get("target_concurrency") > most:
         problems.append(
             f"{reader.name_of('target_concurrency')} is {get('target_concurrency')}; it must be auto, or from 0 "

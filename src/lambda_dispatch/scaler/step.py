@@ -219,7 +219,7 @@ def renewed(fleet: Fleet, look: Look, limits: Limits, living: Sequence[b.Instanc
         return ()
     if not guard.well or guard.pace is not None or (left is not None and left < wanted):
         return ()
-    if guard.bucket.available(look.now) < min(wanted, guard.bucket.burst):
+    if guard.bucket.available(look.now) < wanted:
         return ()
     fleet.spares.began(look.now)
     return (Order(stays=False, buddy=False, spare=True),) * guard.grant(wanted, look.now)
