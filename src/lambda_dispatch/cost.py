@@ -3,8 +3,9 @@
 The model, per second of the load (all of it is in `estimate`; nothing is fitted):
 
     busy          requests a second x seconds a request: requests that are under way at once (Little's law)
-    instances     busy / (requests an instance serves at once x fill); fill is how full the scaler keeps them, one half
-                  with InstanceCountMultiplier 2. CPU bounds it too: requests x CPU seconds / CPUs of an instance
+    instances     busy / (requests an instance serves at once x fill); fill is how full the scaler keeps them: `simple`
+                  1 / InstanceCountMultiplier, `adaptive` more than one half of a steady load. CPU bounds it too:
+                  requests x CPU seconds / CPUs of an instance
     lambda-dispatch   GB-seconds of the instances, one invoke for each life, the router's tasks, a load balancer. Where
                       less than one instance is busy, it is open from a request to the end of its idle time: a share
                       1 - exp(-rate x (time of a request + idle time)) of all time, for arrivals by chance
@@ -42,7 +43,7 @@ class Load:
     memory_mb: int = 1769
     architecture: str = "arm"  # or x86
     at_once: int = 10  # requests an instance serves, MaxConcurrentCount
-    fill: float = 0.5  # share of those slots that are in use: 1 / InstanceCountMultiplier
+    fill: float = 0.5  # share of those slots that are in use
     life: float = 870.0  # seconds of an instance
     kilobytes: float = 10.0  # of a request and its answer, for the load balancer
     router_vcpu: float = 1.0
@@ -170,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--memory", type=_memory, default=1769, metavar="MB", help="of an instance; 1769 is one vCPU, the default")
     add("--architecture", choices=("arm", "x86"), default="arm")
     add("--at-once", type=_count, default=10, metavar="N", help="requests an instance serves: MaxConcurrentCount, 10")
-    add("--fill", type=_share, default=0.5, help="share of them in use: 1 / InstanceCountMultiplier, 0.5")
+    add("--fill", type=_share, default=0.5, help="share of them in use, 0.5; of simple 1 / InstanceCountMultiplier")
     add("--kilobytes", type=_positive, default=10.0, metavar="N", help="of a request and its answer, 10")
     add("--routers", type=_count, default=1, metavar="N", help="router tasks of 1 vCPU and 2 GB, 1")
     add("--tasks", type=_count, default=2, metavar="N", help="tasks of Fargate alone at least, 2")
