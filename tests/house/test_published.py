@@ -1,13 +1,15 @@
 """Every number that is published has a writer, and a description."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lambda_dispatch.telemetry import emf, metrics
-from lambda_dispatch.telemetry.view import BREAKER_STATES
-from lambda_dispatch_core.board.board import COUNTERS, GAUGES
+from lambda_dispatch.telemetry.view import BREAKER_STATES, take
+from lambda_dispatch_core.board.board import COUNTERS, GAUGES, Board
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYOUT = ROOT / "cython_ext/lambda_dispatch_core/board/layout.pxd"
@@ -48,7 +50,7 @@ def test_reading_and_resetting_are_no_writers() -> None:
     assert has_writer("resends", "me.resends += 1") and has_writer("wait", "me.wait[bucket(now - then)] += 1")
 
 
-# What requests_total, requests_rejected_total and requests_retried_total say by function.
+# What requests_total, requests_rejected_total, requests_retried_total and idle_channels say by function.
 BY_FUNCTION = {
     "requests",
     "bad_requests",
@@ -58,14 +60,33 @@ BY_FUNCTION = {
     "queue_timeouts",
     "clients_gone",
     "resends",
+    "idle_channels",
     *(f"status_{digit}xx" for digit in "2345"),
 }
 
 
+class Looked(dict[str, int]):
+    """Knows which of its names were looked up."""
+
+    def __init__(self, given: Mapping[str, int]) -> None:
+        super().__init__(given)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> int:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
 def test_every_counter_and_gauge_is_a_metric() -> None:
-    described = Path(metrics.__file__).read_text()
-    published = {name for name in (*COUNTERS, *GAUGES) if f'"{name}"' in described}
-    assert {*COUNTERS, *GAUGES} - published <= BY_FUNCTION
+    board = Board.create(1)
+    try:
+        view = take(board, 1, 1)
+    finally:
+        board.close()
+    totals = Looked(view.totals)
+    for family in metrics.FAMILIES:
+        list(family.samples(replace(view, totals=totals)))
+    assert totals.names and {*COUNTERS, *GAUGES} - totals.names <= BY_FUNCTION
     assert set(emf.COUNTS) <= set(COUNTERS)
 
 

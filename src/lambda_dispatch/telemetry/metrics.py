@@ -63,6 +63,17 @@ def _split(name: str, kind: Literal["counter", "gauge"], help: str, label: str, 
     return Family(name, kind, help, samples, (label,), unit)
 
 
+def _ended_by(name: str, help: str, counted: str) -> Family:
+    """By the side that ended it."""
+    keys = {who: f"{counted}_by_{who}" for who in ("client", "application", "router")}
+    return _split(name, "counter", help, "by", {**keys, "broken": f"{counted}_broken"})
+
+
+def _both_ways(name: str, help: str, counted: str) -> Family:
+    keys = {way: f"{counted}_{way}" for way in ("in", "out")}
+    return _split(name, "counter", help, "direction", keys, "bytes")
+
+
 def _scaler(name: str, kind: Literal["counter", "gauge"], help: str, attribute: str) -> Family:
     return Family(name, kind, help, lambda view: iter([({}, getattr(view.scaler, attribute))]))
 
@@ -401,28 +412,18 @@ FAMILIES = (
     ),
     _total("served_siblings", "Requests sent to an instance on behalf of a sibling worker.", "served_siblings"),
     _total("health_checks", "Requests for /health.", "health_checks"),
-    _total("upgrades", "Connections and streams that went on in another protocol (WebSocket).", "upgrades_opened"),
-    _split(
+    _total("upgrades", "Connections and streams upgraded to another protocol (WebSocket).", "upgrades_opened"),
+    _ended_by(
         "upgrades_ended",
-        "counter",
         "Of these, those that are over: ended by the client, the application, the router, or broken on the way.",
-        "by",
-        {
-            "client": "upgrades_by_client",
-            "application": "upgrades_by_application",
-            "router": "upgrades_by_router",
-            "broken": "upgrades_broken",
-        },
+        "upgrades",
     ),
-    _split(
+    _both_ways(
         "upgraded_bytes",
-        "counter",
         "Bytes after the upgrade from clients (in) and to them (out), of those that are over.",
-        "direction",
-        {"in": "upgrade_bytes_in", "out": "upgrade_bytes_out"},
-        "bytes",
+        "upgrade_bytes",
     ),
-    _now("upgrades_open", "Connections and streams that have gone on in another protocol.", "upgrades_open"),
+    _now("upgrades_open", "Upgraded connections and streams that are not over.", "upgrades_open"),
     Family(
         "grpc_calls",
         "counter",
@@ -432,26 +433,14 @@ FAMILIES = (
         ("function", "status"),
     ),
     _total("grpc_calls_started", "gRPC calls begun.", "grpc_opened"),
-    _split(
+    _ended_by(
         "grpc_calls_ended",
-        "counter",
         "Of these, those that are over: the client left, the application said how it ended, the router ended it, or "
         "the way to the application broke.",
-        "by",
-        {
-            "client": "grpc_by_client",
-            "application": "grpc_by_application",
-            "router": "grpc_by_router",
-            "broken": "grpc_broken",
-        },
+        "grpc",
     ),
-    _split(
-        "grpc_bytes",
-        "counter",
-        "Bytes of messages from clients (in) and to them (out), of calls that are over.",
-        "direction",
-        {"in": "grpc_bytes_in", "out": "grpc_bytes_out"},
-        "bytes",
+    _both_ways(
+        "grpc_bytes", "Bytes of messages from clients (in) and to them (out), of calls that are over.", "grpc_bytes"
     ),
     _now("grpc_calls_open", "gRPC calls begun that are not over.", "grpc_open"),
     _total("interim_responses", "Interim responses (1xx) passed on.", "status_1xx"),
