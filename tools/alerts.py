@@ -71,6 +71,33 @@ def _lag(late: str) -> dict[str, str]:
     }
 
 
+def _requests(failed: str, ok: str, reason: str) -> dict[str, str]:
+    return {
+        m("requests_total", F + f',code="5xx",reason="{reason}"'): failed,
+        m("requests_total", F + ',code="2xx",reason="ok"'): ok,
+    }
+
+
+def _cold_starts(short: str, middle: str) -> dict[str, str]:
+    """Of 10 starts a minute, how many took up to 4 s and up to 8 s; none took more than 16 s."""
+    bucket = "cold_start_seconds_bucket"
+    return {
+        m(bucket, F + ',le="4.0"'): short,
+        m(bucket, F + ',le="8.0"'): middle,
+        m(bucket, F + ',le="16.0"'): "0+10x40",
+        m(bucket, F + ',le="+Inf"'): "0+10x40",
+    }
+
+
+def _workers(starts: str) -> dict[str, str]:
+    """Of a router with two of them."""
+    return {
+        m("worker_starts_total"): starts,
+        m("workers", 'state="ready"'): "2x40",
+        m("workers", 'state="gone"'): "0x40",
+    }
+
+
 F = 'function="web"'
 _OPEN = m("instances", F + ',state="open"')
 ALERTS = (
@@ -95,13 +122,11 @@ ALERTS = (
         "The router refuses more than 1 % of the requests of {{ $labels.function }}",
         {
             m("requests_rejected_total", F + ',reason="queue_full"'): "0+3x40",
-            m("requests_total", F + ',code="5xx",reason="router"'): "0+3x40",
-            m("requests_total", F + ',code="2xx",reason="ok"'): "0+97x40",
+            **_requests("0+3x40", "0+97x40", "router"),
         },
         {
             m("requests_rejected_total", F + ',reason="queue_full"'): "0+1x40",
-            m("requests_total", F + ',code="5xx",reason="router"'): "0+1x40",
-            m("requests_total", F + ',code="2xx",reason="ok"'): "0+999x40",
+            **_requests("0+1x40", "0+999x40", "router"),
         },
         Alarm(
             {"rejected": ("RequestsRejected", "Sum"), "ended": ("RequestsEnded", "Sum")},
@@ -209,18 +234,8 @@ ALERTS = (
         "10m",
         "warning",
         "One cold start of {{ $labels.function }} in ten takes more than 7 s; at 10 s Lambda gives up",
-        {
-            m("cold_start_seconds_bucket", F + ',le="4.0"'): "0x40",
-            m("cold_start_seconds_bucket", F + ',le="8.0"'): "0+1x40",
-            m("cold_start_seconds_bucket", F + ',le="16.0"'): "0+10x40",
-            m("cold_start_seconds_bucket", F + ',le="+Inf"'): "0+10x40",
-        },
-        {
-            m("cold_start_seconds_bucket", F + ',le="4.0"'): "0+10x40",
-            m("cold_start_seconds_bucket", F + ',le="8.0"'): "0+10x40",
-            m("cold_start_seconds_bucket", F + ',le="16.0"'): "0+10x40",
-            m("cold_start_seconds_bucket", F + ',le="+Inf"'): "0+10x40",
-        },
+        _cold_starts("0x40", "0+1x40"),
+        _cold_starts("0+10x40", "0+10x40"),
         Alarm(
             {"slow": ("ColdStartP90", "Average")},
             "slow / 1000",
@@ -287,16 +302,8 @@ ALERTS = (
         "0m",
         "warning",
         "Workers of {{ $labels.instance }} die: more starts in 15 minutes than a rolling restart makes",
-        {
-            m("worker_starts_total"): "2+1x40",
-            m("workers", 'state="ready"'): "2x40",
-            m("workers", 'state="gone"'): "0x40",
-        },
-        {
-            m("worker_starts_total"): "2x20 6x20",
-            m("workers", 'state="ready"'): "2x40",
-            m("workers", 'state="gone"'): "0x40",
-        },
+        _workers(starts="2+1x40"),
+        _workers(starts="2x20 6x20"),
         "the event worker restarted in the log tells which; a metric filter on it is one line",
     ),
     Alert(
@@ -306,14 +313,8 @@ ALERTS = (
         "2m",
         "critical",
         "{{ $labels.function }} spends a month's budget of 0.1 % errors in two days",
-        {
-            m("requests_total", F + ',code="5xx",reason="app"'): "0+2x80",
-            m("requests_total", F + ',code="2xx",reason="ok"'): "0+98x80",
-        },
-        {
-            m("requests_total", F + ',code="5xx",reason="app"'): "0+1x80",
-            m("requests_total", F + ',code="2xx",reason="ok"'): "0+999x80",
-        },
+        _requests("0+2x80", "0+98x80", "app"),
+        _requests("0+1x80", "0+999x80", "app"),
         Alarm(
             {"failed": ("RequestsFailed", "Sum"), "ended": ("RequestsEnded", "Sum")},
             "failed / ended",
@@ -327,14 +328,8 @@ ALERTS = (
         "15m",
         "warning",
         "{{ $labels.function }} spends a month's budget of 0.1 % errors in five days",
-        {
-            m("requests_total", F + ',code="5xx",reason="router"'): "0+1x480",
-            m("requests_total", F + ',code="2xx",reason="ok"'): "0+99x480",
-        },
-        {  # one bad half hour
-            m("requests_total", F + ',code="5xx",reason="router"'): "0x400 0+1x30",
-            m("requests_total", F + ',code="2xx",reason="ok"'): "0+99x480",
-        },
+        _requests("0+1x480", "0+99x480", "router"),
+        _requests("0x400 0+1x30", "0+99x480", "router"),  # one bad half hour
         "an alarm has one window, and six hours of it are too late; the fast burn has an alarm",
         "7h",
     ),
