@@ -1,4 +1,5 @@
-"""Writes what is made from the metrics' description (src/lambda_dispatch/telemetry/metrics.py):
+"""Writes what is made from the description of the metrics (src/lambda_dispatch/telemetry/metrics.py), of the alerts and
+recording rules (tools/alerts.py) and of the dashboard (tools/dashboard.py):
 
 docs/metrics.md                         the reference
 contrib/prometheus/rules.yaml           recording rules
@@ -33,10 +34,11 @@ ABSENT = [
     "the share that was. |",
     "| `protocol` on `connections_accepted_total` | A connection is accepted before it has said what it speaks. "
     "`connections` has the label. |",
+    "| `what` on `override_active` | The label is `kind`, the name that this figure has in `/api/v1/state`, too. |",
     "| CPU, memory and requests of the environments | They are Lambda's: CloudWatch has them. |",
 ]
 
-NOTE = "# Written by tools/gen_metrics.py. Change it there.\n"
+NOTE = "# Written by tools/gen_metrics.py from tools/alerts.py. Change it there.\n"
 
 
 def q(text: str) -> str:
@@ -97,7 +99,7 @@ def reference() -> str:
         "which are those of a native histogram with schema 2 and of an OTLP exponential histogram with scale 2; text",
         "shows their powers of two. Recording rules and alerts are in `contrib/prometheus`, a dashboard to import in",
         "`contrib/grafana`. This page and those files are written by `tools/gen_metrics.py` from",
-        "`src/lambda_dispatch/telemetry/metrics.py`.",
+        "`src/lambda_dispatch/telemetry/metrics.py`, `tools/alerts.py` and `tools/dashboard.py`.",
         "",
         "| metric | type | labels | meaning |",
         "| --- | --- | --- | --- |",
