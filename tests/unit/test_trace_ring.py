@@ -52,7 +52,7 @@ def test_a_record_is_read_as_it_was_written_by_its_worker() -> None:
         ring.close()
 
 
-def test_a_reader_that_is_late_loses_the_oldest_and_is_told_how_many() -> None:
+def test_a_reader_that_is_late_loses_the_oldest_and_knows_how_many() -> None:
     ring = TraceRing.create(1, 4)
     try:
         writer = TraceRing.attach(ring.fd, 0)

@@ -18,7 +18,7 @@ Buckets = Mapping[int, Exemplar]  # by bucket of the board
 
 
 class Exemplars:
-    """Bounded by functions, histograms and buckets; of a function that is gone they go with forget()."""
+    """Bounded by functions, histograms and buckets; of a function that is gone keep_only() removes them."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], dict[int, Exemplar]] = {}
