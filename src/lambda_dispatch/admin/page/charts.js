@@ -38,7 +38,7 @@ function plot(host, print, series) {
     },
     axes: [
       { ...axis, grid: { show: false }, size: 20, space: 70, incrs: [60, 180, 300], values: "{HH}:{mm}" },
-      { ...axis, size: 48, space: 28, incrs: print === count ? STEPS : undefined, values: (_, ticks) => ticks.map((tick) => print(tick)) },
+      { ...axis, size: 56, space: 28, incrs: print === count ? STEPS : undefined, values: (_, ticks) => ticks.map((tick) => print(tick)) },
     ],
     series: [{}, ...series.map((name) => ({ stroke: colour(INK[name] ?? "--accent"), width: 1.5, spanGaps: false, points: { show: false } }))],
   };
