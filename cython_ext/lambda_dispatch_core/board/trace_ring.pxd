@@ -65,7 +65,7 @@ cdef struct SpanRecord:         # one writer: the worker. Record n is number n %
     uint8_t target[SPAN_TARGET]     # path, the query left out
 
 
-# A record as it was read.
+# A record as it was read. Python sees the fields that it needs; the encoder and the tests read the record.
 cdef class Span:
     cdef SpanRecord record
 

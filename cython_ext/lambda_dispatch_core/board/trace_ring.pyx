@@ -26,16 +26,8 @@ cdef class Span:
         return self.record.trace[:16]
 
     @property
-    def parent(self):
-        return self.record.parent[:8]
-
-    @property
     def server(self):
         return self.record.server[:8]
-
-    @property
-    def client(self):
-        return self.record.client[:8]
 
     @property
     def arrived(self):
@@ -66,48 +58,8 @@ cdef class Span:
         return self.record.opened
 
     @property
-    def request_bytes(self):
-        return self.record.request_bytes
-
-    @property
-    def answer_bytes(self):
-        return self.record.answer_bytes
-
-    @property
     def pool(self):
         return self.record.pool
-
-    @property
-    def status(self):
-        return self.record.status
-
-    @property
-    def flags(self):
-        return self.record.flags
-
-    @property
-    def word(self):
-        return self.record.word
-
-    @property
-    def version(self):
-        return self.record.version
-
-    @property
-    def trace_flags(self):
-        return self.record.trace_flags
-
-    @property
-    def method(self):
-        return self.record.method[:min(<int> self.record.method_length, <int> SPAN_METHOD)]
-
-    @property
-    def host(self):
-        return self.record.host[:min(<int> self.record.host_length, <int> SPAN_HOST)]
-
-    @property
-    def target(self):
-        return self.record.target[:min(<int> self.record.target_length, <int> SPAN_TARGET)]
 
 
 @cython.final

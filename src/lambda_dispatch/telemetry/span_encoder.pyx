@@ -143,11 +143,11 @@ cdef class Encoder:
         to = put(put(put(to, &method, 1), it.method, method), it.host, host)
         common = self.commons.find(key, to - key)
         if common is None:
-            common = parts.common(span.method, it.status, span.host, tls != 0)
+            common = parts.common(it.method[:method], it.status, it.host[:host], tls != 0)
             self.commons.keep(key, to - key, common)
         path = self.paths.find(it.target, target)
         if path is None:
-            path = parts.path_of(span.target)
+            path = parts.path_of(it.target[:target])
             self.paths.keep(it.target, target, path)
         to = put(put(put(put(key, &self.number, 4), &it.status, 4), &it.word, 2), &it.version, 1)
         to = put(put(put(put(to, &parents, 2), &tls, 1), &cold, 1), &went, 1)

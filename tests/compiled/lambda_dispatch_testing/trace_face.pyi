@@ -1,7 +1,7 @@
 from typing import Any
 
 from lambda_dispatch.front.trace import Tracer
-from lambda_dispatch_core.board.trace_ring import TraceRing
+from lambda_dispatch_core.board.trace_ring import Span, TraceRing
 from lambda_dispatch_core.bytes.fields import FieldList
 
 TEXTS: tuple[str, ...]
@@ -9,5 +9,6 @@ NUMBERS: tuple[str, ...]
 EMPTY: dict[str, bytes | int]
 
 def record(ring: TraceRing, **values: Any) -> None: ...
+def values_of(span: Span) -> dict[str, Any]: ...
 def decide(tracer: Tracer, fields: FieldList, times: int) -> int: ...
 def exchanges(head: bytes, times: int, tracer: Tracer | None = ..., fields: FieldList | None = ...) -> None: ...

@@ -7,7 +7,7 @@ from libc.string cimport memcpy, memset
 
 from lambda_dispatch.dispatch.model cimport Exchange, Mark
 from lambda_dispatch.front.trace cimport LEFT, MARK_ROOM, Tracer
-from lambda_dispatch_core.board.trace_ring cimport SPAN_HOST, SPAN_METHOD, SPAN_TARGET, SpanRecord, TraceRing
+from lambda_dispatch_core.board.trace_ring cimport SPAN_HOST, SPAN_METHOD, SPAN_TARGET, Span, SpanRecord, TraceRing
 from lambda_dispatch_core.bytes.fields cimport FieldList
 
 TEXTS = ("trace", "parent", "server", "client", "instance", "method", "host", "target")
@@ -26,7 +26,7 @@ cdef Py_ssize_t keep(uint8_t* to, Py_ssize_t room, bytes value) except -1:
 
 
 def record(TraceRing ring not None, **values):
-    """One record with these fields of Span; the others are zero."""
+    """One record with these fields; the others are zero."""
     it = SimpleNamespace(**EMPTY)
     for name, value in values.items():
         if name not in EMPTY:
@@ -49,6 +49,16 @@ def record(TraceRing ring not None, **values):
     to.pool, to.status, to.flags, to.word = it.pool, it.status, it.flags, it.word
     to.version, to.trace_flags = it.version, it.trace_flags
     ring.finish(to)
+
+
+def values_of(Span span not None):
+    """The fields of a record that was read."""
+    cdef SpanRecord* it = &span.record
+    texts = (it.trace[:16], it.parent[:8], it.server[:8], it.client[:8], it.instance[:16], it.method[:it.method_length],
+             it.host[:it.host_length], it.target[:it.target_length])
+    numbers = (it.arrived, it.asked, it.sent, it.ended, it.invoked, it.opened, it.request_bytes, it.answer_bytes,
+               it.pool, it.status, it.flags, it.word, it.version, it.trace_flags)
+    return dict(zip(TEXTS + NUMBERS, texts + numbers, strict=True))
 
 
 def decide(Tracer tracer not None, FieldList fields not None, int times):
