@@ -74,6 +74,7 @@ class Round:
     environments: int
     billed: float  # environment-seconds per million requests
     failed: dict[str, int] = field(default_factory=dict)
+    throttled: int = 0  # answers 429, each of them sent again
     times: list[float] = field(default_factory=list)  # s
 
 
@@ -85,6 +86,7 @@ def told(volley: Volley, environments: int, billed: float, slow: int = 1) -> Rou
         environments=environments,
         billed=billed / slow * 1e6,
         failed=volley.failed,
+        throttled=volley.throttled,
         times=[took / slow for took in volley.times],
     )
 
@@ -163,7 +165,7 @@ async def steady(stack: Stack, case: Case, options: Options) -> list[Round]:
     assert given is not None
     slow = case.slow if stack.mode == "direct" else 1
     clients = options.part(case.clients)
-    shot = case.shot(given.work * slow)
+    shot = case.shot(stack.mode, given.work * slow)
     each = slow * case.clients / given.rps  # seconds a request takes
     rounds = []
     for _ in range(options.rounds):
@@ -181,16 +183,15 @@ async def scale_up(stack: Stack, case: Case, options: Options) -> Round:
     assert given is not None
     stack.turn(init_at_least=options.cold_start)
     async with Meter(stack) as meter:
-        volley = await fire(
-            stack.port, case.shot(given.work), options.part(case.clients), options.part(case.clients) * case.each
-        )
+        clients = options.part(case.clients)
+        volley = await fire(stack.port, case.shot(stack.mode, given.work), clients, clients * case.each)
     billed = await meter.billed_until_all_ended()
     return told(volley, meter.environments, billed / max(1, len(volley.answers)))
 
 
 async def refused(stack: Stack, case: Case) -> str:
     """What a case that Lambda's own dispatch cannot serve is answered with."""
-    volley = await fire(stack.port, case.shot(0.0), 1, 1)
+    volley = await fire(stack.port, case.shot(stack.mode, 0.0), 1, 1)
     if volley.times:
         raise SystemExit(f"{case.title}: was answered, though it is over Lambda's limit")
     return ", ".join(volley.failed)
@@ -327,6 +328,10 @@ def main() -> int:
             for (key, way), here in measured.items()
         }
         given.json.write_text(json.dumps(rows, indent=2) + "\n")
+    for (key, way), here in measured.items():
+        throttled = 0 if isinstance(here, str) else sum(one.throttled for one in here)
+        if throttled:
+            print(f"{key}, {NAMES[way]}: {throttled} requests throttled and sent again", file=sys.stderr)
     failed = {
         at: one.failed for at, here in measured.items() if not isinstance(here, str) for one in here if one.failed
     }

@@ -12,6 +12,9 @@ from typing import cast
 import httptools
 
 PATIENCE = 120.0  # seconds a whole volley may take
+# AWS's SDKs send a throttled request again, after a pause that doubles: 10 ms first, 2.6 s in all.
+FIRST_PAUSE = 0.01  # seconds
+MOST_RETRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class Shot:
     body: int = 0  # bytes of a POST's body; 0: GET
     answer: int = 0  # bytes an answer has; -1: as many as come
     us: int = 0
+    retries: int = 0  # how often a request that gets a 429 is sent again before it counts as failed
 
     def heads(self, seed: int = 1) -> Iterator[bytes]:
         source = random.Random(seed)
@@ -41,6 +45,7 @@ class Volley:
     end: float = 0.0
     answers: list[tuple[float, float]] = field(default_factory=list)  # when, and s since it was asked for
     failed: dict[str, int] = field(default_factory=dict)  # what came instead, and how often
+    throttled: int = 0  # requests that got a 429 and were sent again; their time goes on
 
     @property
     def seconds(self) -> float:
@@ -84,10 +89,16 @@ class _Client(asyncio.Protocol):
             self._transport.close()
             return
         self._left -= 1
+        self._head = next(self._heads)
+        self._tries = 0
+        self._send()
+
+    def _send(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._received = 0
         self._in_hand = True
-        self._transport.write(next(self._heads))
+        self._tries += 1
+        self._transport.write(self._head)
         if self._body:
             self._transport.write(self._body)
 
@@ -101,6 +112,10 @@ class _Client(asyncio.Protocol):
         now = time.perf_counter()
         status = self._parser.get_status_code()
         if status < 200:
+            return
+        if status == 429 and self._tries <= self._shot.retries and self._parser.should_keep_alive():
+            self._result.throttled += 1
+            asyncio.get_running_loop().call_later(FIRST_PAUSE * 2 ** (self._tries - 1), self._send)
             return
         self._in_hand = False
         if status != 200:

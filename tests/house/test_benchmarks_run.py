@@ -1,5 +1,6 @@
 """The benchmarks still run: the micro suite once through, and the programs of the race as far as compiling."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -7,6 +8,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from benchmarks.load.volley import Shot, Volley, fire
+
+from lambda_dispatch_net.http_server import HttpServer, Request, Response
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,6 +40,26 @@ def test_the_race_names_its_cases() -> None:
     )
     assert run.returncode == 2
     assert "no such case: no-such-case" in run.stderr
+
+
+@pytest.mark.parametrize(("retries", "failed"), [(2, {}), (1, {"status 429": 1})])
+def test_a_throttled_request_is_sent_again_and_counted(retries: int, failed: dict[str, int]) -> None:
+    answers = [429, 429, 200]
+
+    async def answer(request: Request) -> Response:
+        assert request.body == b"xx"
+        return Response(answers.pop(0))
+
+    async def run() -> Volley:
+        server = HttpServer(answer, max_body=2, for_pages=True)
+        port = await server.start("127.0.0.1", 0)
+        try:
+            return await fire(port, Shot("/", body=2, retries=retries), clients=1, count=1)
+        finally:
+            await server.close()
+
+    volley = asyncio.run(run())
+    assert (volley.throttled, volley.failed, len(volley.answers)) == (retries, failed, 1 - len(failed))
 
 
 @pytest.mark.timeout(60)
