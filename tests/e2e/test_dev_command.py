@@ -44,7 +44,7 @@ def test_nothing_is_left_however_it_ends(number: int) -> None:
         run.remember()
         run.process.send_signal(number)
         run.process.wait(30)
-        wait_for(lambda: run.left() == [], 40.0)  # the router drains: DrainDeadline is 25 s
+        wait_for(lambda: run.left() == [])
 
 
 def test_an_application_of_ones_own_runs_on_the_port_it_is_given(tmp_path: Path) -> None:
@@ -193,6 +193,18 @@ def test_a_port_in_use_is_one_clear_message(option: str, capsys: pytest.CaptureF
     captured = capsys.readouterr()
     assert f"port {port} on 127.0.0.1" in captured.err and option in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_the_router_itself_binds_the_free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    def process(command: tuple[str, ...], *_: object, **__: object) -> None:
+        started.extend(command)
+        raise dev_command.DevError("seen")
+
+    monkeypatch.setattr(dev_command, "Process", process)
+    assert dev_command.main(NO_PORTS) == 1
+    assert [started[started.index(option) + 1] for option in ("--http-port", "--control-http-port")] == ["0", "0"]
 
 
 def test_an_option_by_its_earlier_name_works_and_names_the_new_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,8 +107,8 @@ class Settings:
 
     function: Function
     config: LocalLambdaConfig
-    router_port: int
-    control_port: int
+    router_port: int  # 0: the router binds any free port and says which
+    control_port: int  # the same
     workers: int | None
     max_environments: int
     verbose: bool
@@ -160,12 +160,14 @@ def _settings(given: argparse.Namespace, command: list[str]) -> Settings:
         direct_mode=given.direct_mode,
         knobs=knobs,
     )
-    router_port, control_port = _two_ports(given)
+    for option, port in (("--http-port", given.http_port), ("--control-http-port", given.control_http_port)):
+        if port:
+            _refuse_if_taken(option, port)
     return Settings(
         function,
         config,
-        router_port=router_port,
-        control_port=control_port,
+        router_port=given.http_port,
+        control_port=given.control_http_port,
         workers=given.workers,
         max_environments=1 if given.app_port else knobs.concurrency,
         verbose=given.verbose,
@@ -180,17 +182,8 @@ def _can_run(command: str, directory: Path) -> bool:
     return shutil.which(command) is not None
 
 
-def _two_ports(given: argparse.Namespace) -> tuple[int, int]:
-    """The router's two. What the kernel calls free it may call free again a moment later."""
-    while True:
-        router_port = _free_port("--http-port", given.http_port)
-        control_port = _free_port("--control-http-port", given.control_http_port)
-        if router_port != control_port or 0 not in (given.http_port, given.control_http_port):
-            return router_port, control_port
-
-
-def _free_port(option: str, port: int) -> int:
-    """The port if it has no listener; for 0 one that is free."""
+def _refuse_if_taken(option: str, port: int) -> None:
+    """One clear message for the user before anything starts; the router binds the port itself."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -201,7 +194,6 @@ def _free_port(option: str, port: int) -> int:
                 f"port {port} on 127.0.0.1 ({option[2:]}) cannot be used: {(error.strerror or str(error)).lower()}; "
                 f"free it or choose another with {option}"
             ) from None
-        return int(probe.getsockname()[1])
 
 
 @dataclass(slots=True)
@@ -228,7 +220,8 @@ class Dev:
             if self.stop.is_set():
                 return
             self.screen.say(self._banner(local, ready))
-            tasks = [loop.create_task(self._first_environment(local)), loop.create_task(self._show_status(local))]
+            jobs = (self._first_environment(local, ready), self._show_status(local))
+            tasks = [loop.create_task(job) for job in jobs]
             await self.stop.wait()
         finally:
             for task in tasks:
@@ -271,18 +264,18 @@ class Dev:
         if settings.workers is not None:
             command += ["--workers", str(settings.workers)]
         try:
-            self.router = Process(
-                tuple(command),
-                _router_variables(local.url),
-                "",
-                local.guard,
-                self._router_output,
-                self._router_ended,
-                pass_fds=(write_end,),
-            )
-        finally:
-            os.close(write_end)
-        try:
+            try:
+                self.router = Process(
+                    tuple(command),
+                    _router_variables(local.url),
+                    "",
+                    local.guard,
+                    self._router_output,
+                    self._router_ended,
+                    pass_fds=(write_end,),
+                )
+            finally:
+                os.close(write_end)
             return await self._read_ready(read_end)
         finally:
             os.close(read_end)
@@ -339,11 +332,11 @@ class Dev:
 
     # the application
 
-    async def _first_environment(self, local: LocalLambda) -> None:
+    async def _first_environment(self, local: LocalLambda, ready: dict[str, Any]) -> None:
         """Starts one environment: the first request meets a warm one, and an application that fails is heard of."""
         payload = {
             "Id": str(uuid.uuid4()),
-            "DispatcherUrl": f"http://127.0.0.1:{self.settings.control_port}/api/chunked",
+            "DispatcherUrl": f"http://127.0.0.1:{ready['control_http']}/api/chunked",
             "NumberOfChannels": 0,
             "SentTime": datetime.now(UTC).isoformat(),
             "InitOnly": True,
@@ -383,8 +376,7 @@ class Dev:
 
     def _banner(self, local: LocalLambda, ready: dict[str, Any]) -> str:
         settings = self.settings
-        port = ready.get("http", settings.router_port)
-        base = f"http://127.0.0.1:{port}"
+        base = f"http://127.0.0.1:{ready['http']}"
         what = "the demo application" if settings.demo else " ".join(settings.function.command)
         many = f"at most {settings.max_environments} environments"
         at_most = "one environment, as its port is fixed" if settings.function.port else many
