@@ -93,6 +93,7 @@ cdef class Wire:
     cdef readonly bint paused       # the transport holds back something (TLS: more than WRITE_HIGH): do not add
     cdef readonly bint reading      # bytes are read as they come
     cdef readonly bint closing      # no more is read; the connection ends when what is in `out` has left
+    cdef bint was_reset             # it ended with an error of the socket, such as a reset
 
     # Puts the wire on the Hub's list: `out` leaves at the end of this turn.
     cdef inline int touch(self) except -1:

@@ -297,6 +297,7 @@ cdef class Wire:
             self.hub.failed(self)
 
     def connection_lost(self, exc):
+        self.was_reset = self.was_reset or exc is not None
         self.closing = True
         self._leave_count()
         self.hub._held.discard(self)
@@ -348,6 +349,7 @@ cdef class Wire:
             self._reader = THEIRS
             self.transport.resume_reading()
         elif errno != EAGAIN and errno != EINTR:
+            self.was_reset = True       # this read has taken the error off the socket: the transport cannot find it
             self.let_go()
             self.transport.abort()
         return 0

@@ -53,7 +53,6 @@ cdef class AppLink(Wire):
     cdef readonly bint answered     # a byte of the present answer has come
     cdef readonly bint reusable     # after this answer the connection may carry another request
     cdef bint head_request      # the answer has no body, whatever its head says
-    cdef bint was_reset
     cdef bint upgrade           # the request asks for another protocol: an answer of 101 is its first bytes' head
     cdef bint ends              # our side ends when what is in `out` has left; the application's may go on
     cdef uint8_t state          # a LinkState of app_link.pyx

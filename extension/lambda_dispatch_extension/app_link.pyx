@@ -85,10 +85,6 @@ cdef class AppLink(Wire):
         self.fields = FieldList()
         self.state = IDLE
 
-    def connection_lost(self, exc):
-        self.was_reset = exc is not None
-        Wire.connection_lost(self, exc)
-
     cdef int on_open(self) except -1:
         self.pool.links.add(self)
         return 0

@@ -40,6 +40,21 @@ def test_a_kept_connection_that_went_stale_is_replaced_once() -> None:
     run(body)
 
 
+@pytest.mark.parametrize("served", [0, 1, 2])
+def test_a_request_that_a_kept_connection_reset_unread_is_sent_again(served: int) -> None:
+    """However many answers the connection had before: the first reads of a connection are not made as later ones."""
+
+    async def body(r: Rig) -> None:
+        for _ in range(served):
+            await r.exchange("GET", "/text/4")
+        assert (await r.exchange("GET", "/deaf")).body == b"deaf"
+        assert (await r.exchange("POST", "/echo-length", [], b"once")).body == b"once"
+        counts = json.loads((await r.exchange("GET", "/counts")).body)
+        assert (counts["/deaf"], counts["/echo-length"]) == (1, 1)
+
+    run(body)
+
+
 def test_an_idle_connection_is_closed_before_the_application_does() -> None:
     async def body(r: Rig) -> None:
         await r.exchange("GET", "/text/4")

@@ -38,6 +38,11 @@ def unsent(sock: socket.socket) -> int:
     return int(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0])
 
 
+def unread(sock: socket.socket) -> int:
+    """Bytes that have come and that no one has read."""
+    return int(struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0])
+
+
 def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
@@ -354,6 +359,15 @@ class App:
         await r.body()
         await r.answer(b"fresh")
         await r.reader.readuntil(b"\n")
+        r.writer.transport.abort()
+        return False
+
+    async def do_deaf(self, r: Request) -> bool:
+        """Answers, and resets the connection when the next request has come to the socket: it is never read."""
+        r.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await r.answer(b"deaf")
+        inside = r.writer.get_extra_info("socket")
+        await until(lambda: unread(inside) > 0, "the next request")
         r.writer.transport.abort()
         return False
 
