@@ -203,12 +203,21 @@ ALERTS = (
     Alert(
         "LambdaDispatchBreakerOpen",
         0,
-        m("breaker_state", 'state="open"') + " > THRESHOLD",
+        # A trial makes an open breaker half-open, and its failure opens it again, within a minute: both are one outage.
+        f"max by (job, instance, function) ({m('breaker_state', 'state!=`closed`')}) > THRESHOLD".replace("`", '"'),
         "1m",
         "critical",
-        "Starts of {{ $labels.function }} failed repeatedly: no instance is started",
-        {m("breaker_state", F + ',state="open"'): "1x40"},
-        {m("breaker_state", F + ',state="open"'): "0x40"},
+        "Starts of {{ $labels.function }} failed repeatedly: only single trials are started",
+        {
+            m("breaker_state", F + ',state="open"'): " ".join(["1 0"] * 20),
+            m("breaker_state", F + ',state="half-open"'): " ".join(["0 1"] * 20),
+            m("breaker_state", F + ',state="closed"'): "0x40",
+        },
+        {
+            m("breaker_state", F + ',state="open"'): "0x40",
+            m("breaker_state", F + ',state="half-open"'): "0x40",
+            m("breaker_state", F + ',state="closed"'): "1x40",
+        },
         Alarm({"breaker": ("BreakerOpen", "Maximum")}),
     ),
     Alert(

@@ -7,6 +7,7 @@ import struct
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from lambda_dispatch.telemetry import emf, prometheus, protobuf
 from lambda_dispatch.telemetry.emf import EmfWriter
 from lambda_dispatch.telemetry.metrics import FAMILIES
-from lambda_dispatch.telemetry.view import View, quantile, take
+from lambda_dispatch.telemetry.view import BREAKER_STATES, View, quantile, take
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board
 
@@ -110,6 +111,14 @@ def test_instances_are_counted_by_state(board: Board) -> None:
     board.open_instance(*place, now)
     web = list(emf.lines(view(board), view(board)))[1]
     assert (web["InstancesStarting"], web["InstancesOpen"], web["InstancesDraining"]) == (2, 1, 0)
+
+
+@pytest.mark.parametrize("state", BREAKER_STATES)
+def test_a_breaker_that_tries_has_not_closed(board: Board, state: str) -> None:
+    now = view(board)
+    now = replace(now, pools=tuple(replace(pool, breaker=state) for pool in now.pools))
+    web = list(emf.lines(now, now))[1]
+    assert web["BreakerOpen"] == (state != "closed")
 
 
 def test_a_reader_that_has_stopped_is_not_waited_for(board: Board) -> None:

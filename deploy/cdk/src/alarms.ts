@@ -126,7 +126,7 @@ export const ALARMS: { [id: string]: AlarmDescription } = {
   },
   "BreakerOpen": {
     "source": "router",
-    "description": "critical: Starts of the function failed repeatedly: no instance is started",
+    "description": "critical: Starts of the function failed repeatedly: only single trials are started",
     "expression": "",
     "comparison": "GreaterThanThreshold",
     "threshold": 0,

@@ -109,7 +109,7 @@ def lines(now: View, before: View) -> Iterator[dict[str, Any]]:
             "InstancesDraining": pool.draining,
             "InFlight": pool.in_flight,
             "Queued": pool.queued,
-            "BreakerOpen": int(pool.breaker != "closed"),
+            "BreakerOpen": int(pool.breaker != "closed"),  # a trial, half-open, ends no outage
             "InstancesDesiredRaw": pool.desired_raw,
             "BudgetSpent": int(bool(pool.budget)),
             "Overrides": sum(each["function"] == pool.function for each in now.overrides),
