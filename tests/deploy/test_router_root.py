@@ -98,7 +98,7 @@ def test_the_file_system_cannot_be_written(root: Path) -> None:
     assert "Read-only file system" in done.stderr
 
 
-def test_the_health_check_fails_where_nobody_answers(root: Path) -> None:
+def test_the_health_check_fails_where_no_router_listens(root: Path) -> None:
     done = command(root, "healthcheck", "http://127.0.0.1:1/health")
     assert done.returncode == 1
     assert "Connection refused" in done.stderr

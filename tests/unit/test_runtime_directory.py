@@ -1,5 +1,8 @@
 """The directory of the workers' sockets: private, or a clear error."""
 
+import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -44,3 +47,17 @@ def test_a_read_only_system_still_has_shared_memory(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr("tempfile.gettempdir", none)
     assert [path.parent for path in runtime._candidates()] == [Path("/dev/shm")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root: the router of another user cannot be asked")
+def test_root_finds_the_commands_of_another_users_router(tmp_path: Path) -> None:
+    other = 65534
+    folder = tmp_path / "lambda-dispatch"
+    folder.mkdir(mode=0o700)
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    with subprocess.Popen(["cat"], user=other, env=environ, stdin=subprocess.PIPE) as router:
+        said = {"pid": router.pid, "commands": str(folder / "1.ctl.sock")}
+        (folder / f"{router.pid}.json").write_text(json.dumps(said))
+        assert runtime.command_path(router.pid) == ""  # the directory is of a third user
+        os.chown(folder, other, other)
+        assert runtime.command_path(router.pid) == f"/proc/{router.pid}/root{folder}/1.ctl.sock"

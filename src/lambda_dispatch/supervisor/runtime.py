@@ -13,6 +13,7 @@ from pathlib import Path
 
 # What fits into a Unix socket's address on every system, with its final zero.
 LONGEST_PATH = 103
+XDG = b"XDG_RUNTIME_DIR="
 LONGEST_NAME = 28  # "/PID.8 hex digits.SLOT.sock"
 
 
@@ -163,12 +164,30 @@ def running() -> list[int]:
 
 
 def command_path(pid: int) -> str:
-    """The socket for commands of a router of this user; empty when there is none."""
+    """The socket for commands of a router of this user, or as root of any; empty when there is none."""
     where = directory()
-    if where is None:
-        return ""
+    for folder in (*([where] if where else []), *_of_another_user(pid)):
+        try:
+            found = json.loads((folder / f"{pid}.json").read_text())
+        except (OSError, ValueError):
+            continue
+        if commands := found.get("commands"):
+            return str(folder / Path(commands).name)
+    return ""
+
+
+def _of_another_user(pid: int) -> list[Path]:
+    """Where a router that runs as another user has its directory, below its own root: it may have a /tmp to itself."""
+    root = Path(f"/proc/{pid}/root")
     try:
-        found = json.loads((where / f"{pid}.json").read_text())
-    except (OSError, ValueError):
-        return ""
-    return str(found.get("commands", ""))
+        uid = Path(f"/proc/{pid}").stat().st_uid
+        environ = (root.parent / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []  # only root may ask
+    if uid == os.geteuid():
+        return []
+    base = [os.fsdecode(each[len(XDG) :]) for each in environ if each.startswith(XDG)]
+    places = [Path(each, "lambda-dispatch") for each in base if each]
+    places += [Path(each, f"lambda-dispatch-{uid}") for each in ("/tmp", "/dev/shm")]
+    found = [root / place.relative_to("/") for place in places if place.is_absolute()]
+    return [place for place in found if place.is_dir() and place.lstat().st_uid == uid]
