@@ -74,7 +74,18 @@ def test_decisions_are_taken_again_as_recorded(tmp_path: Path, answer: dict[str,
     recording = replay.read(saved(tmp_path, answer))
     assert len(recording.records) == len(answer["decisions"]) > 10
     assert replay.changed(recording) == 0
-    assert replay.setting_of(recording) == "simple:InstanceCountMultiplier=2:MinInstances=0:MaxInstances=40"
+    assert replay.setting_of(recording, 10) == "simple:InstanceCountMultiplier=2:MinInstances=0:MaxInstances=40"
+
+
+@pytest.mark.parametrize(("slots", "target"), [(10, 4), (3, 3)])
+def test_the_recorded_setting_has_the_options_that_its_policy_reads(slots: int, target: int) -> None:
+    pool = Pool("adaptive", target=4, buffer=2, max_instances=40)
+    record = pool.act(10.0, queued=9)[1]
+    assert record is not None
+    found = replay.setting_of(replay.Recording((record,)), slots)
+    assert found == f"adaptive:TargetConcurrency={target}:BufferInstances=2:MinInstances=0:MaxInstances=40"
+    config = policies.parse(found, Setting(slots=slots)).config
+    assert config is not None and config.warnings == ()
 
 
 def test_a_decision_that_would_be_another_one_now_is_counted(tmp_path: Path, answer: dict[str, Any]) -> None:

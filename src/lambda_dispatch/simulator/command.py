@@ -236,12 +236,12 @@ def _replayed(given: argparse.Namespace, setting: Setting, path: Path) -> Played
     recording = replay.read(path, given.pool)
     if not given.slots:
         setting = replace(setting, slots=int(recording.records[-1].seen("max_concurrent")))
-    requests = replay.requests_of(recording, given.seed)
+    requests, recorded = replay.requests_of(recording, given.seed), replay.setting_of(recording, setting.slots)
     count, differ = len(recording.records), replay.changed(recording)
     note = (
         f"{count} decisions in {recording.seconds:.0f} s; this version takes "
         + (f"{differ} of them differently" if differ else "every one of them again as recorded")
-        + f". The requests are estimated from them; the recorded setting is {replay.setting_of(recording)}"
+        + f". The requests are estimated from them; the recorded setting is {recorded}"
     )
-    words = list(dict.fromkeys(("oracle", "lambda", replay.setting_of(recording), "simple-1", *policies.ALGORITHMS)))
+    words = list(dict.fromkeys(("oracle", "lambda", recorded, "simple-1", *policies.ALGORITHMS)))
     return Played(path.name, requests, setting, words, [note])

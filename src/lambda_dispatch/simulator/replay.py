@@ -110,14 +110,16 @@ def changed(recording: Recording) -> int:
     return sum(bool(differences(record)) for record in recording.records)
 
 
-def setting_of(recording: Recording) -> str:
-    """The policy and options of the last decision, as `--policies` takes them."""
+def setting_of(recording: Recording, slots: int) -> str:
+    """The policy and options of the last decision, as `--policies` takes them for instances of so many slots."""
     last = recording.records[-1]
     name = policy_numbered(last.policy).name
-    return (
-        f"{name}:InstanceCountMultiplier={last.seen('multiplier'):.0f}:MinInstances={last.seen('min_instances'):.0f}"
-        f":MaxInstances={last.seen('max_instances'):.0f}"
-    )
+    if name == "adaptive":
+        options = {"TargetConcurrency": min(last.seen("target"), slots), "BufferInstances": last.seen("buffer")}
+    else:
+        options = {"InstanceCountMultiplier": last.seen("multiplier")}
+    options |= {"MinInstances": last.seen("min_instances"), "MaxInstances": last.seen("max_instances")}
+    return ":".join((name, *(f"{option}={value:.0f}" for option, value in options.items())))
 
 
 def requests_of(recording: Recording, seed: int) -> Requests:
