@@ -262,11 +262,12 @@ class Scaler:
             tell(fleet, news)
         for run in done.commands.over:
             self.actor.end(fleet, run, None)
-        started = 0
+        started = spares = 0
         for order in done.commands.start:
             if not self.actor.start(fleet, order):
                 break
             started += not order.spare
+            spares += order.spare
         changed = False
         generations = {seen.slot: seen.generation for seen in done.living}
         for slot in done.commands.let_go:
@@ -276,7 +277,7 @@ class Scaler:
         record = conclude(fleet, done, started, changed)
         for slot in done.commands.spare:
             changed |= self._let_go(slot, generations[slot], now)
-        if (spares := sum(order.spare for order in done.commands.start)) > 0:
+        if spares:
             log.info("frozen spares renewed", pool=fleet.label, count=spares, again_s=round(fleet.spares.period))
         if record is not None:
             records.to_board(record, self._board)
