@@ -1,11 +1,13 @@
 """Requests that need more than HTTP where only some instances can give it: they wait for one of those."""
 
+import asyncio
+
 import pytest
 
 from tests.process.test_worker_grpc import GRPC, SPEAKS, answers_with_trailers
 from tests.process.test_worker_upgrade import HOST, accepts, echo, upgraded
-from tests.support.clients import RawClient
-from tests.support.instance_peer import InstancePeer
+from tests.support.clients import RawClient, ask
+from tests.support.instance_peer import Call, InstancePeer
 from tests.support.loop import run, scenario, soon, until
 from tests.support.websocket import FEATURES, FIELDS
 from tests.support.worker_process import WorkerProcess
@@ -126,6 +128,44 @@ def test_it_is_bounded_in_number_and_time_like_any_queue() -> None:
             assert (answer.status, answer.error) == (504, "queue_timeout")
             for client in (first, second):
                 await client.close()
+            await worker.quiet()
+
+    run(body(), 30)
+
+
+def test_one_that_is_sent_again_keeps_its_place_in_a_full_queue() -> None:
+    async def body() -> None:
+        refuses, answers = asyncio.Event(), asyncio.Event()
+
+        async def refuse(call: Call) -> None:
+            await refuses.wait()
+            call.reset(7)  # REFUSED_STREAM
+
+        async def answer(call: Call) -> None:
+            await answers.wait()
+            await call.respond()
+
+        async with WorkerProcess.running("--max-queue", "1") as worker:
+            leaving = await worker.instance(refuse, more_fields=FEATURES)
+            again = await worker.client()
+            await again.send(UPGRADE)
+            await until(lambda: len(leaving.calls) == 1, "the upgrade at the first instance")
+            await worker.instance(accepts(echo), more_fields=FEATURES)
+            taker = await worker.client()
+            await upgraded(taker)
+            cannot = await worker.instance(answer)
+            plain = [asyncio.create_task(ask("h1", worker.ports["http"])) for _ in range(2)]
+            await until(lambda: len(cannot.calls) == 1, "an ordinary request at the instance that cannot")
+            await worker.waits(1)
+            leaving.retired = True
+            refuses.set()
+            await worker.waits(2)
+            answers.set()
+            assert [(await soon(one, "the answer")).status for one in plain] == [200, 200]
+            await worker.waits(1)
+            await left(taker)
+            assert (await soon(again.head(), "the answer")).status == 101
+            await left(again)
             await worker.quiet()
 
     run(body(), 30)

@@ -1,4 +1,4 @@
-"""The waiting line of a pool; its rules stand in queue.pxd.
+"""The waiting line of a pool; its rules stand in waitqueue.pxd.
 
 A waiter's links are references, so waiters in a queue form cycles that only the collector could take apart. Every way
 out of the queue therefore cuts all three links of the one that leaves.

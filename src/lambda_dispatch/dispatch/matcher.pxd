@@ -87,7 +87,7 @@ cdef class Matcher:
     cdef Slot _fitting(self, Exchange exchange, Slot slot)
     # Whether an instance that has what the exchange needs may have a slot for it soon.
     cdef bint _awaits_features(self, Exchange exchange) noexcept
-    cdef int _set_aside(self, Exchange exchange) except -1
+    cdef int _set_aside(self, Exchange exchange, int64_t now) except -1
     cdef int _serve_aside(self, WaitQueue aside, int64_t now) except -1
     # A sibling had no slot for it: it waits again.
     cdef int refused(self, Exchange exchange) except -1

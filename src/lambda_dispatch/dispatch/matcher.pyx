@@ -83,7 +83,7 @@ cdef class Matcher:
         # Also for one that is sent at once: it may have to come back to the queue's head, and waits since now then.
         exchange.since = now
         exchange.deadline = now + self.queue_timeout
-        if pool.queue.length == 0 or not pool.queue.ready():
+        if not pool.queue.ready():
             slot = self._acquire(pool, now, now)
             if slot is None and self.lender is not None:
                 slot = self.lender.borrow(pool, now, now)
@@ -216,7 +216,7 @@ cdef class Matcher:
         if exchange.needs & ~instance.features:
             slot = self._fitting(exchange, slot)
             if slot is None:
-                return self._set_aside(exchange) if exchange.stage == WAITING else 0
+                return self._set_aside(exchange, now) if exchange.stage == WAITING else 0
             instance = slot.instance
         if not instance.announced:
             reason = unfit(exchange.store, exchange.stored, exchange.head_fields, &status)
@@ -263,9 +263,10 @@ cdef class Matcher:
         cdef Pool pool = exchange.pool
         return self.board.has_features(pool.index, exchange.needs, not exchange.needs & ~pool.newest)
 
-    cdef int _set_aside(self, Exchange exchange) except -1:
+    cdef int _set_aside(self, Exchange exchange, int64_t now) except -1:
         cdef Pool pool = exchange.pool
-        if pool.queue.length >= pool.queue.limit:
+        # One that came earlier was counted in then.
+        if exchange.since == now and pool.queue.length >= pool.queue.limit:
             return exchange.fail(503, "queue_full")
         pool.aside(exchange.needs).put(exchange)
         self.publish(pool)

@@ -90,7 +90,7 @@ cdef class Pool:
     # Beside it, those that wait for an instance with a feature, in a fleet in which not all have it; see matcher.pxd.
     cdef WaitQueue for_upgrade
     cdef WaitQueue for_grpc
-    cdef uint8_t newest                 # features of the instance whose channel was the last first one of a connection
+    cdef uint8_t newest                 # features of the instance that was the last to open a connection here
     cdef int16_t* mask                  # INSTANCES entries
     cdef list at                        # the Instance of each board place, or None
     cdef list resorts                   # instances standing at RESORT; nearly always empty
