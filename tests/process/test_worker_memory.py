@@ -81,6 +81,24 @@ async def test_queued_bodies_are_refused_beyond_the_budget() -> None:
 
 
 @scenario
+async def test_trailers_of_queued_requests_are_refused_beyond_the_budget() -> None:
+    # Compressed, they are 170 bytes on the wire for 145 kB at the router.
+    trailers = [("x-trailer", "v" * 900)] * 150
+    async with WorkerProcess.running(*SMALL) as worker, contextlib.AsyncExitStack() as stack:
+        before = worker.resident()
+        for _ in range(6):
+            client = await stack.enter_async_context(await worker.h2())
+            for _ in range(100):
+                stream = client.open("/", method="POST", end=False)
+                client.conn.send_headers(stream.id, trailers, end_stream=True)
+            client.flush()
+        await until(lambda: worker.numbers()["memory_refused"] > 0, "the largest is ended", 20)
+        await until(lambda: worker.numbers()["memory_held"] < BUDGET * 0.75, "memory is within its budget", 20)
+        assert worker.resident() - before < 3 * BUDGET
+        assert (await soon(ask("h1", worker.ports["http"], "/health"), "the answer")).status == 200
+
+
+@scenario
 async def test_heads_that_grow_and_never_end_are_refused_beyond_the_budget() -> None:
     head = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"x-%d: %s\r\n" % (n, b"a" * 1000) for n in range(60))
     async with WorkerProcess.running(*SMALL) as worker:

@@ -118,6 +118,10 @@ cdef class FieldList:
     # Gives back memory beyond what an ordinary head needs. Call when idle.
     cdef void trim(self) noexcept
 
+    # Bytes of memory.
+    cdef inline Py_ssize_t held(self) noexcept:
+        return self.arena_room + self.room * <Py_ssize_t> sizeof(Field)
+
     cdef inline void clear(self) noexcept:
         self.count = 0
         self.arena_len = 0

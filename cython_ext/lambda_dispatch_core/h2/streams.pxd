@@ -83,6 +83,10 @@ cdef class H2Stream:
     cdef void* _after                   # neighbours in the ring of streams that can be served; NULL outside of it
     cdef void* _before
 
+    # Bytes that wait for credit, and trailers behind them.
+    cdef inline Py_ssize_t held(self) noexcept:
+        return self.pending + (self._trailers.held() if self._trailers is not None else 0)
+
 
 cdef class H2Events:
     # A request (server) or the final response (client). end: no body follows.

@@ -214,6 +214,7 @@ cdef class Exchange(Waiter):
     # Bytes of the request kept here: for a slot, another try, or the instance's credit.
     cdef inline Py_ssize_t held(self) noexcept:
         return ((self.room if self.store != self.spot else 0) + self.partial_room
+                + (self.trailers.held() if self.trailers is not None else 0)
                 + (self.slot.backlog() if self.slot is not None else 0))
 
     # True while nothing is lost by a client that sends nothing: it waits in the queue, or the application answers

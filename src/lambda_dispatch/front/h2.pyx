@@ -568,7 +568,7 @@ cdef class H2ClientWire(ClientWire):
         cdef Py_ssize_t answers = 0
         for item in self.session.streams():
             stream = <H2Stream> item
-            answers += stream.pending
+            answers += stream.held()
             if stream.owner is not None:
                 bodies += (<H2Exchange> stream.owner).held()
         held.heads += self.session._block_room
