@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 import httptools
 
-MAX_HEAD = 64 * 1024  # request line and headers together; boto3 and curl stay below 8 KiB
+MAX_HEAD = 64 * 1024  # request line and headers together, and trailers; boto3 and curl stay below 8 KiB
 MAX_DISCARD = 64 * 1024 * 1024  # of a body over its limit, what is still read so that the client gets to see the 413
 MAX_PIPELINED = 16  # complete requests waiting on one connection before reading from it stops
 MAX_WAITING = 256 * 1024  # bytes of a streamed body that are not taken yet; then the connection is not read
@@ -257,7 +257,10 @@ class _Connection(asyncio.Protocol):
                     self._refuse(431, f"request head is over {MAX_HEAD} bytes")
                     return
                 data = data[fits:]
+        self._without_body += len(data)
         self._feed(data)
+        if self._head_done and self._without_body > MAX_HEAD:
+            self._refuse(431, f"trailers are over {MAX_HEAD} bytes")
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -291,8 +294,9 @@ class _Connection(asyncio.Protocol):
         self._url = b""
         self._headers: Headers = []
         self._trailers: Headers = []
-        self._body: list[bytes] = []
+        self._body = bytearray()
         self._body_size = 0
+        self._without_body = 0  # bytes read since the last of the body: trailers, when they are many
         self._head_size = 0
         self._head_done = False
 
@@ -311,6 +315,7 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._head_done = True
         self._heads += 1
+        self._without_body = 0
         if self._server.streams is not None:
             self._stream = self._server.streams(self._request())
             if self._stream is not None:
@@ -319,12 +324,13 @@ class _Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
+        self._without_body = 0
         if self._stream is not None:
             self._stream.feed(body)
             return
         self._body_size += len(body)
         if self._body_size <= self._server.max_body:
-            self._body.append(body)
+            self._body += body
         else:
             self._body.clear()
             if self._body_size > self._server.max_body + MAX_DISCARD:
@@ -349,7 +355,7 @@ class _Connection(asyncio.Protocol):
             target=self._url.decode("latin-1"),
             headers=self._headers,
             trailers=self._trailers,
-            body=b"".join(self._body),
+            body=bytes(self._body),
             too_large=self._body_size > self._server.max_body,
             peer=self._peer,
             keep_alive=self._parser.should_keep_alive(),

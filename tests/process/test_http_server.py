@@ -1,6 +1,7 @@
 """The HTTP/1.1 server under the embedded Lambda, byte by byte."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -26,14 +27,16 @@ def talk(sent: list[bytes], handler: Callable[[Request], Awaitable[Response]] = 
         server = HttpServer(handler, max_body=LIMIT, failed=failures.append)
         port = await server.start("127.0.0.1", 0)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for piece in sent:
-            writer.write(piece)
-            await writer.drain()
-        received = await asyncio.wait_for(reader.read(), 10)
-        writer.close()
-        await writer.wait_closed()
-        await server.close()
-        return received
+        try:
+            for piece in sent:
+                writer.write(piece)
+                await writer.drain()
+            return await asyncio.wait_for(reader.read(), 10)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+            await server.close()
 
     return asyncio.run(main())
 
@@ -76,6 +79,24 @@ def test_a_client_that_expects_100_continue_gets_it() -> None:
 
 def test_a_head_over_the_limit_is_431() -> None:
     assert talk([b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEAD]).startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize(
+    "trailer", [b"x-t: %s\r\n" % (b"a" * 1000), b"a" * 1000], ids=["many", "one that does not end"]
+)
+def test_trailers_over_the_limit_are_431(trailer: bytes) -> None:
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx: "
+    with contextlib.suppress(ConnectionError):  # bytes that are on their way then are answered with a reset
+        received = talk([head, *[trailer] * (8 * MAX_HEAD // 1000)])
+        assert received.startswith(b"HTTP/1.1 431 "), received[:100]
+
+
+def test_a_body_in_chunks_of_one_byte_is_no_trailer() -> None:
+    body = b"1\r\na\r\n" * (MAX_HEAD // 3)
+    received = talk(
+        [b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n", body + b"0\r\n\r\n"]
+    )
+    assert received.endswith(b"POST /  too large")
 
 
 def test_many_small_requests_in_one_piece_are_no_large_head() -> None:
