@@ -185,7 +185,10 @@ async def test_an_interim_answer_is_passed_on_before_the_final_one(worker: Worke
     go_on = asyncio.Event()
 
     async def handler(call: Call) -> None:
-        await call.write(b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nX-Lambda-Id: x\r\n\r\n")
+        await call.write(
+            b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nX-Lambda-Id: x\r\n"
+            b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        )
         await go_on.wait()
         await call.respond(200, body=b"final")
 

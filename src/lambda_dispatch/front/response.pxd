@@ -21,9 +21,10 @@ cdef inline bint passes(const Field* f, const ResponseHead* head, FieldList fiel
     return not head.connection_options or not named_by_connection(fields, f.name, f.name_len)
 
 
-# The same for an interim answer (1xx), whose fields are few.
+# The same for an interim answer (1xx), whose fields are few. It has no body, so no length either (RFC 9110 8.6).
 cdef inline bint passes_interim(const Field* f) noexcept:
-    return f.token == UNKNOWN or f.token > LAST_HOP and f.token != T_X_LAMBDA_ID and f.token != T_X_CHANNEL_ID
+    return f.token == UNKNOWN or (f.token > LAST_HOP and f.token != T_CONTENT_LENGTH
+                                  and f.token != T_X_LAMBDA_ID and f.token != T_X_CHANNEL_ID)
 
 
 # Whether Content-Length may stand in an answer of this status (RFC 9110 8.6).
