@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import select
 import socket
 import struct
 import time
@@ -96,6 +97,21 @@ def test_a_collector_that_refuses_is_counted_and_asked_again(
     assert (path, gzip.decompress(body)) == ("/v1/metrics", b"second")
     assert fields["content-type"] == "application/x-protobuf" and fields["content-encoding"] == "gzip"
     assert fields["x-key"] == "a b"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_a_failure_and_takes_no_header_elsewhere(collector: Collector, status: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        collector.answer = (status, {"location": f"http://127.0.0.1:{elsewhere.getsockname()[1]}/"}, b"")
+        one = exporter(collector.url)
+        one.offer(b"first")
+        until(lambda: one.failed + one.sent == 1 or readable(elsewhere), "the answer to be counted")
+        assert (one.failed, one.sent, readable(elsewhere)) == (1, 0, False)
+
+
+def readable(sock: socket.socket) -> bool:
+    """Whether a connection waits to be accepted."""
+    return bool(select.select([sock], [], [], 0)[0])
 
 
 def test_a_collector_that_asks_for_silence_gets_it(collector: Collector) -> None:

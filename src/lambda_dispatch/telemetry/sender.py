@@ -32,6 +32,14 @@ LONGEST_WAIT = 60.0  # s that a collector's Retry-After is believed; then it is 
 PASSING = (429, 502, 503, 504)
 
 
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer like any other. Followed, it would take the settings' headers to a host that was not
+    configured, and what that host says to a GET would count as sent."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 class Sender:
     def __init__(self, wanted: Settings, event: str, depth: int = 1, tries_again: bool = False) -> None:
         """`event`: what a failure is called in the log. `depth`: bodies that may wait."""
@@ -39,6 +47,7 @@ class Sender:
         self.sent = 0
         self.failed = 0  # the collector was not there, or did not take it
         self.dropped = 0  # not even tried: others were before it
+        self._opener = urllib.request.build_opener(NoRedirects)
         self._event = event
         self._depth = depth
         self._tries_again = tries_again
@@ -126,7 +135,7 @@ class Sender:
             **self.settings.headers,
         }
         request = urllib.request.Request(self.settings.url, packed, headers, method="POST")
-        with urllib.request.urlopen(request, timeout=self.settings.timeout) as answer:
+        with self._opener.open(request, timeout=self.settings.timeout) as answer:
             return rejected(answer.read(MAX_ANSWER))
 
     def _report(self, why: str) -> None:
