@@ -31,6 +31,8 @@ def check(cert_file: str, key_file: str, named: tuple[str, str] | None = None) -
 def check_authorities(client_ca: str) -> None:
     """Raises CertificateError unless the file holds certificates of authorities."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if os.path.exists(client_ca) and not os.path.isfile(client_ca):
+        raise CertificateError(f"ControlClientCA {client_ca} is no regular file")
     try:
         context.load_verify_locations(client_ca)
     except (OSError, ssl.SSLError) as error:

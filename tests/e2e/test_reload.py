@@ -90,3 +90,25 @@ async def test_a_file_that_is_wrong_changes_nothing_and_the_log_says_why(tmp_pat
         await until(lambda: "configuration reloaded" in router.text(), "a word in the log", 20)
         assert "live=MaxInstances" in router.text()
         assert "certificate=False" in router.text()
+
+
+@scenario
+async def test_nothing_in_a_file_stops_a_router_that_reads_it_again(tmp_path: Path) -> None:
+    file = tmp_path / "router.toml"
+    file.write_text("MaxInstances = 7\n")
+    async with RouterProcess.running("--config", str(file)) as router:
+        for content in ('AdminTokenFile = "\\u0000"', "MaxQueue = " + "[" * 100_000, "\0", None):
+            file.unlink()
+            if content is None:
+                os.mkfifo(file)
+            else:
+                file.write_text(content)
+            before = router.text().count("reload failed")
+            hang_up(router)
+            await until(lambda n=before: router.text().count("reload failed") > n, "a word in the log", 20)  # type: ignore[misc]
+            async with await router.client() as client:
+                assert (await client.get("/health")).status == 200
+        assert (await router.status())["pools"][0]["max_instances"] == 7
+        assert "Traceback" not in router.text()
+        router.terminate()
+        assert await router.exit_code() == 0

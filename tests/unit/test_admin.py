@@ -3,13 +3,16 @@
 import asyncio
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from lambda_dispatch import config
 from lambda_dispatch.admin import decisions, history
+from lambda_dispatch.admin.access import Token
 from lambda_dispatch.admin.stream import KEPT, Stream, keyed, patch
 from lambda_dispatch.admin.verdict import verdict
 from lambda_dispatch.errors import ConfigError
@@ -191,3 +194,13 @@ def taken(**changes: object) -> Decision:
 def test_a_decision_says_why_and_what_bounded_it(changes: dict[str, object], why: str, bounds: list[str]) -> None:
     it = taken(**changes)
     assert (decisions.reason(it), decisions.bounds(it)) == (why, bounds)
+
+
+def test_a_token_file_that_becomes_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("token-number-one")
+    token = Token("AdminTokenFile", "", str(file))
+    assert token.matches(b"token-number-one")
+    file.unlink()
+    os.mkfifo(file)
+    assert token.matches(b"token-number-one"), "the last good token stays"

@@ -1,11 +1,12 @@
 import json
+import os
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from lambda_dispatch import cli
-from lambda_dispatch.config import OPTIONS, RouterConfig, default_of, effective, load
+from lambda_dispatch.config import OPTIONS, RouterConfig, default_of, effective, load, values
 from lambda_dispatch.errors import ConfigError
 
 BASE = {"LAMBDA_DISPATCH_AllowInsecureControlChannel": "true"}
@@ -83,7 +84,7 @@ def test_a_value_has_the_type_that_suits_it(file: Path, line: str, attribute: st
         ("MaxQueue = 1000001", "MaxQueue is '1000001'; it must be a whole number from 0 to 1000000"),
         ("ExposeLambdaIds = 1", "ExposeLambdaIds is '1' (a whole number); write true or false as true or false"),
         ("UploadShare = nan", "UploadShare is 'NaN'; it must be a number from 0 to 1"),
-        ("BindHost = 2026-01-01", "BindHost is '2026-01-01' (a date or time); write any text as a string"),
+        ("BindHost = 2026-01-01", "BindHost is '2026-01-01' (a date or time); write text without"),
         ("[scaling]\nMaxQueue = 7", "[scaling] is a table; write its options at the top level, without it"),
         ("MaxQueue = 7\nmax-queue = 8", "MaxQueue and max-queue mean the same; remove one"),
         ('Config = "other.toml"', "Config names another file; remove it"),
@@ -111,6 +112,7 @@ def test_what_is_no_file_of_options_is_refused(file: Path) -> None:
         (b"MaxQueue: 7", "is not TOML: "),
         (b"\xff\xfe", "is not UTF-8 text; save it as such"),
         (b"#" * (1 << 20) + b"\n", "is longer than 1048576 bytes; name a file of options"),
+        (b"MaxQueue = " + b"[" * 100_000, "is nested too deeply; write one NAME = VALUE per line"),
     ):
         file.write_bytes(content)
         with pytest.raises(ConfigError) as caught:
@@ -120,6 +122,25 @@ def test_what_is_no_file_of_options_is_refused(file: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             load(BASE | {"LAMBDA_DISPATCH_FunctionName": "app"}, ["--config", path])
         assert caught.value.problems[0].startswith(f"--config is {path!r}, {said}")
+
+
+def test_a_pipe_is_refused_without_waiting_for_its_writer(file: Path) -> None:
+    os.mkfifo(file)
+    with pytest.raises(ConfigError) as caught:
+        load(BASE | {"LAMBDA_DISPATCH_FunctionName": "app"}, ["--config", str(file)])
+    assert caught.value.problems[0].startswith(f"{file} is no regular file")
+
+
+@pytest.mark.parametrize("value", ["a\\u0000b", "a\\nb", "a\\rb", "\\u001b[2J", "\\u007f"])
+def test_a_control_character_in_a_text_is_refused(file: Path, value: str) -> None:
+    texts = [option.name for option in OPTIONS.values() if option.kind is values.text and option.name != "Config"]
+    assert "AdminTokenFile" in texts
+    for name in texts:
+        file.write_text(f'{name} = "{value}"\n')
+        with pytest.raises(ConfigError) as caught:
+            load(BASE, ["--config", str(file)])
+        assert f"{name} is " in caught.value.problems[0]
+        assert "it must be text without control characters" in caught.value.problems[0]
 
 
 def test_what_is_printed_is_a_file_that_says_the_same(file: Path) -> None:

@@ -40,6 +40,17 @@ def test_what_cannot_be_passed_on_changes_nothing(board: b.Board, monkeypatch: p
     writer.close()
 
 
+def test_a_fault_in_the_reading_is_a_refusal(board: b.Board) -> None:
+    def faulty() -> RouterConfig:
+        raise RuntimeError("on purpose")
+
+    writer = settings.Writer()
+    reload = Reload(OLD, faulty, Certificate(OLD), writer, RouterOverrides(board, OLD.log_level), board)
+    assert reload.carry_out("a test") == {"reloaded": False, "problems": ["RuntimeError: on purpose"]}
+    assert board.reload_failed and reload.config == OLD
+    writer.close()
+
+
 def test_a_commanded_log_level_ends_at_its_time_and_the_new_configuration_holds(board: b.Board) -> None:
     writer = settings.Writer()
     overrides = RouterOverrides(board, OLD.log_level)

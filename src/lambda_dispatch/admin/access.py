@@ -9,6 +9,7 @@ import binascii
 import dataclasses
 import hmac
 import os
+import stat
 
 from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.telemetry import log
@@ -48,6 +49,8 @@ class Token:
             if stamp == self._stamp:
                 return
             self._stamp = stamp
+            if not stat.S_ISREG(found.st_mode):
+                raise ValueError("it is no regular file")
             with open(self._path, "rb") as file:
                 value = file.read(MAX_TOKEN + 2).strip()
             if not MIN_TOKEN <= len(value) <= MAX_TOKEN or not all(0x21 <= byte <= 0x7E for byte in value):

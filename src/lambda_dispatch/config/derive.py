@@ -99,8 +99,8 @@ def derive(reader: Findings) -> None:
         path = get(f"{name}_file")
         if path and get(name):
             problems.append(f"{reader.name_of(f'{name}_file')} and {reader.name_of(name)} are both set; keep one")
-        elif path and not os.access(path, os.R_OK):
-            problems.append(f"{reader.name_of(f'{name}_file')} is {path!r}, which cannot be read")
+        elif path and not (os.path.isfile(path) and os.access(path, os.R_OK)):
+            problems.append(f"{reader.name_of(f'{name}_file')} is {path!r}, which is no file that can be read")
 
     if get("workers") == 0:
         usable = min(cpus.usable(), MAX_WORKERS)

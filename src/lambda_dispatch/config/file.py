@@ -6,6 +6,7 @@ A wrong key ends the start, unlike a wrong variable of the environment: no other
 import datetime
 import difflib
 import os
+import stat
 import tomllib
 from decimal import Decimal
 from typing import Any
@@ -47,7 +48,9 @@ def read(found: Findings, path: str) -> None:
 
 def _parse(found: Findings, path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError("is no regular file, which could be read again")
             text = file.read(LONGEST + 1)
         if len(text) > LONGEST:
             raise ValueError(f"is longer than {LONGEST} bytes")
@@ -61,7 +64,14 @@ def _parse(found: Findings, path: str) -> dict[str, Any]:
         found.problems.append(f"{path} is not TOML: {error}; write one NAME = VALUE per line, strings in quotes")
     except ValueError as error:
         found.problems.append(f"{path} {error}; name a file of options")
+    except RecursionError:
+        found.problems.append(f"{path} is nested too deeply; write one NAME = VALUE per line")
     return {}
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A pipe without a writer must not hold up the router, which reads the file again while it serves."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _nearest(key: str) -> str:

@@ -130,4 +130,5 @@ def _variable(text: str) -> str:
 
 boolean = Kind(_boolean, "true or false", boolean=True, toml=(bool,), choices=("true", "false"))
 variable = Kind(_variable, "the name of an environment variable: letters, digits and _, not starting with a digit")
-text = Kind(str, "any text")
+# A NUL cannot stand in a path, a line end would break a line of the log, and what is no Unicode cannot be shown.
+text = matching(r"[^\x00-\x1f\x7f\ud800-\udfff]*", "text without control characters")

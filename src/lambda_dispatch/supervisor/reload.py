@@ -45,9 +45,9 @@ class Reload:
         try:
             new = self._read_again() if self._read_again is not None else self.config
         except ConfigError as error:
-            for problem in error.problems:
-                log.error("reload failed", by=by, error=problem, action=STAYS)
-            return {"reloaded": False, "problems": error.problems}
+            return self._refused(by, error.problems)
+        except Exception as error:  # a fault in the reading must not end a router that serves
+            return self._refused(by, [f"{type(error).__name__}: {error}"])
         done = live.reload(self.config, new)
         self._certificate.move(done.config)
         renewed = self._certificate.renew()
@@ -55,8 +55,7 @@ class Reload:
             self._settings.write(done.config, self._certificate.pair)
         except (OSError, ValueError) as error:
             self._certificate.move(self.config)
-            log.error("reload failed", by=by, error=str(error), action=STAYS)
-            return {"reloaded": False, "problems": [str(error)]}
+            return self._refused(by, [str(error)])
         self.config = done.config
         log.configure("supervisor", done.config.log_level, done.config.log_format)
         self._overrides.configure(done.config.log_level)
@@ -74,3 +73,8 @@ class Reload:
             "rolling_restart_needed": done.rolling,
             "restart_needed": done.restart,
         }
+
+    def _refused(self, by: str, problems: list[str]) -> dict[str, Any]:
+        for problem in problems:
+            log.error("reload failed", by=by, error=problem, action=STAYS)
+        return {"reloaded": False, "problems": problems}
