@@ -35,7 +35,7 @@ cdef enum AppSide:
 
 cdef enum AnswerSide:
     NONE = 0
-    HEAD_HELD = 1           # the head stands in the pool's scratch, to leave with the first bytes
+    HEAD_HELD = 1           # the head stands in the pool's scratch, to leave with the first bytes; HTTP/1.1 only
     FLOWING = 2
     ENDED = 3               # END_STREAM went to the router
 
@@ -480,8 +480,9 @@ cdef class Channel(StreamUser):
             self.gzip = new_gzip()
             self.gzip_unflushed = False
         self.answer = HEAD_HELD
-        if end:
-            self.emit(NULL, 0, True)
+        # One read of HTTP/2 brings the heads of several calls, and then their bytes: none may stay in the scratch.
+        if end or self.call is not None:
+            self.emit(NULL, 0, end)
         return 0
 
     # 103 Early Hints and the like: only our own router can tell an interim head from the final one.
@@ -500,8 +501,6 @@ cdef class Channel(StreamUser):
     cdef int on_answer_trailers(self, FieldList trailers) except -1:
         if self.gzip is not None:
             self.emit_gzip(self.gzip.flush(), False)
-        if self.answer == HEAD_HELD:
-            self.emit(NULL, 0, False)
         self.router.session.send_head(self.stream, trailers, True)
         self.answer = ENDED
         return self.router.spoken()

@@ -319,6 +319,21 @@ def test_a_call_that_the_application_resets_is_not_sent_again(name: str) -> None
     run(body, app="rude_grpc_app")
 
 
+def test_answers_that_come_in_one_piece_each_reach_their_own_client() -> None:
+    async def body(it: World) -> None:
+        async def one(message: bytes) -> None:
+            call = method(it, "Together")(message, timeout=PATIENCE)
+            assert dict(await call.initial_metadata())["x-message"] == message.decode()
+            assert await call == message
+
+        for _ in range(10):
+            calls = (one(message) for message in (b"first", b"second", b"third"))
+            ends = await asyncio.gather(*calls, return_exceptions=True)
+            assert [type(end) for end in ends if end is not None] == [grpc.aio.AioRpcError], ends
+
+    run(body, app="rude_grpc_app")
+
+
 def test_calls_go_on_over_another_connection_when_the_application_leaves_one() -> None:
     async def body(it: World) -> None:
         assert await method(it, "Echo")(b"hello", timeout=PATIENCE) == b"hello"

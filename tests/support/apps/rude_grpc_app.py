@@ -1,4 +1,4 @@
-"""A gRPC server that uses every way HTTP/2 has to refuse or to end a call.
+"""A gRPC server that uses every way HTTP/2 has to refuse or to end a call, or to mix several.
 
 The method's name says what becomes of a call. Prints its port, `connection` for each, and each call's method.
 """
@@ -11,6 +11,8 @@ import h2.errors
 import h2.events
 import hyperframe.frame
 
+HEAD = [(":status", "200"), ("content-type", "application/grpc")]
+
 seen: dict[str, int] = {}
 
 
@@ -19,6 +21,7 @@ class Connection(asyncio.Protocol):
         config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
         self.conn = h2.connection.H2Connection(config)
         self.methods: dict[int, str] = {}
+        self.together: dict[int, bytes] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -59,7 +62,12 @@ class Connection(asyncio.Protocol):
         method = self.methods[stream]
         if method in ("Refuse", "Reset") or (method in ("RefuseOnce", "LeaveOnce") and seen[method] == 1):
             return
-        self.conn.send_headers(stream, [(":status", "200"), ("content-type", "application/grpc")])
+        if method == "Together":
+            self.together[stream] = message
+            if len(self.together) == 3:
+                self.answer_together()
+            return
+        self.conn.send_headers(stream, HEAD)
         self.conn.send_data(stream, message)
         if method == "ResetWithin":
             self.conn.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
@@ -68,6 +76,18 @@ class Connection(asyncio.Protocol):
             # It takes no more calls here; this one it ends.
             self.go_away(stream)
         self.conn.send_headers(stream, [("grpc-status", "0")], end_stream=True)
+
+    def answer_together(self) -> None:
+        """The answers of all calls in one piece: their heads, then their messages, then their ends. The last call is
+        reset behind its head."""
+        for stream, message in self.together.items():
+            self.conn.send_headers(stream, [*HEAD, ("x-message", message[5:].decode())])
+        self.conn.reset_stream(self.together.popitem()[0], h2.errors.ErrorCodes.CANCEL)
+        for stream, message in reversed(self.together.items()):
+            self.conn.send_data(stream, message)
+        for stream in self.together:
+            self.conn.send_headers(stream, [("grpc-status", "0")], end_stream=True)
+        self.together.clear()
 
     def go_away(self, last_stream: int) -> None:
         """Past h2, which would send nothing after it."""
