@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import fingerprints
+
 ROOT = Path(__file__).resolve().parents[1]
 ASKED = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2]); sys.exit(sys.version_info < (3, 11))"
 
@@ -47,7 +49,10 @@ def check(version: str, python: str, output: Path, work: Path) -> Path:
     for path in (ROOT / "extension" / "launcher").glob("*.c"):
         shutil.copy(path, source / "extension" / "launcher")
     before = set(output.glob("*.whl"))
-    run(python, "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "--no-deps", "-w", output, source)
+    builder = work / f"builder-{version}"  # Debian's Python has no pip of its own
+    run(python, "-m", "venv", builder)
+    run(builder / "bin" / "python", "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "--no-deps",
+        "-w", output, source)  # fmt: skip
     built = sorted(set(output.glob("*.whl")) - before) or sorted(output.glob(f"*cp{version.replace('.', '')}*.whl"))
     wheel = built[-1]
     place = work / f"venv-{version}"
@@ -63,7 +68,10 @@ def check(version: str, python: str, output: Path, work: Path) -> Path:
         ROOT / "tests" / "support", empty / "tests" / "support", ignore=shutil.ignore_patterns("__pycache__")
     )
     (empty / "tests" / "__init__.py").touch()
-    # The benchmarks' compiled faces are no part of the wheel; they are compiled here and use the installed core.
+    # The benchmarks' compiled faces are no part of the wheel; they alone are compiled here, and use the installed core.
+    for root in fingerprints.ROOTS:
+        for path in (source / root).rglob("*.pyx"):
+            path.unlink()
     run(*pip, "Cython>=3.1,<4", "setuptools>=77")
     run(place / "bin" / "python", "setup.py", "-q", "build_ext", "--inplace", cwd=source)
     shutil.copytree(source / "tests" / "compiled" / "lambda_dispatch_testing", empty / "lambda_dispatch_testing")
