@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import bundle
+from tests.support import across, bundle
 from tests.support.clients import ask
+from tests.support.image_root import PYTHON, ROOT_VARIABLE, inside
 from tests.support.loop import scenario, soon
-from tests.support.router_process import ROOT_VARIABLE, RouterProcess, inside
+from tests.support.router_process import RouterProcess
+from tests.support.worker_process import WorkerProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGEST = 120_000_000  # bytes, unpacked
+NOT_ROOT = "Uid:\t65532\t65532\t65532\t65532"
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +81,7 @@ def test_only_the_services_that_are_called_are_left_of_botos_data(root: Path) ->
 async def test_the_router_serves_out_of_it(speaks: str) -> None:
     async with RouterProcess.running(workers=2) as router:
         assert router.process is not None
-        owner, root = identity(router.process.pid)
-        assert owner == "Uid:\t65532\t65532\t65532\t65532"
-        assert root == os.environ[ROOT_VARIABLE]
+        assert identity(router.process.pid) == (NOT_ROOT, os.environ[ROOT_VARIABLE])
         answer = await soon(ask(speaks, router.ports["http"], "/out-of-the-root"), "the answer")
         assert (answer.status, answer.body) == (200, b"hello from /out-of-the-root")
         url = f"http://127.0.0.1:{router.ports['http']}/health"
@@ -88,13 +89,34 @@ async def test_the_router_serves_out_of_it(speaks: str) -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.usefixtures("routers_run_inside")
+@scenario
+async def test_workers_out_of_it_serve_each_others_clients() -> None:
+    async with across.fleet(2) as router:
+        pids = [router.router.process.pid, *router.router.pids().values()]
+        assert {identity(pid) for pid in pids} == {(NOT_ROOT, os.environ[ROOT_VARIABLE])}
+        await router.instance(limit=4)
+        while router.hops() == 0:  # each request has a connection of its own, for the kernel to give to either worker
+            assert await soon(across.ask(router.port, "/any"), "the answer") == (200, b"hello from /any")
+
+
+@pytest.mark.usefixtures("routers_run_inside")
+@scenario
+async def test_a_worker_alone_runs_out_of_it() -> None:
+    async with WorkerProcess.running() as worker:
+        assert worker.process is not None
+        assert identity(worker.process.pid) == (NOT_ROOT, os.environ[ROOT_VARIABLE])
+        await worker.instance()
+        answer = await soon(ask("h1", worker.ports["http"], "/alone"), "the answer")
+        assert (answer.status, answer.body) == (200, b"hello from /alone")
+
+
 def test_the_file_system_cannot_be_written(root: Path) -> None:
-    done = subprocess.run([*inside(root)[:-1], str(root), "--version"], capture_output=True, text=True)
+    done = subprocess.run([*inside(root), "--version"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("lambda-dispatch ")
     probe = "import os; os.open('/tmp/x', os.O_CREAT | os.O_WRONLY)"
-    words = [word.replace("/bin/lambda-dispatch", "/opt/lambda-dispatch/python") for word in inside(root)]
-    done = subprocess.run([*words, "-c", probe], capture_output=True, text=True)
+    done = subprocess.run([*inside(root, PYTHON), "-c", probe], capture_output=True, text=True)
     assert "Read-only file system" in done.stderr
 
 
@@ -113,9 +135,8 @@ def test_wrong_settings_are_named(root: Path) -> None:
 def test_certificate_authorities_are_there(root: Path) -> None:
     if not Path("/etc/ssl/certs/ca-certificates.crt").is_file():
         pytest.skip("this machine has no /etc/ssl/certs/ca-certificates.crt to take: apt-get install ca-certificates")
-    words = [word.replace("/bin/lambda-dispatch", "/opt/lambda-dispatch/python") for word in inside(root)]
     probe = "import ssl; print(len(ssl.create_default_context().get_ca_certs()))"
-    done = subprocess.run([*words, "-c", probe], capture_output=True, text=True)
+    done = subprocess.run([*inside(root, PYTHON), "-c", probe], capture_output=True, text=True)
     assert int(done.stdout) > 50, done.stderr
 
 

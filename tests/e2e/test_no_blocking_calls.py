@@ -9,8 +9,9 @@ import pytest
 
 import tests.support
 from tests.support.clients import ask
+from tests.support.image_root import ROOT_VARIABLE
 from tests.support.loop import scenario, soon
-from tests.support.router_process import ROOT_VARIABLE, RouterProcess
+from tests.support.router_process import RouterProcess
 
 HERE = str(Path(tests.support.__file__).with_name("no_blocking"))
 PATH = os.pathsep.join((HERE, *sys.path))

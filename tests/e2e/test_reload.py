@@ -6,12 +6,8 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
-
 from tests.support.loop import scenario, until
-from tests.support.router_process import ROOT_VARIABLE, RouterProcess, descendants
-
-pytestmark = pytest.mark.skipif(ROOT_VARIABLE in os.environ, reason="the router's root cannot see the file")
+from tests.support.router_process import RouterProcess, descendants
 
 
 def hang_up(router: RouterProcess) -> None:
@@ -31,8 +27,8 @@ def config(router: RouterProcess, token: str) -> tuple[int, dict[str, dict[str, 
 
 
 @scenario
-async def test_a_reload_changes_workers_scaler_and_admin_process_without_a_restart(tmp_path: Path) -> None:
-    file = tmp_path / "router.toml"
+async def test_a_reload_changes_workers_scaler_and_admin_process_without_a_restart(shared: Path) -> None:
+    file = shared / "router.toml"
     file.write_text('MaxInstances = 7\nMaxRequestLine = 1024\nAdminToken = "token-number-one"\n')
     async with RouterProcess.running("--config", str(file), "--admin-port", "0", workers=2) as router:
         assert router.process is not None
@@ -77,8 +73,8 @@ async def test_a_reload_changes_workers_scaler_and_admin_process_without_a_resta
 
 
 @scenario
-async def test_a_file_that_is_wrong_changes_nothing_and_the_log_says_why(tmp_path: Path) -> None:
-    file = tmp_path / "router.toml"
+async def test_a_file_that_is_wrong_changes_nothing_and_the_log_says_why(shared: Path) -> None:
+    file = shared / "router.toml"
     file.write_text("MaxInstances = 7\n")
     async with RouterProcess.running("--config", str(file)) as router:
         file.write_text("MaxInstances = 8\nMaxQueu = 1\n")
@@ -93,8 +89,8 @@ async def test_a_file_that_is_wrong_changes_nothing_and_the_log_says_why(tmp_pat
 
 
 @scenario
-async def test_nothing_in_a_file_stops_a_router_that_reads_it_again(tmp_path: Path) -> None:
-    file = tmp_path / "router.toml"
+async def test_nothing_in_a_file_stops_a_router_that_reads_it_again(shared: Path) -> None:
+    file = shared / "router.toml"
     file.write_text("MaxInstances = 7\n")
     async with RouterProcess.running("--config", str(file)) as router:
         for content in ('AdminTokenFile = "\\u0000"', "MaxQueue = " + "[" * 100_000, "\0", None):

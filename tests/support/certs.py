@@ -27,4 +27,5 @@ def make(folder: Path, name: str = "localhost", stem: str = "test") -> Pair:
         check=True,
         capture_output=True,
     )
+    pair.key.chmod(0o644)  # a router out of its image's root is another user
     return pair

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from tests.support import image_root
 from tests.support.certs import Pair
 from tests.support.clients import H2Client, RawClient
 from tests.support.lambda_stand_in import Function, LambdaStandIn
@@ -18,31 +19,8 @@ from tests.support.loop import soon, until
 
 FUNCTION = "a-function"
 
-# With a folder that `./run router-root` has made, every router of the tests runs out of it: as an unprivileged user,
-# with a read-only file system and nothing of the checkout.
-ROOT_VARIABLE = "ROUTER_ROOT"
-
 # What the tests' own environment says must not reach the router.
 OURS = ("LAMBDA_DISPATCH_", "AWS_", "ECS_", "K8S_", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
-
-
-def inside(root: Path) -> list[str]:
-    """The command of the router image, run as its container would be: as the same process, in a read-only root."""
-    mount = 'mount --rbind "$0" "$0" && mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && '
-    mount += 'mount -o remount,bind,ro "$0" && exec chroot --userspec=65532:65532 "$0" /bin/lambda-dispatch "$@"'
-    return ["unshare", "-m", "sh", "-c", mount, str(root)]
-
-
-def visible(certs: Pair, root: Path) -> Pair:
-    """Copies that the router can read in its root; paths as it sees them."""
-    folder = Path(tempfile.mkdtemp(dir=root / "tmp"))
-    folder.chmod(0o755)
-    for path in (certs.cert, certs.key):
-        copy = folder / Path(path).name
-        copy.write_bytes(Path(path).read_bytes())
-        copy.chmod(0o644)
-    seen = Path("/tmp") / folder.name
-    return certs._replace(cert=seen / Path(certs.cert).name, key=seen / Path(certs.key).name)
 
 
 class RouterProcess:
@@ -90,14 +68,13 @@ class RouterProcess:
         arguments += ["--admin-port=-1", "--allow-insecure-control", "--preferred-control-scheme", "http"]
         arguments += ["--callback-host", "127.0.0.1", "--ready-fd", str(ready_write), "--lame-duck", "0.2"]
         if certs is not None:
-            if ROOT_VARIABLE in os.environ:
-                certs = visible(certs, Path(os.environ[ROOT_VARIABLE]))
+            certs = image_root.visible(certs)
             arguments += ["--cert-file", str(certs.cert), "--key-file", str(certs.key)]
         clean = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-        root = os.environ.get(ROOT_VARIABLE)
+        root = image_root.folder()
         try:
             self.process = await asyncio.create_subprocess_exec(
-                *(inside(Path(root)) if root else (sys.executable, "-m", "lambda_dispatch.cli")),
+                *(image_root.inside(root) if root else image_root.module("lambda_dispatch.cli")),
                 "router",
                 *arguments,
                 *flags,
@@ -108,7 +85,7 @@ class RouterProcess:
                 start_new_session=True,
                 env={
                     **clean,
-                    "PYTHONPATH": "" if root else os.pathsep.join(sys.path),
+                    "PYTHONPATH": image_root.path(),
                     "AWS_ENDPOINT_URL_LAMBDA": self.lambda_.url,
                     "AWS_ACCESS_KEY_ID": "test",
                     "AWS_SECRET_ACCESS_KEY": "test",

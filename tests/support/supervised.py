@@ -15,7 +15,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,7 @@ from lambda_dispatch.config import RouterConfig
 from lambda_dispatch.supervisor.supervisor import Supervisor
 from lambda_dispatch_core.board import board as b
 from lambda_dispatch_core.board.board import Board
+from tests.support import image_root
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 20.0  # for everything waited for here; far beyond what any of it takes
@@ -55,7 +55,7 @@ class Router:
     """`with Router(workers=2) as router:` — started and ready; ended or killed, with all it started, at the end."""
 
     def __init__(self, workers: int = 2, ready: bool = True, real: bool = False, **config: Any) -> None:
-        self.scratch = tempfile.TemporaryDirectory()
+        self.scratch = image_root.scratch()
         self.boot_file = Path(self.scratch.name, "boot")
         self.boot_file.write_text(config.pop("boot", ""))
         self.log_file = Path(self.scratch.name, "log")
@@ -83,9 +83,7 @@ class Router:
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(
                 [
-                    sys.executable,
-                    "-m",
-                    "tests.support.supervised",
+                    *image_root.of_the_tests("tests.support.supervised"),
                     "supervisor",
                     settings.to_json(),
                     str(real),
@@ -96,7 +94,7 @@ class Router:
                 stderr=log,
                 env={
                     **os.environ,
-                    "PYTHONPATH": os.pathsep.join(path or str(ROOT) for path in sys.path),
+                    "PYTHONPATH": image_root.path(),
                     "FAKE_BOOT": str(self.boot_file),
                     "XDG_RUNTIME_DIR": self.scratch.name,
                 },
@@ -318,18 +316,14 @@ def main(argv: list[str]) -> int:
         module = [sys.executable, "-m", "tests.support.supervised"]
         stand_ins = {
             "scaler_argv": [*module, "scaler"],
-            "worker_argv": [*module, "real" if argv[2] == "True" else "worker"],
+            "worker_argv": [] if argv[2] == "True" else [*module, "worker"],
         }
         config = RouterConfig.from_json(argv[1])
         from lambda_dispatch.telemetry import log
 
         log.configure("supervisor", config.log_level)
         return Supervisor(config, **stand_ins).run()
-    _misbehave("worker" if role == "real" else role)
-    if role == "real":
-        from lambda_dispatch.worker.process import main as worker
-
-        return worker(argv[1:])
+    _misbehave(role)
     boot = Boot.receive(argv[1:])
     if role == "worker":
         asyncio.run(_worker(boot))

@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import ssl
-import sys
 import tempfile
 import time
 import uuid
@@ -23,6 +22,7 @@ from typing import Any
 from lambda_dispatch import config as configuration
 from lambda_dispatch.boot import Boot
 from lambda_dispatch_core.board.board import INSTANCE_FREE, WORKER_READY, Board, make_bell, silence
+from tests.support import image_root
 from tests.support.clients import H2Client, RawClient
 from tests.support.instance_peer import Handler, InstancePeer, says_hello
 from tests.support.loop import soon, until
@@ -80,6 +80,7 @@ class WorkerProcess:
         """`flags` as for `lambda-dispatch router`; `stderr`: a descriptor instead of the file behind text()."""
         arguments = ["--function-name", FUNCTION, "--workers", "1", "--log-level", "warning", *flags]
         if certs is not None:
+            certs = image_root.visible(certs)
             arguments += ["--cert-file", str(certs.cert), "--key-file", str(certs.key)]
         else:
             arguments += ["--allow-insecure-control", "--preferred-control-scheme", "http"]
@@ -143,15 +144,13 @@ class WorkerProcess:
         passed += [sock.fileno() for sock in self._sockets]
         try:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "lambda_dispatch.worker",
+                *image_root.module("lambda_dispatch.worker"),
                 str(boot_fd),
                 pass_fds=passed,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=self.log,
                 stderr=stderr,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environ},
+                env={**os.environ, "PYTHONPATH": image_root.path(), **environ},
             )
         finally:
             os.close(boot_fd)
