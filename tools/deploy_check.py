@@ -234,7 +234,7 @@ def kube_score() -> None:
 
 def cdk() -> None:
     """jsii, the assertion tests and cdk-nag, the TypeScript example, and the Python one against the package of jsii."""
-    npm = tool("npm", "install Node.js 20 or newer")
+    npm = tool("npm", "install Node.js 22 or newer")
     folder = DEPLOY / "cdk"
     if not (folder / "node_modules").exists():
         run(npm, "install", "--no-audit", "--no-fund", "--silent", cwd=folder)
