@@ -319,6 +319,15 @@ def test_a_call_that_the_application_resets_is_not_sent_again(name: str) -> None
     run(body, app="rude_grpc_app")
 
 
+def test_an_answer_with_a_length_keeps_its_trailers() -> None:
+    async def body(it: World) -> None:
+        call = method(it, "Measured")(b"hello", timeout=PATIENCE)
+        assert await call == b"hello"
+        assert await call.code() == grpc.StatusCode.OK
+
+    run(body, app="rude_grpc_app")
+
+
 def test_answers_that_come_in_one_piece_each_reach_their_own_client() -> None:
     async def body(it: World) -> None:
         async def one(message: bytes) -> None:

@@ -41,16 +41,28 @@ async def test_trailers_of_an_answer_are_left_out_for_http1(worker: WorkerProces
 
 @scenario
 async def test_trailers_of_a_request_reach_the_instance(worker: WorkerProcess) -> None:
-    peer = await worker.instance(more_fields=SPEAKS)
     async with await worker.h2() as client:
-        for early in (True, False):
+
+        async def begun() -> H2Stream:
             stream = client.open("/", GRPC, "POST", end=False)
             await stream.send(b"abc")
-            if not early:
-                await until(lambda: len(peer.calls) == 2, "the second request")
+            return stream
+
+        def ended(stream: H2Stream) -> None:
             client.conn.send_headers(stream.id, [("x-after", "1"), ("host", "h")], end_stream=True)
             client.flush()
-            assert (await stream.done()).status == 200
+
+        waits = await begun()
+        ended(waits)
+        await worker.waits(1)
+        # The whole call has come once what came behind it is answered.
+        assert (await client.get("/health")).status == 200
+        peer = await worker.instance(more_fields=SPEAKS)
+        assert (await waits.done()).status == 200
+        other = await begun()
+        await until(lambda: len(peer.calls) == 2, "the second call")
+        ended(other)
+        assert (await other.done()).status == 200
     assert [call.request_trailers for call in peer.calls] == [[("x-after", "1")]] * 2
     assert [call.received for call in peer.calls] == [3, 3]
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.process.test_worker_grpc import GRPC, SPEAKS, answers_with_trailers
+from tests.process.test_worker_grpc import GRPC, SPEAKS, answers_with_trailers, own
 from tests.process.test_worker_upgrade import HOST, accepts, echo, upgraded
 from tests.support.clients import RawClient, ask
 from tests.support.instance_peer import Call, InstancePeer
@@ -41,8 +41,10 @@ async def left(client: RawClient) -> None:
 async def test_an_upgrade_waits_for_an_instance_that_can_and_is_in_no_others_way(worker: WorkerProcess) -> None:
     cannot = await original(worker)
     can = await worker.instance(accepts(echo), more_fields=FEATURES)
+    before = worker.now()
     first, second, third = await waiting(worker, 2)
     async with await worker.client() as plain:
+        await until(lambda: worker.board.list_workers()[0].oldest_queued >= before, "since when the oldest waits")
         for _ in range(3):
             assert (await plain.get("/plain")).status == 426
     for client in (second, third):
@@ -166,6 +168,25 @@ def test_one_that_is_sent_again_keeps_its_place_in_a_full_queue() -> None:
             await left(taker)
             assert (await soon(again.head(), "the answer")).status == 101
             await left(again)
+            await worker.quiet()
+
+    run(body(), 30)
+
+
+def test_a_grpc_call_is_bounded_likewise() -> None:
+    async def body() -> None:
+        async with WorkerProcess.running("--max-queue", "1", "--incoming-request-timeout", "1") as worker:
+            await original(worker)
+            can = await worker.instance(answers_with_trailers, more_fields=SPEAKS)
+            async with await worker.h2() as client:
+                first = client.open("/a.B/C", GRPC, "POST", end=False)
+                await until(lambda: len(can.calls) == 1, "the first call")
+                second = client.open("/a.B/C", GRPC, "POST", end=True)
+                await worker.waits(1)
+                assert own(await client.get("/a.B/C", GRPC, "POST"))[::2] == ("14", "queue_full")
+                assert own(await soon(second.done(), "the answer"))[::2] == ("14", "queue_timeout")
+                await first.send(b"x", end=True)
+                assert dict((await first.done()).trailers or [])["grpc-status"] == "0"
             await worker.quiet()
 
     run(body(), 30)

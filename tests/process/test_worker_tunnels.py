@@ -212,6 +212,23 @@ def test_idle_and_old_sockets_end(option: str, code: int) -> None:
     run(body(), 30)
 
 
+def test_one_that_speaks_is_not_idle() -> None:
+    async def body() -> None:
+        async with WorkerProcess.running("--upgrade-idle-timeout", "2") as worker:
+            await instance(worker, Peer(), 2)
+            async with await worker.client() as speaks, await worker.client() as silent:
+                await upgraded(speaks)
+                await upgraded(silent)
+                ends = asyncio.create_task(closed(silent))
+                while not ends.done():
+                    await speaks.send(frame(b"hi", mask=MASK))
+                    assert await soon(speaks.reader.readexactly(4), "the echo") == frame(b"hi")
+                assert await ends == close(GOING_AWAY)
+            await worker.quiet()
+
+    run(body(), 30)
+
+
 def test_a_worker_that_is_terminated_closes_its_sockets_in_time() -> None:
     async def body() -> None:
         async with WorkerProcess.running("--lame-duck", "0", "--drain-deadline", "8") as worker:

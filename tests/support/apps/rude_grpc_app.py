@@ -67,7 +67,8 @@ class Connection(asyncio.Protocol):
             if len(self.together) == 3:
                 self.answer_together()
             return
-        self.conn.send_headers(stream, HEAD)
+        measured = [("content-length", str(len(message)))] if method == "Measured" else []
+        self.conn.send_headers(stream, [*HEAD, *measured])
         self.conn.send_data(stream, message)
         if method == "ResetWithin":
             self.conn.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
