@@ -6,7 +6,7 @@
  *   lambda-dispatch extension -- CMD    as an image's ENTRYPOINT: starts CMD, then becomes Python.
  *   /opt/bootstrap                      in a layer, for AWS_LAMBDA_EXEC_WRAPPER: becomes the function's handler, which
  *                                       is the command that starts the application.
- *   lambda-dispatch healthcheck [URL]   one GET; exit code 0 when the answer is 2xx. No Python.
+ *   lambda-dispatch healthcheck URL     one GET; exit code 0 when the answer is 2xx. No Python.
  *   lambda-dispatch ...                 anything else is handed to Python.
  *
  * It allocates nothing, reads no file and needs no /tmp. Every error is one line on standard error.
@@ -41,7 +41,6 @@ enum {
 };
 
 #define DEFAULT_BUNDLE "/opt/lambda-dispatch"
-#define DEFAULT_HEALTH "http://127.0.0.1:5001/health"
 #define DEFAULT_PORT "3001"
 #define ADAPTERS_PORT "8080"
 #ifdef __aarch64__
@@ -362,9 +361,9 @@ int main(int argc, char **argv) {
             char *args[] = {argv[0], "extension"};
             return become_python(self, 2, args);
         }
-    } else if (!strcmp(argv[1], "healthcheck")) {
-        if (argc > 3) return fail(EX_USAGE, "usage: lambda-dispatch healthcheck [http://HOST:PORT/PATH]");
-        return healthcheck(argc == 3 ? argv[2] : DEFAULT_HEALTH);
+    } else if (!strcmp(argv[1], "healthcheck") && argc > 2 && *argv[2] != '-') {
+        if (argc > 3) return fail(EX_USAGE, "usage: lambda-dispatch healthcheck http://HOST:PORT/PATH");
+        return healthcheck(argv[2]);
     } else if (!strcmp(argv[1], "extension") && argc > 3 && !strcmp(argv[2], "--")) {
         if ((code = start_application(argv + 3))) return code;
         keep_signals_for_python();

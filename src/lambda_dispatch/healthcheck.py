@@ -4,15 +4,18 @@ import http.client
 import os
 import sys
 from collections.abc import Sequence
+from urllib.parse import urlsplit, urlunsplit
 
 from lambda_dispatch.errors import ConfigError
-from lambda_dispatch.exits import EX_UNAVAILABLE
+from lambda_dispatch.exits import EX_UNAVAILABLE, EX_USAGE
 
 HELP = """\
 usage: lambda-dispatch healthcheck [--ready] [OPTIONS OF THE ROUTER]
+       lambda-dispatch healthcheck http://HOST:PORT/PATH
 
-Asks the admin port (AdminHost, AdminPort, from the environment or the options) for /livez, with --ready for /readyz.
-Exit code 0: yes. 1: the answer is no, or none came within 3 s. 69: AdminPort is -1. 78: the configuration is wrong.
+Asks the admin port (AdminHost, AdminPort, from the environment or the options) for /livez, with --ready for /readyz;
+or that URL. Exit code 0: yes. 1: the answer is no, or none came within 3 s. 69: AdminPort is -1. 64, 78: the URL or the
+configuration is wrong.
 """
 PATIENCE = 3.0  # s
 MAX_SHOWN = 200  # bytes of an answer
@@ -25,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     if "--help" in arguments or "-h" in arguments:
         print(HELP, end="")
         return 0
+    if arguments and not arguments[0].startswith("-"):
+        return ask_url(arguments)
     try:
         loaded = config.load(os.environ, [each for each in arguments if each != "--ready"])
     except ConfigError as error:
@@ -38,6 +43,19 @@ def main(arguments: Sequence[str]) -> int:
     return ask(ANY.get(host, host), loaded.admin_port, "/readyz" if "--ready" in arguments else "/livez")
 
 
+def ask_url(arguments: Sequence[str]) -> int:
+    """As the image's launcher does without Python."""
+    try:
+        url = urlsplit(arguments[0])
+        host, port = url.hostname, url.port or 80
+    except ValueError:
+        host = None
+    if len(arguments) != 1 or not host or url.scheme != "http":
+        print(f"lambda-dispatch: healthcheck: {' '.join(arguments)} is not http://HOST[:PORT]/PATH", file=sys.stderr)
+        return EX_USAGE
+    return ask(host, port, urlunsplit(("", "", url.path or "/", url.query, "")))
+
+
 def ask(host: str, port: int, path: str) -> int:
     client = http.client.HTTPConnection(host, port, timeout=PATIENCE)
     try:
@@ -49,7 +67,7 @@ def ask(host: str, port: int, path: str) -> int:
         return 1
     finally:
         client.close()
-    if answer.status != 200:
+    if answer.status // 100 != 2:
         print(f"lambda-dispatch: {path} of {host} port {port}: {answer.status} {said}", file=sys.stderr)
         return 1
     print(said)

@@ -120,6 +120,16 @@ def test_the_file_system_cannot_be_written(root: Path) -> None:
     assert "Read-only file system" in done.stderr
 
 
+@pytest.mark.usefixtures("routers_run_inside")
+@scenario
+async def test_its_health_check_takes_what_the_command_takes() -> None:
+    async with RouterProcess.running("--admin-port", "0") as router:
+        options = ("--function-name", "f", "--admin-port", str(router.ports["admin"]))
+        for arguments in (options, ("--ready", *options)):
+            done = command(Path(os.environ[ROOT_VARIABLE]), "healthcheck", *arguments)
+            assert (done.returncode, done.stdout, done.stderr) == (0, "OK\n", "")
+
+
 def test_the_health_check_fails_where_no_router_listens(root: Path) -> None:
     done = command(root, "healthcheck", "http://127.0.0.1:1/health")
     assert done.returncode == 1

@@ -89,6 +89,16 @@ def test_healthcheck_says_whether_the_router_lives_and_is_ready(
     assert capsys.readouterr().out == "OK\nOK\n"
 
 
+def test_healthcheck_asks_a_url(router: Router, capsys: pytest.CaptureFixture[str]) -> None:
+    admin = f"http://127.0.0.1:{router.ports['admin']}"
+    assert cli.main(["healthcheck", f"{admin}/livez?x=1"]) == 0
+    assert cli.main(["healthcheck", f"{admin}/nothing-here"]) == 1
+    for url in ("https://h/", "http://", "http://h:x/", "h:80/"):
+        assert cli.main(["healthcheck", url]) == 64
+        assert f"{url} is not http://" in capsys.readouterr().err
+    assert cli.main(["healthcheck", f"{admin}/livez", "--ready"]) == 64
+
+
 def test_healthcheck_fails_where_nobody_or_another_server_answers(
     router: Router, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
