@@ -37,15 +37,11 @@ def table() -> dict[str, dict[str, Any]]:
 
 CONDITIONS = {ROUTER: "HasRouterMetrics", LAMBDA: "", BALANCER: "MakeLoadBalancer"}
 DIMENSIONS = {
-    ROUTER: ["{ Name: Function, Value: !If [MakeFunction, !GetAtt Function.Arn, !Ref ExistingFunctionArn] }"],
-    LAMBDA: [
-        "Name: FunctionName",
-        "  Value: !If [MakeFunction, !Ref Function, !Select [6, !Split [':', !Ref ExistingFunctionArn]]]",
-    ],
-    BALANCER: [
-        "{ Name: LoadBalancer, Value: !GetAtt ApplicationLoadBalancer.LoadBalancerFullName }",
-        "{ Name: TargetGroup, Value: !GetAtt TargetGroup.TargetGroupFullName }",
-    ],
+    ROUTER: "{Name: Function, Value: !If [MakeFunction, !GetAtt Function.Arn, !Ref ExistingFunctionArn]}",
+    LAMBDA: "{Name: FunctionName, "
+    "Value: !If [MakeFunction, !Ref Function, !Select [6, !Split [':', !Ref ExistingFunctionArn]]]}",
+    BALANCER: "{Name: LoadBalancer, Value: !GetAtt ApplicationLoadBalancer.LoadBalancerFullName}, "
+    "{Name: TargetGroup, Value: !GetAtt TargetGroup.TargetGroupFullName}",
 }
 
 
@@ -62,15 +58,13 @@ def _resource(alert: Alert | AwsAlert, alarm: Alarm) -> list[str]:
         lines.append(f"    Condition: {condition}")
     lines += ["    Properties:", f"      AlarmDescription: {json.dumps(description(alert, alarm))}", "      Metrics:"]
     for name, (metric, stat) in alarm.metrics.items():
-        lines += [f"        - Id: {name}", "          MetricStat:", "            Metric:"]
-        lines += [f"              Namespace: {NAMESPACES[alarm.source]}", f"              MetricName: {metric}"]
-        lines.append("              Dimensions:")
-        for line in DIMENSIONS[alarm.source]:
-            lines.append(f"                {line}" if line.startswith(" ") else f"                - {line}")
-        lines += [f"            Stat: {stat}", f"            Period: {alarm.period}"]
-        lines.append(f"          ReturnData: {json.dumps(not alarm.expression)}")
+        read = f"Namespace: {NAMESPACES[alarm.source]}, MetricName: {metric}, Dimensions: [{DIMENSIONS[alarm.source]}]"
+        lines += [
+            f"        - {{Id: {name}, ReturnData: {json.dumps(not alarm.expression)},",
+            f"           MetricStat: {{Stat: {stat}, Period: {alarm.period}, Metric: {{{read}}}}}}}",
+        ]
     if alarm.expression:
-        lines += ["        - Id: result", f"          Expression: {alarm.expression}", "          ReturnData: true"]
+        lines.append(f"        - {{Id: result, Expression: {alarm.expression}, ReturnData: true}}")
     lines += [
         f"      EvaluationPeriods: {alarm.periods}",
         f"      DatapointsToAlarm: {alarm.of_these or alarm.periods}",

@@ -124,20 +124,16 @@ def explained(setting: Setting) -> str:
 def cloudformation_parameters() -> str:
     lines = []
     for setting in plain():
-        lines += [
-            f"  {setting.name}:",
-            "    Type: String",
-            f"    Default: {json.dumps(setting.aws)}",
-            f"    Description: {json.dumps(explained(setting) + ' Empty - the default')}",
-        ]
+        lines.append(parameter(setting.name, setting.aws, sentence(setting.help)))
     for setting in secrets():
-        lines += [
-            f"  {setting.name}SecretArn:",
-            "    Type: String",
-            '    Default: ""',
-            f"    Description: {json.dumps('ARN of its Secrets Manager secret. ' + sentence(setting.help))}",
-        ]
+        said = "ARN of its Secrets Manager secret. " + sentence(setting.help)
+        lines.append(parameter(f"{setting.name}SecretArn", "", said))
     return "\n".join(lines)
+
+
+def parameter(name: str, default: str, description: str) -> str:
+    """In one line, without what docs/configuration.md says: a template of more than 51,200 bytes needs a bucket."""
+    return f"  {name}: {{Type: String, Default: {json.dumps(default)}, Description: {json.dumps(description)}}}"
 
 
 def cloudformation_conditions() -> str:
@@ -147,7 +143,7 @@ def cloudformation_conditions() -> str:
 def cloudformation_environment() -> str:
     lines = []
     for setting in plain():
-        lines += [f"            - Name: {setting.variable}", f"              Value: !Ref {setting.name}"]
+        lines.append(f"            - {{Name: {setting.variable}, Value: !Ref {setting.name}}}")
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ variable "settings" {
     max_concurrent_count = optional(number)
     # Channels an instance holds open; at least MaxConcurrentCount. A whole number from 1 to 100, or -1: twice MaxConcurrentCount, at most 100. Default: -1.
     channel_count = optional(number)
-    # Address to listen on; :: for IPv6 and IPv4. Any text. Default: 0.0.0.0.
+    # Address to listen on; :: for IPv6 and IPv4. Text without control characters. Default: 0.0.0.0.
     bind_host = optional(string)
     # Clients, HTTP. A whole number from 1 to 65535. Default: 5001.
     incoming_request_http_port = optional(number, 5001)
@@ -21,11 +21,11 @@ variable "settings" {
     allow_insecure_control_channel = optional(bool)
     # Scheme of the URL that instances call back. Http or https. Default: https.
     preferred_control_channel_scheme = optional(string)
-    # PEM certificate chain; the default is used if it exists. Any text. Default: certs/lambdadispatch.local.crt.
+    # PEM certificate chain; the default is used if it exists. Text without control characters. Default: certs/lambdadispatch.local.crt.
     cert_file = optional(string)
-    # PEM private key; the default is used if it exists. Any text. Default: certs/lambdadispatch.local.key.
+    # PEM private key; the default is used if it exists. Text without control characters. Default: certs/lambdadispatch.local.key.
     key_file = optional(string)
-    # PEM file of the authorities whose client certificates instances must show; empty: none is asked for. Any text.
+    # PEM file of the authorities whose client certificates instances must show; empty: none is asked for. Text without control characters.
     control_client_ca = optional(string)
     # Host name or address instances call back to; empty: found out at start. A host name or address alone, without scheme and port.
     router_callback_host = optional(string)
@@ -117,7 +117,7 @@ variable "settings" {
     control_bind_address = optional(bool)
     # Honour X-Lambda-Name: clients choose the function. True or false. Default: false.
     allow_function_header = optional(bool)
-    # Pattern (* and ?; several with commas) of functions X-Lambda-Name may name. Any text.
+    # Pattern (* and ?; several with commas) of functions X-Lambda-Name may name. Text without control characters.
     function_allow = optional(string)
     # Time after which an unused pool of X-Lambda-Name is forgotten. Seconds or HH:MM:SS, from 1 to 86400 s. Default: 300.
     pool_idle_timeout = optional(string)
@@ -141,11 +141,11 @@ variable "settings" {
     cloud_watch_metrics_enabled = optional(bool, true)
     # Admin port: state, metrics and page. A whole number from 1 to 65535, or -1: no admin port. Default: 5005.
     admin_port = optional(number)
-    # Address of the admin port; not loopback: set a token or AdminReadOnly. Any text. Default: 127.0.0.1.
+    # Address of the admin port; not loopback: set a token or AdminReadOnly. Text without control characters. Default: 127.0.0.1.
     admin_host = optional(string)
-    # File that holds AdminToken; it is read again when it has changed. Any text.
+    # File that holds AdminToken; it is read again when it has changed. Text without control characters.
     admin_token_file = optional(string)
-    # File that holds AdminReadToken; it is read again when it has changed. Any text.
+    # File that holds AdminReadToken; it is read again when it has changed. Text without control characters.
     admin_read_token_file = optional(string)
     # Anyone who reaches the admin port may read it without a token. True or false. Default: false.
     admin_read_only = optional(bool)

@@ -81,6 +81,13 @@ def test_the_template_passes_every_option() -> None:
         assert secret[setting.variable] == {"Ref": f"{setting.name}SecretArn"}
 
 
+def test_a_template_needs_no_bucket() -> None:
+    """Of a larger one `aws cloudformation deploy` refuses the file; and 200 parameters are the most."""
+    for path in (DEPLOY / "cloudformation").glob("*.yaml"):
+        assert path.stat().st_size <= 51_200, path
+        assert len(yaml.load(path.read_text(), Tags).get("Parameters", {})) <= 200, path
+
+
 def chart(*arguments: str) -> list[dict[str, Any]]:
     done = subprocess.run(
         [need("helm"), "template", "r", str(DEPLOY / "helm/lambda-dispatch"), "--kube-version", "1.34.0", *arguments],

@@ -16,7 +16,7 @@ export interface RouterSettings {
    */
   readonly channelCount?: number;
   /**
-   * Address to listen on; :: for IPv6 and IPv4. Any text.
+   * Address to listen on; :: for IPv6 and IPv4. Text without control characters.
    *
    * @default - 0.0.0.0
    */
@@ -58,19 +58,19 @@ export interface RouterSettings {
    */
   readonly preferredControlChannelScheme?: string;
   /**
-   * PEM certificate chain; the default is used if it exists. Any text.
+   * PEM certificate chain; the default is used if it exists. Text without control characters.
    *
    * @default - certs/lambdadispatch.local.crt
    */
   readonly certFile?: string;
   /**
-   * PEM private key; the default is used if it exists. Any text.
+   * PEM private key; the default is used if it exists. Text without control characters.
    *
    * @default - certs/lambdadispatch.local.key
    */
   readonly keyFile?: string;
   /**
-   * PEM file of the authorities whose client certificates instances must show; empty: none is asked for. Any text.
+   * PEM file of the authorities whose client certificates instances must show; empty: none is asked for. Text without control characters.
    *
    * @default - nothing
    */
@@ -346,7 +346,7 @@ export interface RouterSettings {
    */
   readonly allowFunctionHeader?: boolean;
   /**
-   * Pattern (* and ?; several with commas) of functions X-Lambda-Name may name. Any text.
+   * Pattern (* and ?; several with commas) of functions X-Lambda-Name may name. Text without control characters.
    *
    * @default - nothing
    */
@@ -418,19 +418,19 @@ export interface RouterSettings {
    */
   readonly adminPort?: number;
   /**
-   * Address of the admin port; not loopback: set a token or AdminReadOnly. Any text.
+   * Address of the admin port; not loopback: set a token or AdminReadOnly. Text without control characters.
    *
    * @default - 127.0.0.1
    */
   readonly adminHost?: string;
   /**
-   * File that holds AdminToken; it is read again when it has changed. Any text.
+   * File that holds AdminToken; it is read again when it has changed. Text without control characters.
    *
    * @default - nothing
    */
   readonly adminTokenFile?: string;
   /**
-   * File that holds AdminReadToken; it is read again when it has changed. Any text.
+   * File that holds AdminReadToken; it is read again when it has changed. Text without control characters.
    *
    * @default - nothing
    */
