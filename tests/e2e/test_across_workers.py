@@ -222,6 +222,32 @@ def test_trailers_cross_to_the_worker_that_has_the_client() -> None:
     run(scenario(), 30)
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/grpc-web+proto", b"x"),
+        ("text/plain", b"--a\r\ncontent-type: application/grpc\r\n\r\n"),
+        ("application/grpc", b""),
+    ],
+    ids=["gRPC-Web", "a body that quotes a head", "gRPC over HTTP/1.1"],
+)
+def test_only_a_grpc_call_needs_an_application_that_speaks_it(kind: str, body: bytes) -> None:
+    async def scenario() -> None:
+        async with fleet(2) as it:
+            await it.instance(more_fields=ANNOUNCED)
+            if body == b"":
+                async with await it.client(1 - it.home) as client:
+                    status = (await client.get("/", f"content-type: {kind}\r\ncontent-length: 0\r\n", "POST")).status
+            else:
+                async with AsyncExitStack() as stack:
+                    while not it.hops():
+                        h2 = await stack.enter_async_context(await H2Client.dial(it.port))
+                        status = (await h2.get("/", [("content-type", kind)], "POST", body)).status
+            assert (status, it.hops()) == (200, 1)
+
+    run(scenario(), 30)
+
+
 def test_an_upgrade_waits_in_one_worker_for_an_instance_of_another_that_can() -> None:
     async def scenario() -> None:
         async with fleet(2) as it:

@@ -27,9 +27,9 @@ from lambda_dispatch_core.queue.waitqueue cimport WaitQueue
 
 # Who may have a slot when this worker has none (dispatch.siblings).
 cdef class Lender:
-    # A slot of a sibling's, not bound to an instance here, for a request that has waited since `since`; None when none
-    # has one, or it is left to another sibling.
-    cdef Slot borrow(self, Pool pool, int64_t since, int64_t now)
+    # A slot of a sibling's, not bound to an instance here, for a request that has waited since `since` and needs these
+    # features; None when none has one, or it is left to another sibling.
+    cdef Slot borrow(self, Pool pool, uint8_t needs, int64_t since, int64_t now)
     # The same, from one that has a slot of an instance with these features.
     cdef Slot borrow_with(self, Pool pool, uint8_t features, int64_t since, int64_t now)
 

@@ -17,7 +17,7 @@ cdef int64_t FOREVER = 0x7FFFFFFFFFFFFFFF
 
 
 cdef class Lender:
-    cdef Slot borrow(self, Pool pool, int64_t since, int64_t now):
+    cdef Slot borrow(self, Pool pool, uint8_t needs, int64_t since, int64_t now):
         return None
 
     cdef Slot borrow_with(self, Pool pool, uint8_t features, int64_t since, int64_t now):
@@ -86,7 +86,7 @@ cdef class Matcher:
         if not pool.queue.ready():
             slot = self._acquire(pool, now, now)
             if slot is None and self.lender is not None:
-                slot = self.lender.borrow(pool, now, now)
+                slot = self.lender.borrow(pool, exchange.needs, now, now)
             if slot is not None:
                 self._start(exchange, slot, now)
                 return self.publish(pool)
@@ -309,7 +309,7 @@ cdef class Matcher:
         while pool.queue.ready():
             slot = self._acquire(pool, pool.queue.oldest(), now)
             if slot is None and self.lender is not None:
-                slot = self.lender.borrow(pool, pool.queue.oldest(), now)
+                slot = self.lender.borrow(pool, (<Exchange> pool.queue.first()).needs, pool.queue.oldest(), now)
             if slot is None:
                 break
             exchange = <Exchange> pool.queue.pop()

@@ -249,8 +249,6 @@ cdef class Exchange(Waiter):
     cdef int without(self, uint8_t missing) except -1
     # The final answer to a request that asked for an upgrade is a plain one: the request has ended.
     cdef int not_upgraded(self, int status) except -1
-    # Notes what a tunnelled head asks for: for one that a sibling wrote.
-    cdef int read_needs(self) noexcept
 
     # A sibling's request, its head in the store: it goes on telling its stages if it did so there.
     cdef int follow(self) except -1

@@ -11,7 +11,7 @@ from libc.string cimport memchr, memcpy
 
 from lambda_dispatch.dispatch.features cimport FEATURE_GRPC, FEATURE_UPGRADE
 from lambda_dispatch.dispatch.turns cimport Turns
-from lambda_dispatch.dispatch.upgrade cimport agrees, is_grpc_head, protocol_of, strip_upgrade
+from lambda_dispatch.dispatch.upgrade cimport agrees, strip_upgrade
 from lambda_dispatch_core.board.layout cimport NOT_USABLE
 from lambda_dispatch_core.bytes.fields cimport FieldList
 from lambda_dispatch_core.http1.head cimport HEAD_TOO_LARGE, HeadLimits, ResponseHead, parse_tunnel_response
@@ -268,14 +268,6 @@ cdef class Exchange(Waiter):
         if not self.request_ended:
             slot.send(NULL, 0, True)
         return slot.finished() if ended else slot.leave()
-
-    cdef int read_needs(self) noexcept:
-        cdef Py_ssize_t n
-        if not self.request_ended and protocol_of(self.store, self.stored, &n) != NULL:
-            self.needs = FEATURE_UPGRADE
-        elif is_grpc_head(self.store, self.stored):
-            self.needs = FEATURE_GRPC
-        return 0
 
     cdef int without(self, uint8_t missing) except -1:
         if missing & FEATURE_GRPC:

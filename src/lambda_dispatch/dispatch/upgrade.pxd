@@ -21,7 +21,5 @@ cdef extern from *:
 cdef const uint8_t* protocol_of(const uint8_t* head, Py_ssize_t length, Py_ssize_t* n) noexcept nogil
 # Takes the lines out; the length that is left.
 cdef Py_ssize_t strip_upgrade(uint8_t* head, Py_ssize_t length) noexcept nogil
-# Whether it is the head of a gRPC call from an HTTP/2 client.
-cdef bint is_grpc_head(const uint8_t* head, Py_ssize_t length) noexcept nogil
 # Whether an answer of 101 with these fields goes on as what the head asks for.
 cdef bint agrees(const uint8_t* head, Py_ssize_t length, FieldList fields) noexcept

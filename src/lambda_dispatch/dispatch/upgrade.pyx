@@ -7,9 +7,6 @@ from lambda_dispatch_core.bytes.cursor cimport same_text
 from lambda_dispatch_core.bytes.fields cimport T_UPGRADE, Field, FieldList
 from lambda_dispatch_core.bytes.literal cimport begins_lit
 
-cdef extern from "<string.h>" nogil:
-    void* memmem(const void* haystack, size_t length, const void* needle, size_t n)
-
 
 cdef const uint8_t* protocol_of(const uint8_t* head, Py_ssize_t length, Py_ssize_t* n) noexcept nogil:
     cdef const uint8_t* end = head + length
@@ -37,12 +34,6 @@ cdef Py_ssize_t strip_upgrade(uint8_t* head, Py_ssize_t length) noexcept nogil:
     rest = protocol + n + 2
     memmove(lines, rest, head + length - rest)
     return length - (rest - lines)
-
-
-# Names from HTTP/2 clients are in lower case, and only theirs are gRPC calls. A body behind the head does not matter:
-# what it could feign it could say in a head as well.
-cdef bint is_grpc_head(const uint8_t* head, Py_ssize_t length) noexcept nogil:
-    return memmem(head, length, <const char*> b"\r\ncontent-type: application/grpc", 32) != NULL
 
 
 cdef bint agrees(const uint8_t* head, Py_ssize_t length, FieldList fields) noexcept:

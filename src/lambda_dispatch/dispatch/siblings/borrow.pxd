@@ -5,7 +5,8 @@
     PeerSlot, the Slot of the exchange in hand          GuestExchange, an exchange whose client is the sibling
 
 What travels on a stream is what travels on a channel (protocol.md section 2), only in the usual direction: the
-tunnelled request as the request's body, the tunnelled answer as the response's. The lender answers 200 as soon as it
+tunnelled request as the request's body, the tunnelled answer as the response's. What the request needs (features.pxd)
+stands in a field of the stream's head, as only the front door knows it. The lender answers 200 as soon as it
 has given the request to a slot, or refuses the stream (REFUSED_STREAM) when the slot was taken meanwhile; the request
 then goes back to the head of its queue. A guest is never queued and never passed on. What fails there ends the stream
 with trailers that name status and error word, so that the client gets the answer, and the log the cause, from here.
@@ -14,7 +15,7 @@ A refusal is a request's way for nothing: no sibling is asked for more than the 
 it is being asked for counted off. Who has to wait because of that is seen to when the sibling has answered.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 
 from lambda_dispatch.dispatch.matcher cimport Lender, Matcher
 from lambda_dispatch.dispatch.model cimport Exchange, Pool, Slot
@@ -41,7 +42,7 @@ cdef class Peers(Lender):
     cdef bint _keeps(self, Pool pool, int worker, int64_t since) noexcept
     cdef int _asked(self, Pool pool, int worker) except -1
     # A slot of that worker's, if it is connected.
-    cdef Slot _ask(self, Pool pool, int worker, int64_t since, int64_t now)
+    cdef Slot _ask(self, Pool pool, int worker, uint8_t needs, int64_t since, int64_t now)
 
 
 cdef class PeerSlot(Slot):

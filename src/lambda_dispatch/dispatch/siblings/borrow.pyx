@@ -16,6 +16,8 @@ from lambda_dispatch_net.wire cimport Hub
 
 from lambda_dispatch.dispatch.siblings.same_user import same_user
 
+cdef bytes NEEDS = b"x-lambda-dispatch-needs"
+
 
 @cython.final
 cdef class Peers(Lender):
@@ -27,22 +29,22 @@ cdef class Peers(Lender):
         self.dialling = set()
         self._dial = dial
 
-    cdef Slot borrow(self, Pool pool, int64_t since, int64_t now):
+    cdef Slot borrow(self, Pool pool, uint8_t needs, int64_t since, int64_t now):
         cdef int worker = self.matcher.board.sibling_with_slot(pool.index, now)
         if worker >= 0 and (pool.turns.asking > 0 or self._keeps(pool, worker, since)):
             worker = self._choose(pool, worker, since, now)
         if worker < 0 or worker >= len(self.addresses) or self.matcher.give_way(pool, since, now):
             return None
-        return self._ask(pool, worker, since, now)
+        return self._ask(pool, worker, needs, since, now)
 
     cdef Slot borrow_with(self, Pool pool, uint8_t features, int64_t since, int64_t now):
         cdef int free = 0
         cdef int worker = self.matcher.board.sibling_with_features(pool.index, features, &free)
         if not 0 <= worker < len(self.addresses) or self._asked(pool, worker) >= free:
             return None
-        return self._ask(pool, worker, since, now)
+        return self._ask(pool, worker, features, since, now)
 
-    cdef Slot _ask(self, Pool pool, int worker, int64_t since, int64_t now):
+    cdef Slot _ask(self, Pool pool, int worker, uint8_t needs, int64_t since, int64_t now):
         cdef PeerWire wire = <PeerWire> self.wires.get(worker)
         cdef PeerSlot slot
         cdef FieldList head
@@ -58,6 +60,8 @@ cdef class Peers(Lender):
         head.append(b":scheme", b"http")
         head.append(b":authority", b"sibling")
         head.append(b":path", b"/%d" % pool.index)
+        if needs:
+            head.append(NEEDS, b"%d" % needs)
         slot = PeerSlot()
         slot.stream = wire.session.open(head, False)
         if slot.stream is None:

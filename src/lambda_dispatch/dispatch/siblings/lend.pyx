@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memchr, memcmp
 
 from lambda_dispatch.dispatch.matcher cimport Matcher
+from lambda_dispatch.dispatch.features cimport FEATURE_GRPC, FEATURE_UPGRADE
 from lambda_dispatch.dispatch.model cimport PRESSURE, Exchange
 from lambda_dispatch.dispatch.upgrade cimport protocol_of
 from lambda_dispatch.dispatch.trailers cimport copied, passing
@@ -23,6 +24,8 @@ from lambda_dispatch.dispatch.siblings.same_user import same_user
 cdef enum:
     # Streams of one sibling at once: more than the slots one worker can hold would be refused anyway.
     MAX_GUESTS = 4096
+    # Of the head of a request that needs no more than HTTP; x-lambda-dispatch-needs follows.
+    FIELDS = 4
     # Bytes of a request's head that are waited for: the largest MaxHeadBytes, and what the front door adds.
     MAX_HEAD = (1 << 20) + 64 * 1024
 
@@ -157,6 +160,7 @@ cdef class GuestEvents(H2Events):
     cdef int on_head(self, H2Stream stream, FieldList head, bint end) except -1:
         cdef GuestExchange exchange
         cdef Field* path = head.find(T_PATH)
+        cdef int64_t needs
         pool = None
         if path != NULL and path.value_len >= 2:        # CONNECT has none
             pool = self.wire.matcher.pool_at(parse_size(path.value + 1, path.value_len - 1))
@@ -168,6 +172,9 @@ cdef class GuestEvents(H2Events):
         exchange.stream = stream
         exchange.pool = pool
         exchange.arrived = self.wire.hub.now
+        if head.count > FIELDS:
+            needs = parse_size(head.at[FIELDS].value, head.at[FIELDS].value_len)
+            exchange.needs = <uint8_t> (max(needs, 0) & (FEATURE_UPGRADE | FEATURE_GRPC))
         stream.owner = exchange
         return 0
 
@@ -183,7 +190,8 @@ cdef class GuestEvents(H2Events):
             if not end and exchange.stored < MAX_HEAD and not holds_head(exchange.store, exchange.stored, n):
                 return wire.session.consumed(stream, n)
             exchange.is_head = exchange.stored >= 5 and memcmp(exchange.store, b"HEAD ", 5) == 0
-            exchange.read_needs()
+            if exchange.request_ended:
+                exchange.needs &= ~FEATURE_UPGRADE      # its client has gone
             exchange.follow()
             if not wire.matcher.submit_guest(exchange, wire.hub.now):
                 wire.session.reset(stream, REFUSED_STREAM)
