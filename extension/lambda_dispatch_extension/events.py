@@ -173,7 +173,7 @@ def query_of(event: Mapping[str, Any], *, raw: bool) -> str:
 
 def word(value: Any, raw: bool) -> str:
     if not isinstance(value, str):
-        raise BadEvent(f"query parameter {value!r} is not a string")
+        raise BadEvent(f"query parameter {value!r:.80} is not a string")
     if PLAIN_WORD.match(value):
         return value
     data = value.encode("utf-8", "surrogatepass")

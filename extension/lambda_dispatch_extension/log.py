@@ -10,6 +10,8 @@ import time
 
 # What a client or a broken application can cause once per request: at most BURST lines per event in WINDOW seconds.
 BURST, WINDOW = 10, 10.0
+# Characters of a value that are shown: it may quote what a caller sent, which may be megabytes.
+LONGEST = 1000
 
 _windows: dict[str, list[float]] = {}  # event -> [when its window began, lines in it, lines suppressed]
 
@@ -51,11 +53,13 @@ def say_suppressed() -> None:
 def text(value: object) -> str:
     """A value as one word; quoted where it has blanks, quotes or what no terminal should see."""
     if isinstance(value, bytes):
-        plain = value.decode("latin-1")
+        plain = value[: LONGEST + 1].decode("latin-1")
     elif isinstance(value, float):
         plain = f"{value:.6g}"
     else:
         plain = str(value)
+    if len(plain) > LONGEST:
+        plain = plain[:LONGEST] + "..."
     if plain and plain.isascii() and plain.isprintable() and not any(c in plain for c in ' "=\\'):
         return plain
     return '"' + "".join(ESCAPES.get(c) or (c if c.isascii() and c.isprintable() else escape(c)) for c in plain) + '"'

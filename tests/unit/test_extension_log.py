@@ -32,6 +32,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
         (b"\x00\xff\r\nHTTP", '"\\x00\\xff\\r\\nHTTP"'),
         ("\u2028line\U0001f600", '"\\u2028line\\U0001f600"'),
         ("back\\slash", '"back\\\\slash"'),
+        ("x" * 1001, "x" * 1000 + "..."),
+        (b"x" * 1001, "x" * 1000 + "..."),
     ],
 )
 def test_a_value_is_one_word_or_quoted(value: object, written: str) -> None:
