@@ -74,6 +74,20 @@ def test_an_application_that_ends_at_once_is_one_clear_message() -> None:
         assert "no database" in run.output
 
 
+def test_a_daemon_that_an_application_leaves_behind_is_ended_with_its_environment() -> None:
+    with dev_run("--workers", "1", "--", "sh", "-c", "setsid sleep 1000 & exit 3") as run:
+        assert run.process.wait(60) == 1
+        wait_for(lambda: run.left() == [])
+
+
+def test_a_router_that_does_not_start_fails_the_run() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with dev_run("--workers", "1", "--http-port", str(port), "--control-http-port", str(port)) as run:
+        assert run.process.wait(60) == 1
+        wait_for(lambda: "lambda-dispatch dev: the router ended by itself (exit status 78)" in run.output)
+
+
 def test_an_application_that_is_not_healthy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     main = (
         "import sys; from lambda_dispatch.local.commands import dev_command as d; d.HEALTH_WARNING = 1.0; "

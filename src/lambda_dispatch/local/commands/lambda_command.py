@@ -28,6 +28,7 @@ from lambda_dispatch.local.commands.options import (
     split_command,
 )
 from lambda_dispatch.local.environment.environment import Environment
+from lambda_dispatch.local.environment.process import adopt_orphans
 from lambda_dispatch.local.function import RUNTIMES, Function, FunctionConfigError
 from lambda_dispatch.local.service.local_lambda import LocalLambda, LocalLambdaConfig, PortError
 
@@ -207,6 +208,7 @@ async def _serve(config: LocalLambdaConfig, quiet: bool) -> None:
 
     local = LocalLambda(config, write_log)
     await local.start()
+    adopt_orphans()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -3,10 +3,14 @@
 `Process` owns the descriptors of one child: the pipe with its output and the pidfd that says when it ended. Both are
 released when it ended. A child may start processes in groups of their own (the extension does so with the application);
 those groups are looked up among its descendants, and stopped, continued and killed with it.
+
+A daemon leaves its parent, and so its family. Where adopt_orphans() was called the kernel gives it to this process; it
+belongs to the child with whose Runtime API it was started.
 """
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import random
 import signal
@@ -23,6 +27,11 @@ PORTS = range(
     20_000, 32_000
 )  # below Linux's ephemeral range, so that no outgoing connection takes one between pick and bind
 PAGE = os.sysconf("SC_PAGE_SIZE")
+OWNER = "AWS_LAMBDA_RUNTIME_API"  # the variable whose value each environment has alone
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+_children: set[int] = set()  # processes that this one has started
+_orphans: set[int] = set()  # processes that it was given, as long as they have not been waited for
 
 
 class Guard:
@@ -93,6 +102,8 @@ class Process:
         finally:
             os.close(write_end)
         self.pid = self._popen.pid
+        self._mark = f"{OWNER}={variables[OWNER]}".encode() if OWNER in variables else b""
+        _children.add(self.pid)
         self._groups: dict[int, str] = {}  # groups of it and its descendants, with the leader's start time
         self._looked = 0.0
         self._add_group(self.pid)
@@ -121,11 +132,22 @@ class Process:
         if not at_once and now - self._looked < LOOK_EVERY:
             return
         self._looked = now
-        for pid in family(self.pid):
+        for pid in (*family(self.pid), *self._daemons()):
             with contextlib.suppress(ProcessLookupError):
                 group = os.getpgid(pid)
                 if group not in self._groups:
                     self._add_group(group)
+
+    def _daemons(self) -> list[int]:
+        """What it has started and what has left it since, with all descendants."""
+        reap()
+        found: list[int] = []
+        if self._mark:
+            for pid in children(os.getpid()):
+                if pid not in _children and self._mark in started_with(pid):
+                    _orphans.add(pid)
+                    found += family(pid)
+        return found
 
     def _add_group(self, group: int) -> None:
         self._groups[group] = start_time(group)
@@ -169,6 +191,8 @@ class Process:
     def _exited(self) -> None:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
+        _children.discard(self.pid)
+        self.look()
         # The groups before the leader is reaped: until then its number cannot belong to anybody else.
         for group in self._groups:
             self._signal_group(group, signal.SIGKILL)
@@ -209,13 +233,42 @@ def family(pid: int) -> list[int]:
     while waiting:
         pid = waiting.pop()
         found.append(pid)
-        try:
-            for thread in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{thread}/children", "rb") as children:
-                    waiting.extend(int(child) for child in children.read().split())
-        except OSError:
-            continue
+        waiting += children(pid)
     return found
+
+
+def children(pid: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                found += map(int, file.read().split())
+    return found
+
+
+def adopt_orphans() -> None:
+    """From now on descendants whose parents have ended are children of this process."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap() -> None:
+    """Waits for those of them that have ended."""
+    for pid in list(_orphans):
+        try:
+            ended = os.waitpid(pid, os.WNOHANG)[0]
+        except ChildProcessError:
+            ended = pid
+        if ended:
+            _orphans.discard(pid)
+
+
+def started_with(pid: int) -> list[bytes]:
+    """The environment that a process got at its start."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
 
 
 def start_time(pid: int) -> str:
