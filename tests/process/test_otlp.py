@@ -1,11 +1,13 @@
 """Metrics by OTLP: what a collector decodes, and that no collector can do harm."""
 
+import contextlib
 import gzip
 import json
 import os
 import select
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -76,8 +78,9 @@ def collector() -> Iterator[Collector]:
         yield one
 
 
-def exporter(url: str) -> Sender:
-    wanted = otel.settings({"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_HEADERS": "x-key=a%20b"})
+def exporter(url: str, timeout: str = "10000") -> Sender:
+    asked = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_HEADERS": "x-key=a%20b"}
+    wanted = otel.settings({**asked, "OTEL_EXPORTER_OTLP_TIMEOUT": timeout})
     assert wanted is not None
     return Sender(wanted, "metrics export failed")
 
@@ -97,6 +100,28 @@ def test_a_collector_that_refuses_is_counted_and_asked_again(
     assert (path, gzip.decompress(body)) == ("/v1/metrics", b"second")
     assert fields["content-type"] == "application/x-protobuf" and fields["content-encoding"] == "gzip"
     assert fields["x-key"] == "a b"
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n"])
+def test_an_answer_that_comes_byte_by_byte_has_one_timeout(answer: bytes) -> None:
+    def drip() -> None:
+        client = server.accept()[0]
+        with client, contextlib.suppress(OSError):
+            client.sendall(answer)
+            while not done.wait(0.05):
+                client.sendall(b"x")
+
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            one = exporter(f"http://127.0.0.1:{server.getsockname()[1]}", "500")
+            one.offer(b"first")
+            until(lambda: one.failed == 1, "the failure to be counted")
+        finally:
+            done.set()
+            thread.join()
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -34,7 +34,7 @@ class Settings:
     headers: Mapping[str, str]
     resource: Mapping[str, str]
     interval: float  # s between two exports
-    timeout: float  # s for each step of one
+    timeout: float  # s for one, from the connect to the end of the answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,11 @@ export of all metrics) is the caller's word.
 Without `tries_again` the first failure is final: the next body contains what this one did.
 """
 
+import contextlib
 import gzip
+import http.client
 import random
+import socket
 import threading
 import time
 import urllib.error
@@ -40,6 +43,53 @@ class NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
+class Cut:
+    """Ends the connection in use. The timeout of a socket is for each read alone, and an answer that comes byte by byte
+    would never exceed it."""
+
+    def __init__(self) -> None:
+        self.connection: socket.socket | None = None
+        self.made = False
+
+    def __call__(self) -> None:
+        self.made = True
+        if self.connection is not None:
+            with contextlib.suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+
+class Http(urllib.request.HTTPHandler):
+    def __init__(self, cut: Cut) -> None:
+        super().__init__()
+        self._cut = cut
+
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        cut = self._cut
+
+        class Connection(http.client.HTTPConnection):
+            def connect(self) -> None:
+                super().connect()
+                cut.connection = self.sock
+
+        return self.do_open(Connection, request)
+
+
+class Https(urllib.request.HTTPSHandler):
+    def __init__(self, cut: Cut) -> None:
+        super().__init__()
+        self._cut = cut
+
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        cut = self._cut
+
+        class Connection(http.client.HTTPSConnection):
+            def connect(self) -> None:
+                super().connect()
+                cut.connection = self.sock
+
+        return self.do_open(Connection, request)
+
+
 class Sender:
     def __init__(self, wanted: Settings, event: str, depth: int = 1, tries_again: bool = False) -> None:
         """`event`: what a failure is called in the log. `depth`: bodies that may wait."""
@@ -47,7 +97,8 @@ class Sender:
         self.sent = 0
         self.failed = 0  # the collector was not there, or did not take it
         self.dropped = 0  # not even tried: others were before it
-        self._opener = urllib.request.build_opener(NoRedirects)
+        self._cut = Cut()
+        self._opener = urllib.request.build_opener(NoRedirects, Http(self._cut), Https(self._cut))
         self._event = event
         self._depth = depth
         self._tries_again = tries_again
@@ -135,8 +186,20 @@ class Sender:
             **self.settings.headers,
         }
         request = urllib.request.Request(self.settings.url, packed, headers, method="POST")
-        with self._opener.open(request, timeout=self.settings.timeout) as answer:
-            return rejected(answer.read(MAX_ANSWER))
+        seconds = self.settings.timeout
+        late = threading.Timer(seconds, self._cut)
+        late.daemon = True
+        self._cut.made = False
+        late.start()
+        try:
+            with self._opener.open(request, timeout=seconds) as answer:
+                said = answer.read(MAX_ANSWER)
+        finally:
+            late.cancel()
+            self._cut.connection = None
+        if self._cut.made:
+            raise TimeoutError(f"no whole answer within {seconds:g} s")  # what came looks like one that ended early
+        return rejected(said)
 
     def _report(self, why: str) -> None:
         host = urllib.parse.urlsplit(self.settings.url).hostname  # the rest of it may be a secret
