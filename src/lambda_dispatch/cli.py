@@ -45,15 +45,7 @@ ELSEWHERE = {
 }
 
 
-def open_standard_files() -> None:
-    """After `<&-` the next descriptor opened would be 0, and libuv refuses to close one of the first three."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(fd, True)
-    os.close(fd)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    open_standard_files()
     arguments = list(sys.argv[1:] if argv is None else argv)
     _open_standard_descriptors()
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
@@ -79,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_standard_descriptors() -> None:
-    """A service manager may start us with 0, 1 or 2 closed; then the next file opened would get that number."""
+    """A service manager, or `<&-`, may start us with 0, 1 or 2 closed; then the next file opened would get that number,
+    and libuv refuses to close one of these."""
     from lambda_dispatch.telemetry.sink import open_standard_descriptors
 
     for fd in open_standard_descriptors():

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,31 @@ def test_a_reader_that_leaves_ends_the_run_without_a_traceback() -> None:
         process.stdout.close()
         assert process.wait(60) == 0
         assert process.stderr.read() == ""
+
+
+def test_it_runs_with_all_of_its_standard_files_closed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    line = f"exec {sys.executable} -m lambda_dispatch.cli dev {' '.join(NO_PORTS)}"
+    with dev_run(command=["sh", "-c", f"{line} --workers=1 --http-port={port} <&- >&- 2>&-"]) as run:
+        wait_for(lambda: run.process.poll() is not None or pong(port), 60)
+        assert run.interrupt() == 0
+
+
+def pong(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=20) as answer:
+            return bool(answer.read() == b"pong")
+    except OSError:
+        return False
+
+
+def test_run_works_through_a_link_from_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "go").symlink_to(ROOT / "run")
+    asked = ["./go", "dev", "--help"]
+    told = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert told.stdout.startswith("usage: lambda-dispatch dev")
+    assert [path.name for path in tmp_path.iterdir()] == ["go"]
 
 
 @pytest.mark.parametrize("closed", ["<&-", "<&- 2>&-"])
