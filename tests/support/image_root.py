@@ -5,6 +5,7 @@ user, with a read-only file system, and of the checkout with nothing but the tes
 Commands of developers, such as `lambda-dispatch dev`, stay the checkout's.
 """
 
+import functools
 import os
 import shutil
 import sys
@@ -62,13 +63,15 @@ def scratch() -> tempfile.TemporaryDirectory[str]:
 
 
 def visible(certs: Pair) -> Pair:
-    """Where the router reads them: in an image's root they are copies in its /tmp, unless they lie in a scratch()."""
-    root = folder()
-    if root is None or certs.cert.is_relative_to(SHARED):
+    """Where the router can read them: in an image's root they are copies, unless they lie in a scratch()."""
+    if folder() is None or certs.cert.is_relative_to(SHARED):
         return certs
-    place = Path(tempfile.mkdtemp(dir=root / "tmp"))
+    place = Path(tempfile.mkdtemp(dir=_kept().name))
     place.chmod(0o755)
-    for file in (certs.cert, certs.key):
-        shutil.copy(file, place)
-    seen = Path("/tmp") / place.name
-    return certs._replace(cert=seen / certs.cert.name, key=seen / certs.key.name)
+    return certs._replace(cert=Path(shutil.copy(certs.cert, place)), key=Path(shutil.copy(certs.key, place)))
+
+
+@functools.cache
+def _kept() -> tempfile.TemporaryDirectory[str]:
+    """Until the tests end."""
+    return scratch()
