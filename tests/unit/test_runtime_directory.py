@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -54,10 +55,15 @@ def test_root_finds_the_commands_of_another_users_router(tmp_path: Path) -> None
     other = 65534
     folder = tmp_path / "lambda-dispatch"
     folder.mkdir(mode=0o700)
-    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
-    with subprocess.Popen(["cat"], user=other, env=environ, stdin=subprocess.PIPE) as router:
-        said = {"pid": router.pid, "commands": str(folder / "1.ctl.sock")}
-        (folder / f"{router.pid}.json").write_text(json.dumps(said))
-        assert runtime.command_path(router.pid) == ""  # the directory is of a third user
-        os.chown(folder, other, other)
-        assert runtime.command_path(router.pid) == f"/proc/{router.pid}/root{folder}/1.ctl.sock"
+    path = folder / "1.ctl.sock"
+    # As a router does, it holds the socket, and its environment does not tell where that is.
+    with socket.socket(socket.AF_UNIX) as commands:
+        commands.bind(str(path))
+        with subprocess.Popen(
+            ["cat"], user=other, env={}, stdin=subprocess.PIPE, pass_fds=[commands.fileno()]
+        ) as router:
+            said = {"pid": router.pid, "commands": str(path)}
+            (folder / f"{router.pid}.json").write_text(json.dumps(said))
+            assert runtime.command_path(router.pid) == ""  # the directory is of a third user
+            os.chown(folder, other, other)
+            assert runtime.command_path(router.pid) == f"/proc/{router.pid}/root{path}"

@@ -3,6 +3,7 @@
 Both lie in one directory of this user's alone. A router that was killed leaves its files; the next one removes them.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -13,7 +14,6 @@ from pathlib import Path
 
 # What fits into a Unix socket's address on every system, with its final zero.
 LONGEST_PATH = 103
-XDG = b"XDG_RUNTIME_DIR="
 LONGEST_NAME = 28  # "/PID.8 hex digits.SLOT.sock"
 
 
@@ -177,17 +177,23 @@ def command_path(pid: int) -> str:
 
 
 def _of_another_user(pid: int) -> list[Path]:
-    """Where a router that runs as another user has its directory, below its own root: it may have a /tmp to itself."""
-    root = Path(f"/proc/{pid}/root")
+    """Where a router that runs as another user has its sockets, below its own root: it may have a /tmp to itself.
+
+    They are read from the kernel; its environment cannot tell, because the process title is written over it.
+    """
+    process = Path(f"/proc/{pid}")
+    held = set()
     try:
-        uid = Path(f"/proc/{pid}").stat().st_uid
-        environ = (root.parent / "environ").read_bytes().split(b"\0")
+        uid = process.stat().st_uid
+        bound = (process / "net/unix").read_text("utf-8", "surrogateescape").split("\n")
+        for fd in (process / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                held.add(os.readlink(fd))
     except OSError:
         return []  # only root may ask
     if uid == os.geteuid():
         return []
-    base = [os.fsdecode(each[len(XDG) :]) for each in environ if each.startswith(XDG)]
-    places = [Path(each, "lambda-dispatch") for each in base if each]
-    places += [Path(each, f"lambda-dispatch-{uid}") for each in ("/tmp", "/dev/shm")]
-    found = [root / place.relative_to("/") for place in places if place.is_absolute()]
+    sockets = [fields for line in bound if len(fields := line.split(None, 7)) == 8 and f"socket:[{fields[6]}]" in held]
+    folders = {Path(fields[7]).parent for fields in sockets if fields[7].startswith("/")}
+    found = [process / "root" / folder.relative_to("/") for folder in sorted(folders)]
     return [place for place in found if place.is_dir() and place.lstat().st_uid == uid]
