@@ -1,4 +1,4 @@
-"""npx cdk deploy --app 'python app.py' -c routerImage=...   (pip install lambda-dispatch-cdk)"""
+"""npx cdk deploy --app 'python app.py' -c routerImage=...   (pip install dist/python/*.whl of deploy/cdk)"""
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
