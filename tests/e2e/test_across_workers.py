@@ -264,7 +264,11 @@ def test_an_upgrade_waits_in_one_worker_for_an_instance_of_another_that_can() ->
                 client = heads.pop(head)
                 if heads:
                     await until(lambda: it.board.pool_totals(0).queued == 1, "the other waits")
-                    assert (await ask(it.port))[0] == 426, "an ordinary request does not"
+                    before = it.hops()
+                    async with await it.client(1 - it.home) as plain:
+                        for _ in range(20):
+                            assert (await plain.get("/")).status == 426, "an ordinary request does not"
+                    assert it.hops() - before == 20, "the one that waits is not sent in vain"
                 client.writer.write_eof()
                 assert await soon(client.reader.read(), "the end of the socket") == b""
                 await client.close()

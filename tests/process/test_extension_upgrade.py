@@ -158,14 +158,19 @@ async def test_bytes_before_the_101_are_the_routers_fault() -> None:
 @scenario
 async def test_neither_direction_holds_more_than_its_bound() -> None:
     async with rig() as r:
-        channel = await opened(r, "/upgrade/deaf")
+        channel = await r.parked(2, **SECRET)
+        await channel.request("GET", "/upgrade/deaf", HEADERS, end=False)
         await channel.head()
         before = r.extension.resident()
-        sent = 0
+        sent, last = 0, -1
         connection = channel.link.connection
-        while sent < 16 << 20 and connection.local_flow_control_window(channel.stream) > 0:
-            sent += min(16384, connection.local_flow_control_window(channel.stream))
-            await channel.send(bytes(min(16384, connection.local_flow_control_window(channel.stream))))
+        while sent != last:
+            last = sent
+            while room := min(16384, connection.local_flow_control_window(channel.stream)):
+                await channel.send(bytes(room))
+                sent += room
+            assert sent < 64 << 20, "what the kernel holds, and a window"
+            assert (await r.exchange("GET", "/text/5")).status == 200, "credit that was given has come"
         assert r.extension.resident() - before < 4096
         channel.reset()
         await next_serves(r)

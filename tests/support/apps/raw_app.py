@@ -269,6 +269,8 @@ class App:
         await r.say(head.encode() + greeting)
         if how == "ends":
             r.writer.write_eof()
+        if how == "deaf":
+            await asyncio.Event().wait()
         said = b""
         while data := await r.reader.read(65536):
             said += data
