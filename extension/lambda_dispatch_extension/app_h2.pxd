@@ -15,7 +15,7 @@ Credit is end to end: bytes of the answer are the application's to send again un
 bytes of the request count as taken when the application's windows have let them out.
 """
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.bytes.fields cimport FieldList
@@ -35,6 +35,9 @@ cdef class H2Call:
     cdef Credit owed            # bytes of the answer that the application may not send again yet
     cdef bint held              # the user takes no more for now
     cdef bint touched           # on its link's list: its user gets the event at the end of the pass
+    cdef bint grpc              # by its request's content-type
+    cdef bint answered          # the head of the answer has come
+    cdef bint whole             # all of the answer has come
     # while it waits
     cdef FieldList head         # a copy
     cdef OutBuffer early        # request bytes
@@ -56,6 +59,8 @@ cdef class H2Call:
     cdef int start(self, H2Link link, FieldList head) except -1
     cdef int forget(self) except -1
     cdef int lose(self, str why, bint unseen) except -1
+    # The application has reset it: the client of a gRPC call gets the status that the code stands for.
+    cdef int end_grpc(self, str why, uint32_t code) except -1
 
 
 cdef class H2Link(H2Wire):

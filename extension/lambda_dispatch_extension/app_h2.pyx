@@ -9,7 +9,9 @@ from libc.string cimport memset
 from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.bytes.fields cimport T_CONTENT_LENGTH, T_CONTENT_TYPE, T_STATUS, Field, FieldList
 from lambda_dispatch_core.bytes.literal cimport begins_lit
-from lambda_dispatch_core.h2.session cimport CANCEL, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits
+from lambda_dispatch_core.h2.session cimport (
+    CANCEL, ENHANCE_YOUR_CALM, INADEQUATE_SECURITY, NO_ERROR, H2Events, H2Limits, H2Stream, default_limits,
+)
 from lambda_dispatch_core.h2.stream cimport CLOSED
 from lambda_dispatch_core.http1.head cimport ResponseHead, parse_size
 from lambda_dispatch_extension.app_link cimport AppUser
@@ -35,11 +37,15 @@ cdef FieldList copy_of(FieldList fields):
     return copy
 
 
+cdef bint is_grpc(FieldList fields) noexcept:
+    cdef Field* kind = fields.find(T_CONTENT_TYPE)
+    return kind != NULL and begins_lit(kind.value, kind.value_len, b"application/grpc")
+
+
 # What HTTP/1.1 would call the head. A gRPC answer's length is that of its messages, and trailers follow: no one may
 # take the answer for whole when as many bytes have come.
 cdef int head_of(FieldList fields, ResponseHead* head) except -1:
     cdef Field* f = fields.find(T_STATUS)
-    cdef Field* kind
     memset(head, 0, sizeof(ResponseHead))
     head.status = <int> parse_size(f.value, f.value_len)
     head.minor = 1
@@ -47,12 +53,19 @@ cdef int head_of(FieldList fields, ResponseHead* head) except -1:
     head.content_length = -1
     f = fields.find(T_CONTENT_LENGTH)
     if f != NULL:
-        kind = fields.find(T_CONTENT_TYPE)
-        if kind != NULL and begins_lit(kind.value, kind.value_len, b"application/grpc"):
+        if is_grpc(fields):
             f[0] = fields.at[0]     # :status again, which is not passed on
         else:
             head.content_length = parse_size(f.value, f.value_len)
     return 0
+
+
+# "Errors" of gRPC's HTTP/2 mapping; the rest is INTERNAL.
+cdef dict STATUS_OF_RESET = {
+    CANCEL: b"1",                   # CANCELLED
+    ENHANCE_YOUR_CALM: b"8",        # RESOURCE_EXHAUSTED
+    INADEQUATE_SECURITY: b"7",      # PERMISSION_DENIED
+}
 
 
 class NotHttp2(NoAnswer):
@@ -157,6 +170,22 @@ cdef class H2Call:
             self.forget()
         return user.on_call_lost(why, unseen) if user is not None else 0
 
+    cdef int end_grpc(self, str why, uint32_t code) except -1:
+        cdef AppUser user = self.user
+        cdef FieldList fields = FieldList()
+        cdef ResponseHead head
+        if user is not None and not self.whole:
+            if not self.answered:
+                fields.append(b":status", b"200")
+                fields.append(b"content-type", b"application/grpc")
+                head_of(fields, &head)
+                user.on_answer(&head, fields, False)
+                fields.clear()
+            fields.append(b"grpc-status", STATUS_OF_RESET.get(code, b"13"))
+            fields.append(b"grpc-message", why.encode("ascii"))
+            user.on_answer_trailers(fields)
+        return self.lose(why, False)
+
 
 @cython.final
 cdef class AppEvents(H2Events):
@@ -170,6 +199,8 @@ cdef class AppEvents(H2Events):
         if call is None:
             return 0
         user = call.user
+        call.answered = True
+        call.whole = end
         head_of(head, &said)
         return user.on_answer(&said, head, end)
 
@@ -190,6 +221,7 @@ cdef class AppEvents(H2Events):
         if call is None:
             return link.session.consumed(stream, n)
         user = call.user
+        call.whole = end
         user.on_answer_data(p, n, end)
         if n and not end:
             if call.held:
@@ -204,6 +236,7 @@ cdef class AppEvents(H2Events):
         if call is None:
             return 0
         user = call.user
+        call.whole = True
         return user.on_answer_trailers(trailers)
 
     cdef int on_reset(self, H2Stream stream, uint32_t code, bint by_peer, bint refused) except -1:
@@ -214,7 +247,8 @@ cdef class AppEvents(H2Events):
         if link.closing:
             return call.lose("application closed the connection", refused)
         if by_peer:
-            return call.lose(f"application reset the stream with code {code}", refused)
+            why = f"application reset the stream with code {code}"
+            return call.end_grpc(why, code) if call.grpc and not refused else call.lose(why, refused)
         return call.lose(f"application sent a bad answer: {link.session.stream_fault}", False)
 
     cdef int on_drained(self, H2Stream stream) except -1:
@@ -319,6 +353,7 @@ cdef class H2App:
         call.app = self
         call.user = user
         call.left = length
+        call.grpc = is_grpc(head)
         call.ended = end
         if link is not None:
             call.start(link, head)

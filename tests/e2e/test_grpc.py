@@ -308,11 +308,15 @@ def test_an_application_that_refuses_always_is_unavailable() -> None:
     run(body, app="rude_grpc_app")
 
 
-@pytest.mark.parametrize("name", ["Reset", "ResetWithin"])
-def test_a_call_that_the_application_resets_is_not_sent_again(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "code"), [("Reset", grpc.StatusCode.INTERNAL), ("ResetWithin", grpc.StatusCode.CANCELLED)]
+)
+def test_a_call_that_the_application_resets_is_not_sent_again(name: str, code: Any) -> None:
+    """Its status is the one that gRPC gives the code of the reset."""
+
     async def body(it: World) -> None:
         error = await failure(method(it, name)(b"hello", timeout=PATIENCE))
-        assert error.code() == grpc.StatusCode.UNAVAILABLE
+        assert error.code() == code
         assert (it.app_said(name), resends(it)) == (1, 0)
         assert await method(it, "Echo")(b"still there", timeout=PATIENCE) == b"still there"
 
@@ -326,6 +330,21 @@ def test_an_answer_with_a_length_keeps_its_trailers() -> None:
         assert await call.code() == grpc.StatusCode.OK
 
     run(body, app="rude_grpc_app")
+
+
+def test_a_reset_while_the_client_still_sends_frees_the_slot() -> None:
+    async def body(it: World) -> None:
+        for _ in range(2):
+            call = it.channel.stream_unary("/t.Test/Reset")(timeout=PATIENCE)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert caught.value.code() == grpc.StatusCode.INTERNAL
+            assert await method(it, "Echo")(b"next", timeout=PATIENCE) == b"next"
+        await it.worker.quiet()
+        said = it.worker.board.numbers(0).grpc
+        assert (said[0], said[13]) == (2, 2)
+
+    run(body, app="rude_grpc_app", channels=1)
 
 
 def test_answers_that_come_in_one_piece_each_reach_their_own_client() -> None:
