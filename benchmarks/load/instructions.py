@@ -25,6 +25,8 @@ from benchmarks.load.machine import PROGRAMS, Missing, Stage, check
 from benchmarks.load.race import CASES
 
 CASES_HERE = ("4b-64", "16k-64", "headers")
+# Names in full: by default a dump refers to those of the dumps before it, and callgrind_annotate reads one file.
+CALLGRIND = "valgrind --tool=callgrind --compress-strings=no"
 
 
 def wrapper(stage: Stage) -> Path:
@@ -34,7 +36,7 @@ def wrapper(stage: Stage) -> Path:
     python = shlex.quote(sys.executable)
     script.write_text(f"""#!/bin/sh
 case "$*" in
-    *lambda_dispatch.worker*) exec valgrind --tool=callgrind --callgrind-out-file={out} {python} "$@" ;;
+    *lambda_dispatch.worker*) exec {CALLGRIND} --callgrind-out-file={out} {python} "$@" ;;
     *) exec {python} "$@" ;;
 esac
 """)

@@ -115,3 +115,29 @@ async def test_such_names_pass_where_that_is_asked_for(speaks: str) -> None:
         fields = [(name.lower(), "x") for name in MIMICS]
         names = {name for name, _ in (await seen(worker, speaks, fields)).fields}
         assert {name.lower() for name in MIMICS} <= names
+
+
+@scenario
+async def test_fields_reach_the_instance_in_one_form_however_they_are_written(worker: WorkerProcess) -> None:
+    peer = await worker.instance()
+    async with await worker.client() as client:
+        await client.get(
+            "/",
+            "X-First: 1\r\nX-Close:2\r\nX-Far:  \t 3\r\nX-Tab:\t4\r\nX-Trailing: 5 \t\r\nX-Empty: \r\nX-Nothing:\r\n"
+            "X-Sixth: 6\r\nConnection: X-Hop\r\nX-Seventh: 7\r\nX-Hop: no\r\nX-Eighth: a: b\r\n"
+            "X-Forwarded-For: 9.9.9.9\r\nX-Last: 9\r\n",
+        )
+    _, fields = peer.calls[0].head.split(b"\r\n", 1)
+    assert [line for line in fields.split(b"\r\n") if not line.startswith((b"Host", b"X-Forwarded"))] == [
+        b"X-First: 1",
+        b"X-Close: 2",
+        b"X-Far: 3",
+        b"X-Tab: 4",
+        b"X-Trailing: 5",
+        b"X-Empty: ",
+        b"X-Nothing: ",
+        b"X-Sixth: 6",
+        b"X-Seventh: 7",
+        b"X-Eighth: a: b",
+        b"X-Last: 9",
+    ]

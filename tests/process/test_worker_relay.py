@@ -92,6 +92,21 @@ async def test_an_odd_head_is_understood(worker: WorkerProcess, speaks: str, hea
     assert (answer.status, answer.field("x-a"), answer.body) == (status, "1", b"body")
 
 
+@scenario
+async def test_fields_reach_the_client_in_one_form_however_they_are_written(worker: WorkerProcess) -> None:
+    await worker.instance(
+        says(
+            b"HTTP/1.1 200 OK\r\nx-1: 1\r\nx-2:2\r\nX-3: 3 \r\nx-lambda-id: no\r\nx-4: 4\r\nx-5: \t5\nx-6: 6\n"
+            b"connection: x-hop\r\nx-7: 7\r\nx-8:\r\nx-hop: no\r\nx-9: 9\r\ncontent-length: 0\r\n\r\n"
+        )
+    )
+    async with await worker.client() as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        head = await client.reader.readuntil(b"\r\n\r\n")
+    lines = [line for line in head.split(b"\r\n") if line[:2].lower() == b"x-"]
+    assert lines[:9] == [b"X-3: 3" if n == 3 else b"x-%d: %s" % (n, b"" if n == 8 else b"%d" % n) for n in range(1, 10)]
+
+
 @both
 @pytest.mark.parametrize("sizes", [[31_000] * 4, [65_536]], ids=["four of 31 KB", "one of 64 KB"])
 @scenario

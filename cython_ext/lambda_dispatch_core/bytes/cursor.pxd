@@ -61,10 +61,35 @@ cdef inline uint64_t below(uint64_t word, uint64_t bound) noexcept nogil:
     return (word - bound * 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL
 
 
+# Whether each byte is ASCII, not below `bound`, and no DEL: most text is, and it takes half the steps of an exact test.
+cdef inline bint plain(uint64_t word, uint64_t bound) noexcept nogil:
+    return not ((word | (word - bound * 0x0101010101010101ULL) | (word + 0x0101010101010101ULL))
+                & 0x8080808080808080ULL)
+
+
+# Whether one of the n bytes is c, which is ASCII; for short texts, where a call of memchr() costs more than the search.
+cdef inline bint has_byte(const uint8_t* p, Py_ssize_t n, uint8_t c) noexcept nogil:
+    cdef uint64_t pattern = c * 0x0101010101010101ULL
+    cdef Py_ssize_t i
+    if n >= 8:
+        for i in range(0, n - 8, 8):
+            if below(word_at(p + i) ^ pattern, 1):
+                return True
+        return below(word_at(p + n - 8) ^ pattern, 1) != 0
+    for i in range(n):
+        if p[i] == c:
+            return True
+    return False
+
+
 # Bytes that may stand in a field value or a reason: HTAB, SP, VCHAR and obs-text. RFC 9110 5.5
 cdef inline const uint8_t* skip_text(const uint8_t* c, const uint8_t* end) noexcept nogil:
     cdef uint64_t word, hits
-    while end - c >= 8:
+    while True:
+        while end - c >= 16 and plain(word_at(c), 0x20) and plain(word_at(c + 8), 0x20):
+            c += 16
+        if end - c < 8:
+            break
         word = word_at(c)
         hits = below(word, 0x20) | below(word ^ 0x7F7F7F7F7F7F7F7FULL, 1)
         if hits == 0:
@@ -94,6 +119,25 @@ cdef inline const uint8_t* skip_visible(const uint8_t* c, const uint8_t* end) no
 
 
 cdef inline const uint8_t* skip_name(const uint8_t* c, const uint8_t* end) noexcept nogil:
+    # Written out, so that the end is looked for once in eight bytes.
+    while end - c >= 8:
+        if not CLASS[c[0]] & NAME:
+            return c
+        if not CLASS[c[1]] & NAME:
+            return c + 1
+        if not CLASS[c[2]] & NAME:
+            return c + 2
+        if not CLASS[c[3]] & NAME:
+            return c + 3
+        if not CLASS[c[4]] & NAME:
+            return c + 4
+        if not CLASS[c[5]] & NAME:
+            return c + 5
+        if not CLASS[c[6]] & NAME:
+            return c + 6
+        if not CLASS[c[7]] & NAME:
+            return c + 7
+        c += 8
     while c < end and CLASS[c[0]] & NAME:
         c += 1
     return c

@@ -83,6 +83,8 @@ cdef enum Token:
 
 cdef enum FieldFlag:
     NEVER_INDEX = 1         # RFC 7541 7.1.3: must be forwarded as a never-indexed literal
+    # What stands at `name` is the line that this field is written as: name, ": ", value, CRLF. Not so in a copy.
+    AS_LINE = 2
 
 
 cdef struct Field:
@@ -92,6 +94,11 @@ cdef struct Field:
     uint32_t value_len      # bytes
     uint16_t token          # a Token; UNKNOWN when the name is none of them
     uint16_t flags          # FieldFlag bits
+
+
+# The end of the line that stands at f.name, where the field is AS_LINE.
+cdef inline const uint8_t* line_after(const Field* f) noexcept nogil:
+    return f.value + f.value_len + 2
 
 
 # The token of a name in any case; UNKNOWN for others.

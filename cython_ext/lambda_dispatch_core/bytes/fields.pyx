@@ -11,15 +11,50 @@ cdef enum:
     KEPT_ARENA = 4096       # bytes an idle list may keep
 
 
-# True when the name equals the lower-case literal, ASCII case ignored. A letter and its upper case differ in bit 5
-# only, and the literals hold nothing but letters, digits, '-' and ':'; '-' and digits have bit 5 set already.
-cdef inline bint same(const uint8_t* name, const char* literal, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        if name[i] != <uint8_t> literal[i] and (
-                (name[i] | 0x20) != <uint8_t> literal[i] or not 0x41 <= name[i] <= 0x5A):
-            return False
-    return True
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+
+    /* Whether the bytes at p and at the literal are the same, the case of letters ignored. A letter differs from its
+       upper case in bit 5 only; in the literals letters are the bytes with bit 6 set, and those only may differ. */
+    static inline int ld_alike8(const uint8_t *p, const char *text)
+    {
+        uint64_t a, b;
+        memcpy(&a, p, sizeof a);
+        memcpy(&b, text, sizeof b);
+        return ((a ^ b) & ~(b >> 1 & 0x2020202020202020ULL)) == 0;
+    }
+
+    static inline int ld_alike4(const uint8_t *p, const char *text)
+    {
+        uint32_t a, b;
+        memcpy(&a, p, sizeof a);
+        memcpy(&b, text, sizeof b);
+        return ((a ^ b) & ~(b >> 1 & 0x20202020U)) == 0;
+    }
+
+    static inline int ld_alike2(const uint8_t *p, const char *text)
+    {
+        uint16_t a, b;
+        memcpy(&a, p, sizeof a);
+        memcpy(&b, text, sizeof b);
+        return (uint16_t) ((a ^ b) & ~(b >> 1 & 0x2020)) == 0;
+    }
+
+    /* Word by word, the last of which overlaps the one before: of 2 to 32 bytes. The compiler knows n. */
+    static inline __attribute__((always_inline)) int ld_same(const uint8_t *p, const char *text, size_t n)
+    {
+        if (n < 4)
+            return ld_alike2(p, text) && ld_alike2(p + n - 2, text + n - 2);
+        if (n < 8)
+            return ld_alike4(p, text) && ld_alike4(p + n - 4, text + n - 4);
+        return ld_alike8(p, text) && (n <= 16 || ld_alike8(p + 8, text + 8))
+            && (n <= 24 || ld_alike8(p + 16, text + 16)) && ld_alike8(p + n - 8, text + n - 8);
+    }
+    """
+    # True when the name equals the lower-case literal of n bytes, ASCII case ignored.
+    bint same "ld_same"(const uint8_t* name, const char* literal, Py_ssize_t n) noexcept nogil
 
 
 cdef uint16_t token_of(const uint8_t* name, Py_ssize_t n) noexcept nogil:
@@ -232,7 +267,7 @@ cdef class FieldList:
         if value_len:
             memcpy(to + name_len, value, value_len)
         self.arena_len += name_len + value_len
-        return self.add(to, name_len, to + name_len, value_len, token, flags)
+        return self.add(to, name_len, to + name_len, value_len, token, flags & ~AS_LINE)
 
     cdef Field* find(self, uint16_t token) noexcept:
         cdef int i

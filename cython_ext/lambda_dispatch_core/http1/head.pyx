@@ -26,6 +26,7 @@ from lambda_dispatch_core.bytes.cursor cimport (
     trim_blanks,
 )
 from lambda_dispatch_core.bytes.fields cimport (
+    AS_LINE,
     T_CONNECTION,
     T_CONTENT_LENGTH,
     T_EXPECT,
@@ -314,6 +315,7 @@ cdef inline Py_ssize_t read_fields(const uint8_t* start, const uint8_t* end, uin
     cdef const uint8_t* last
     cdef Py_ssize_t ending
     cdef uint16_t token
+    cdef bint as_line
     cdef int error
     while c < end:
         name = c
@@ -343,7 +345,8 @@ cdef inline Py_ssize_t read_fields(const uint8_t* start, const uint8_t* end, uin
             return ending
         token = token_of(name, colon - name)
         last = trim_blanks(value, c)
-        fields.add(name, colon - name, value, last - value, token, 0)
+        as_line = ending == 2 and value == colon + 2 and colon[1] == SP and last == c
+        fields.add(name, colon - name, value, last - value, token, AS_LINE if as_line else 0)
         if T_CONNECTION <= token <= T_EXPECT:
             error = note_field(token, value, last - value, meaning)
             if error:

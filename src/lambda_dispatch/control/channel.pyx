@@ -11,7 +11,7 @@ from lambda_dispatch.control.credentials cimport proof_of
 from lambda_dispatch.control.routes cimport CHANNEL, Route, parse_route
 from lambda_dispatch.dispatch.foreign cimport encode_target, needs_encoding
 from lambda_dispatch.dispatch.matcher cimport Matcher
-from lambda_dispatch.dispatch.model cimport RETIRED, SENT, Exchange, Instance, Slot
+from lambda_dispatch.dispatch.model cimport ID_TEXT, RETIRED, SENT, Exchange, Instance, Slot
 from lambda_dispatch.dispatch.trailers cimport passing
 from lambda_dispatch_net.h2_wire cimport H2Wire
 from lambda_dispatch_net.wire cimport Hub, Wire
@@ -176,9 +176,10 @@ cdef class ControlEvents(H2Events):
             named = head.find(T_X_LAMBDA_ID)
             if named == NULL:
                 return wire.refuse(stream, 400, b"No X-Lambda-Id header")
-            # All channels of a connection are one instance's: the look-up by name is for the first of them.
-            if (instance is not None and instance.standing != RETIRED and route.whole_id
-                    and memcmp(route.id, instance.id, 16) == 0
+            # All channels of a connection are one instance's: the look-up by name is for the first of them, and for
+            # extensions that write the id in another way.
+            if (instance is not None and instance.standing != RETIRED and route.id_len == ID_TEXT
+                    and memcmp(route.id_text, instance.written, ID_TEXT) == 0
                     and named.value_len == route.id_len and memcmp(named.value, route.id_text, route.id_len) == 0
                     and (route.pool_text == NULL or same(route.pool_text, route.pool_len, instance.pool.name))
                     and not wire.full(instance)
@@ -335,7 +336,7 @@ cdef class ControlWire(H2Wire):
 
     cdef int park(self, H2Stream stream, Instance instance, const uint8_t* id, Py_ssize_t id_len) except -1:
         cdef Py_ssize_t said = self.out.length
-        cdef Channel channel = Channel()
+        cdef Channel channel = Channel.__new__(Channel)
         channel.id_len = <uint8_t> (id_len if id_len < CHANNEL_ID else CHANNEL_ID)
         memcpy(channel.id, id, channel.id_len)
         channel.wire = self

@@ -19,10 +19,6 @@ cdef struct Route:
     Py_ssize_t pool_len
     const uint8_t* channel_text     # the channel's id as written; NULL on other routes
     Py_ssize_t channel_len
-    bint whole_id           # id holds the sixteen bytes of a UUID
-    uint8_t[16] id
 
 
 cdef int parse_route(FieldList head, Route* route) noexcept
-# The sixteen bytes of a UUID in its usual text form, any case.
-cdef bint parse_uuid(const uint8_t* p, Py_ssize_t n, uint8_t* into) noexcept nogil

@@ -16,6 +16,7 @@ cdef inline int hexdigit(uint8_t c) noexcept nogil:
     return -1
 
 
+# The sixteen bytes of a UUID in its usual text form, any case.
 cdef bint parse_uuid(const uint8_t* p, Py_ssize_t n, uint8_t* into) noexcept nogil:
     cdef Py_ssize_t i = 0
     cdef int at
@@ -64,7 +65,6 @@ cdef int parse_route(FieldList head, Route* route) noexcept:
     route.pool_len = 0
     route.channel_text = NULL
     route.channel_len = 0
-    route.whole_id = False
     if method == NULL or path == NULL:
         return NOWHERE
     p = path.value
@@ -107,7 +107,6 @@ cdef int parse_route(FieldList head, Route* route) noexcept:
                 return NOWHERE
     if p != end:
         return NOWHERE
-    route.whole_id = parse_uuid(route.id_text, route.id_len, route.id)
     return kind
 
 

@@ -35,6 +35,7 @@ cdef enum Stage:
 
 
 cdef enum:
+    ID_TEXT = 36                # bytes of an instance's id as a UUID is written
     INLINE = 768                # bytes of request head kept without an allocation
     STORE_LIMIT = 64 * 1024     # bytes of request (head and early body) kept while there is no slot, or to try again
     UNSURE_LIMIT = 192 * 1024   # the same while the slot may yet refuse it; one read is at most 128 KiB
@@ -69,6 +70,7 @@ cdef class Instance:
     cdef readonly uint32_t generation   # of that place: a stale view is recognised by it
     cdef readonly Pool pool
     cdef uint8_t[16] id
+    cdef char[ID_TEXT] written          # the same as text, in lower case
     cdef Slot idle                      # parked slots, the last parked first: it is the likeliest to be warm
     cdef readonly int idle_count
     cdef readonly int busy_count        # slots here that serve an exchange

@@ -52,12 +52,15 @@ def set_guest_debug(to):
 @cython.final
 cdef class Instance:
     def __init__(self, int slot, unsigned int generation, Pool pool not None, bytes id not None):
+        cdef bytes text
         if len(id) != 16:
             raise ValueError("an instance id is 16 bytes")
         self.slot = slot
         self.generation = generation
         self.pool = pool
         memcpy(self.id, <const uint8_t*> <char*> id, 16)
+        text = <bytes> self.text()
+        memcpy(self.written, <const char*> text, ID_TEXT)
         self.wires = set()
 
     @property

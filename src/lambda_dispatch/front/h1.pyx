@@ -11,11 +11,11 @@ from lambda_dispatch.front.door cimport ClientWire, Door, Held, keeps
 from lambda_dispatch.front.h2 cimport H2ClientWire
 from lambda_dispatch.front.request cimport Request, admit, sole_upgrade
 from lambda_dispatch.front.response cimport (
-    count, count_upgrade, may_have_length, own_fields, passes, passes_interim, text_of,
+    count, count_upgrade, may_have_length, own_fields, passes_interim, text_of, write_passing,
 )
 from lambda_dispatch.front.uploads cimport FRESH, ClientExchange
 from lambda_dispatch_net.credit cimport hold, release
-from lambda_dispatch_core.bytes.fields cimport T_DATE, Field, FieldList
+from lambda_dispatch_core.bytes.fields cimport Field, FieldList
 from lambda_dispatch_core.bytes.literal cimport is_lit, write_lit
 from lambda_dispatch_core.http1.head cimport (
     CHUNK_BAD, CHUNK_DATA, CHUNK_END, ChunkReader, RequestHead, ResponseHead, head_error_reason, head_error_status,
@@ -75,17 +75,11 @@ cdef class H1Exchange(ClientExchange):
     cdef int on_answer(self, ResponseHead* head, FieldList fields, bint bodyless) except -1:
         cdef H1Wire wire = self.wire
         cdef Door door = wire.door
-        cdef bint dated = False
-        cdef int i
-        cdef Field* f
+        cdef bint dated
         cdef bytes date
         self.expects = False
         write_status_line(wire.out, head.status, head.reason, head.reason_len)
-        for i in range(fields.count):
-            f = &fields.at[i]
-            if passes(f, head, fields, door):
-                dated = dated or f.token == T_DATE
-                write_field(wire.out, f.name, f.name_len, f.value, f.value_len)
+        dated = write_passing(wire.out, head, fields, door)
         if head.content_length >= 0 and may_have_length(head.status):
             write_lit(wire.out, b"content-length: ")
             write_decimal(wire.out, head.content_length)
@@ -130,8 +124,6 @@ cdef class H1Exchange(ClientExchange):
         cdef H1Wire wire = self.wire
         cdef Py_ssize_t n
         cdef const uint8_t* protocol = protocol_of(self.store, self.stored, &n)
-        cdef int i
-        cdef Field* f
         self.upgraded = True
         wire.keep_alive = False
         wire.body_open = True
@@ -143,10 +135,7 @@ cdef class H1Exchange(ClientExchange):
         write_lit(wire.out, UPGRADE_LINES)
         wire.out.write(protocol, n)
         write_lit(wire.out, b"\r\n")
-        for i in range(fields.count):
-            f = &fields.at[i]
-            if passes(f, head, fields, wire.door):
-                write_field(wire.out, f.name, f.name_len, f.value, f.value_len)
+        write_passing(wire.out, head, fields, wire.door)
         wire.out.write_bytes(wire.door.common)
         write_lit(wire.out, b"\r\n")
         return wire.touch()
@@ -359,7 +348,7 @@ cdef class H1Wire(ClientWire):
                 request.host_len = target + i - request.host
                 target += i
                 target_len -= i
-        exchange = H1Exchange()
+        exchange = H1Exchange.__new__(H1Exchange)   # there is no __init__: a plain call costs twice as much
         exchange.wire = self
         exchange.is_head = head.is_head
         exchange.arrived = self.hub.now

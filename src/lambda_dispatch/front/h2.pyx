@@ -389,7 +389,7 @@ cdef class H2ClientWire(ClientWire):
         return 0
 
     cdef H2Exchange begin_exchange(self, H2Stream stream, bint end):
-        cdef H2Exchange exchange = H2Exchange()
+        cdef H2Exchange exchange = H2Exchange.__new__(H2Exchange)
         self.deadline = 0
         exchange.wire = self
         exchange.stream = stream

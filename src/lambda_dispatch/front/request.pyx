@@ -18,7 +18,7 @@ request is a plain one (RFC 9110 7.8: a server may ignore Upgrade).
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
-from libc.string cimport memchr, memcpy
+from libc.string cimport memcpy
 
 from lambda_dispatch.dispatch.features cimport FEATURE_UPGRADE
 from lambda_dispatch.dispatch.model cimport Mark, Pool
@@ -29,12 +29,12 @@ from lambda_dispatch.front.reserved cimport is_reserved
 from lambda_dispatch.front.trace cimport LEFT, MARK_FIELDS, RECORDED
 from lambda_dispatch.front.uploads cimport ClientExchange
 from lambda_dispatch.telemetry.chance cimport by_chance, put_hex
+from lambda_dispatch_core.bytes.cursor cimport has_byte
 from lambda_dispatch_core.bytes.fields cimport (
-    LAST_HOP, LAST_PSEUDO, T_CONTENT_LENGTH, T_COOKIE, T_EXPECT, T_FORWARDED, T_HOST, T_TE, T_TRACEPARENT, T_UPGRADE,
-    T_X_AMZN_TRACE_ID, T_X_CHANNEL_ID, T_X_FORWARDED_FOR, T_X_FORWARDED_PORT, T_X_FORWARDED_PROTO,
-    T_X_LAMBDA_DISPATCH_DEBUG, T_X_LAMBDA_DISPATCH_SECRET, T_X_LAMBDA_NAME, T_X_POOL_ID, T_X_REAL_IP,
-    T_X_REQUEST_ID, UNKNOWN, Field,
-    FieldList, token_of,
+    AS_LINE, LAST_HOP, LAST_PSEUDO, T_CONTENT_LENGTH, T_COOKIE, T_EXPECT, T_FORWARDED, T_HOST, T_TE, T_TRACEPARENT,
+    T_UPGRADE, T_X_AMZN_TRACE_ID, T_X_CHANNEL_ID, T_X_FORWARDED_FOR, T_X_FORWARDED_PORT, T_X_FORWARDED_PROTO,
+    T_X_LAMBDA_DISPATCH_DEBUG, T_X_LAMBDA_DISPATCH_SECRET, T_X_LAMBDA_NAME, T_X_POOL_ID, T_X_REAL_IP, T_X_REQUEST_ID,
+    UNKNOWN, Field, FieldList, line_after, token_of,
 )
 from lambda_dispatch_core.bytes.literal cimport begins_lit, is_lit, put_lit
 from lambda_dispatch_core.http1.head cimport named_by_connection
@@ -77,10 +77,11 @@ cdef inline bint is_protected(uint16_t token) noexcept:
             or T_X_POOL_ID <= token <= T_X_LAMBDA_DISPATCH_SECRET)
 
 
+# A name that has a '_'.
 cdef bint mimics(const Field* f) noexcept:
     cdef uint8_t[LONGEST_NAME] name
     cdef unsigned int i
-    if f.name_len > LONGEST_NAME or memchr(f.name, c"_", f.name_len) == NULL:
+    if f.name_len > LONGEST_NAME:
         return False
     for i in range(f.name_len):
         name[i] = c"-" if f.name[i] == c"_" else f.name[i]
@@ -160,6 +161,31 @@ cdef uint8_t* put_request_id(uint8_t* to) noexcept:
     return put_lit(to, b"\r\n")
 
 
+# Whether this field of the client's passes. cookies: how many fields of that name there are.
+cdef inline bint passes(Door door, ClientExchange exchange, const Request* request, FieldList fields, const Mark* mark,
+                        int cookies, const Field* f) noexcept:
+    if f.token == UNKNOWN:
+        if not door.allow_underscores and has_byte(f.name, f.name_len, c"_") and mimics(f):
+            return False
+    elif f.token <= LAST_HOP:
+        if f.token != T_TE or not exchange.grpc:
+            return False
+    elif f.token == T_HOST:
+        return request.host == NULL
+    elif f.token == T_CONTENT_LENGTH:
+        return True
+    elif says_origin(f.token):
+        return f.token != T_X_FORWARDED_FOR and door.trusted_hops != 0
+    elif f.token == T_COOKIE:
+        if cookies > 1:
+            return False
+    elif T_X_POOL_ID <= f.token <= T_X_CHANNEL_ID or f.token == T_EXPECT or f.token == T_X_LAMBDA_DISPATCH_SECRET:
+        return False
+    elif mark != NULL and T_TRACEPARENT <= f.token <= T_X_AMZN_TRACE_ID and door.tracer.replaces(f.token, mark):
+        return False
+    return not request.connection_options or not named_by_connection(fields, f.name, f.name_len)
+
+
 # Appends the fields of the tunnelled head to the exchange's store, and the empty line.
 # mark: the trace that the instance gets; NULL: fields of a trace pass as they came.
 cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const Request* request,
@@ -175,6 +201,8 @@ cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const
     cdef Field* f
     cdef uint8_t* to
     cdef uint8_t* start
+    cdef const uint8_t* first = NULL    # lines that pass as they stand and are not copied yet: from here ...
+    cdef const uint8_t* end = NULL      # ... to here
     for i in range(fields.count):
         f = &fields.at[i]
         room += f.name_len + f.value_len + 4
@@ -197,36 +225,23 @@ cdef int write_fields(Door door, ClientWire wire, ClientExchange exchange, const
         to = put_lit(to, b"\r\n")
     for i in range(fields.count):
         f = &fields.at[i]
-        if f.token == UNKNOWN:
-            if not door.allow_underscores and mimics(f):
-                continue
-        elif f.token <= LAST_HOP:
-            if f.token != T_TE or not exchange.grpc:
-                continue
-        elif f.token == T_HOST:
-            if request.host == NULL:
-                to = put_field(to, f)
+        if not passes(door, exchange, request, fields, mark, cookies, f):
             continue
-        elif f.token == T_CONTENT_LENGTH:
+        has_proto = has_proto or f.token == T_X_FORWARDED_PROTO
+        has_port = has_port or f.token == T_X_FORWARDED_PORT
+        if f.flags & AS_LINE and f.name == end:
+            end = line_after(f)
+            continue
+        if first != end:
+            to = put(to, first, end - first)
+        first = end = NULL
+        if f.flags & AS_LINE:
+            first = f.name
+            end = line_after(f)
+        else:
             to = put_field(to, f)
-            continue
-        elif says_origin(f.token):
-            if f.token != T_X_FORWARDED_FOR and door.trusted_hops != 0:
-                has_proto = has_proto or f.token == T_X_FORWARDED_PROTO
-                has_port = has_port or f.token == T_X_FORWARDED_PORT
-                to = put_field(to, f)
-            continue
-        elif f.token == T_COOKIE:
-            if cookies > 1:
-                continue
-        elif (T_X_POOL_ID <= f.token <= T_X_CHANNEL_ID or f.token == T_EXPECT
-                or f.token == T_X_LAMBDA_DISPATCH_SECRET):
-            continue
-        elif mark != NULL and T_TRACEPARENT <= f.token <= T_X_AMZN_TRACE_ID and door.tracer.replaces(f.token, mark):
-            continue
-        if request.connection_options and named_by_connection(fields, f.name, f.name_len):
-            continue
-        to = put_field(to, f)
+    if first != end:
+        to = put(to, first, end - first)
     if cookies > 1:
         to = put_cookies(to, fields)
     if not exchange.request_ended and not request.has_length and not exchange.needs & FEATURE_UPGRADE:

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t
 from lambda_dispatch.dispatch.model cimport Exchange, Pool
 from lambda_dispatch.front.door cimport ClientWire, Door
 from lambda_dispatch_core.board.board cimport Board
+from lambda_dispatch_core.bytes.buffer cimport OutBuffer
 from lambda_dispatch_core.bytes.fields cimport (
     LAST_HOP, T_CONTENT_LENGTH, T_DATE, T_X_CHANNEL_ID, T_X_LAMBDA_ID, UNKNOWN, Field, FieldList,
 )
@@ -32,6 +33,8 @@ cdef inline bint may_have_length(int status) noexcept:
     return status != 204 and status >= 200
 
 
+# Writes those of an instance's answer that pass, as HTTP/1.1 lines. Whether Date was one of them.
+cdef bint write_passing(OutBuffer out, const ResponseHead* head, FieldList fields, Door door) except -1
 # The one line of text that an answer of our own has.
 cdef bytes text_of(int status)
 # The fields of an answer of our own, but for those that every answer has. word: for x-lambda-dispatch-error, or None.

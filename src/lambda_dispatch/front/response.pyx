@@ -8,8 +8,9 @@ from lambda_dispatch.front.uploads cimport ClientExchange
 from lambda_dispatch.telemetry.access cimport Entry
 from lambda_dispatch_core.board.board cimport GRPC_STATUSES, REASONS, WORDS, Board, PoolNumbers, WorkerSlot, observe
 from lambda_dispatch_core.bytes.atomics cimport get64, getu64
-from lambda_dispatch_core.bytes.fields cimport FieldList
-from lambda_dispatch_core.http1.head cimport reason_phrase
+from lambda_dispatch_core.bytes.buffer cimport OutBuffer
+from lambda_dispatch_core.bytes.fields cimport AS_LINE, T_DATE, Field, FieldList, line_after
+from lambda_dispatch_core.http1.head cimport ResponseHead, reason_phrase, write_field
 
 from lambda_dispatch.error_words import ErrorWord
 
@@ -49,6 +50,31 @@ cdef int retry_after(Door door, Pool pool) noexcept:
         return 1
     us = get64(&door.board.pool_slots[pool.index].predicted_wait_us)
     return <int> min(max(1, (us + 999999) // 1000000), RETRY_MOST)
+
+
+cdef bint write_passing(OutBuffer out, const ResponseHead* head, FieldList fields, Door door) except -1:
+    cdef bint dated = False
+    cdef const uint8_t* first = NULL    # lines that pass as they stand and are not written yet: from here ...
+    cdef const uint8_t* end = NULL      # ... to here
+    cdef int i
+    cdef Field* f
+    for i in range(fields.count):
+        f = &fields.at[i]
+        if not passes(f, head, fields, door):
+            continue
+        dated = dated or f.token == T_DATE
+        if f.flags & AS_LINE and f.name == end:
+            end = line_after(f)
+            continue
+        out.write(first, end - first)
+        first = end = NULL
+        if f.flags & AS_LINE:
+            first = f.name
+            end = line_after(f)
+        else:
+            write_field(out, f.name, f.name_len, f.value, f.value_len)
+    out.write(first, end - first)
+    return dated
 
 
 cdef FieldList own_fields(Door door, int status, bytes text, str word, Pool pool):

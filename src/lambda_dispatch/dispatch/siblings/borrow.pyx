@@ -62,7 +62,7 @@ cdef class Peers(Lender):
         head.append(b":path", b"/%d" % pool.index)
         if needs:
             head.append(NEEDS, b"%d" % needs)
-        slot = PeerSlot()
+        slot = PeerSlot.__new__(PeerSlot)
         slot.stream = wire.session.open(head, False)
         if slot.stream is None:
             return None

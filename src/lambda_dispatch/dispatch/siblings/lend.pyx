@@ -167,7 +167,7 @@ cdef class GuestEvents(H2Events):
         if pool is None or end:
             self.wire.session.reset(stream, REFUSED_STREAM)
             return self.wire.touch()
-        exchange = GuestExchange()
+        exchange = GuestExchange.__new__(GuestExchange)
         exchange.wire = self.wire
         exchange.stream = stream
         exchange.pool = pool
