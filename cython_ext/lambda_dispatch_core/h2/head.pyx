@@ -5,7 +5,7 @@ from libc.string cimport memcpy
 
 from lambda_dispatch_core.bytes.fields cimport (
     LAST_PSEUDO, T_AUTHORITY, T_CONNECTION, T_CONTENT_LENGTH, T_HOST, T_METHOD, T_PATH, T_PROTOCOL, T_SCHEME, T_STATUS,
-    T_TE, T_UPGRADE, Field, FieldList
+    T_TE, T_UPGRADE, UNKNOWN, Field, FieldList
 )
 
 cdef enum ByteClass:
@@ -131,11 +131,25 @@ cdef int64_t number(const uint8_t* p, Py_ssize_t n) noexcept nogil:
     return -1 if total > <uint64_t> 0x7FFFFFFFFFFFFFFF else <int64_t> total
 
 
+# Whether a name that has a token is in lower case: it has letters, digits and '-', of which only letters have bit 6.
+cdef inline bint is_lower(const uint8_t* p, Py_ssize_t n) noexcept nogil:
+    cdef uint64_t word
+    cdef Py_ssize_t i
+    for i in range(0, n - 7, 8):
+        memcpy(&word, p + i, 8)
+        if word >> 1 & ~word & EVERY * 0x20:
+            return False
+    for i in range(n & ~7, n):
+        if 0x41 <= p[i] <= 0x5A:
+            return False
+    return True
+
+
 # The rules for every field that is not a pseudo-header field.
 cdef int check_field(const Field* f, int64_t* content_length) noexcept nogil:
     if f.name_len == 0:
         return NAME_EMPTY
-    if not all_of(f.name, f.name_len, NAME):
+    if not (is_lower(f.name, f.name_len) if f.token != UNKNOWN else all_of(f.name, f.name_len, NAME)):
         return NAME_BYTES
     if not value_bytes(f.value, f.value_len):
         return VALUE_BYTES

@@ -180,7 +180,9 @@ cdef int write_status_line(OutBuffer out, int status, const uint8_t* reason, Py_
         reason_len = strlen(<const char*> reason)
     to = out.reserve(reason_len + 15)
     memcpy(to, b"HTTP/1.1 ", 9)
-    decimal(to + 9, status)
+    to[9] = <uint8_t> (c"0" + status // 100)
+    to[10] = <uint8_t> (c"0" + status // 10 % 10)
+    to[11] = <uint8_t> (c"0" + status % 10)
     to[12] = SP
     memcpy(to + 13, reason, reason_len)
     to[13 + reason_len] = CR

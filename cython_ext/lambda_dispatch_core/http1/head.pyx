@@ -154,10 +154,14 @@ cdef Py_ssize_t status_line(const uint8_t* start, const uint8_t* end, uint32_t l
                             ResponseHead* head) noexcept nogil:
     cdef const uint8_t* stop = line_stop(start, end, line)
     cdef const uint8_t* c = start
-    cdef Py_ssize_t got = read_version(c, stop, &head.minor)
+    cdef Py_ssize_t got
     cdef int i
-    if got <= 0:
-        return got if got else cut_short(start, stop, line)
+    if begins_lit(c, stop - c, b"HTTP/1.1 "):
+        head.minor = 1
+    else:
+        got = read_version(c, stop, &head.minor)
+        if got <= 0:
+            return got if got else cut_short(start, stop, line)
     c += 8
     for i in range(4):
         if c == stop:
@@ -315,7 +319,7 @@ cdef inline Py_ssize_t read_fields(const uint8_t* start, const uint8_t* end, uin
     cdef const uint8_t* last
     cdef Py_ssize_t ending
     cdef uint16_t token
-    cdef bint as_line
+    cdef uint16_t flags
     cdef int error
     while c < end:
         name = c
@@ -345,8 +349,10 @@ cdef inline Py_ssize_t read_fields(const uint8_t* start, const uint8_t* end, uin
             return ending
         token = token_of(name, colon - name)
         last = trim_blanks(value, c)
-        as_line = ending == 2 and value == colon + 2 and colon[1] == SP and last == c
-        fields.add(name, colon - name, value, last - value, token, AS_LINE if as_line else 0)
+        flags = 0
+        if ending == 2 and value == colon + 2 and colon[1] == SP and last == c:
+            flags = AS_LINE
+        fields.add(name, colon - name, value, last - value, token, flags)
         if T_CONNECTION <= token <= T_EXPECT:
             error = note_field(token, value, last - value, meaning)
             if error:

@@ -17,6 +17,7 @@ from lambda_dispatch.front.uploads cimport FRESH, ClientExchange
 from lambda_dispatch_net.credit cimport hold, release
 from lambda_dispatch_core.bytes.fields cimport Field, FieldList
 from lambda_dispatch_core.bytes.literal cimport is_lit, write_lit
+from lambda_dispatch_core.bytes.spares cimport keep_spares
 from lambda_dispatch_core.http1.head cimport (
     CHUNK_BAD, CHUNK_DATA, CHUNK_END, ChunkReader, RequestHead, ResponseHead, head_error_reason, head_error_status,
     parse_request, read_chunked, scan_head, write_chunk, write_decimal, write_field, write_last_chunk,
@@ -173,6 +174,9 @@ cdef class H1Exchange(ClientExchange):
             self.wire = None
             return wire.over()
         return 0
+
+
+keep_spares(H1Exchange)
 
 
 @cython.final
