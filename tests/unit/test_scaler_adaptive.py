@@ -5,7 +5,7 @@ import math
 import pytest
 
 from lambda_dispatch.scaler.model import Instance, Limits, Observation, State
-from lambda_dispatch.scaler.policies.adaptive import Adaptive, staffed
+from lambda_dispatch.scaler.policies.adaptive import IN_PAUSE, Adaptive, Memory, demand, staffed
 from lambda_dispatch.scaler.start_times import COLD, KEPT, THAW, StartTimes
 from lambda_dispatch.simulator.distributions import Distribution
 from lambda_dispatch.simulator.generators import LOADS, Load, generate
@@ -56,6 +56,63 @@ def test_a_queue_that_warm_slots_serve_in_time_starts_nothing() -> None:
 def test_what_starts_already_is_not_started_again() -> None:
     starting = tuple(Instance(slot, State.STARTING, 99.9) for slot in range(10))
     assert decide(pending=100, mean_ms=1000.0, instances=starting, frozen=20).start == 0
+
+
+def test_what_starts_already_serves_the_longer_the_longer_it_has_been_under_way() -> None:
+    burst = {"pending": 300, "running": 10, "mean_ms": 100.0, "arriving": 500.0, "cold": 2.0}
+    before = opened(1, 10) + tuple(Instance(slot, State.STARTING, 98.5) for slot in range(1, 16))
+    late = decide(instances=before, under_way=0.0, **burst).start
+    assert late >= 1
+    assert decide(instances=before, under_way=15 * 1.5, **burst).start == 0
+
+
+def test_a_backlog_that_is_being_served_is_no_lack_of_slots() -> None:
+    """What waits when the first of a burst's starts are open, while the others still start."""
+    backlog = {"pending": 900, "running": 90, "mean_ms": 100.0, "arriving": 480.0, "cold": 2.0}
+    there = opened(9, 10) + tuple(Instance(slot, State.STARTING, 98.1) for slot in range(9, 24))
+    memory = Memory(24, at=99.9, short=45.0, low_at=99.8, low=900.0, low_before=900.0)
+    decision = POLICY.decide(seen(instances=there, under_way=15 * 1.9, **backlog), memory, LIMITS)[0]
+    assert decision.start == 0
+
+
+def test_requests_at_work_that_have_waited_are_not_the_demand_that_stays() -> None:
+    draining = {"pending": 50, "running": 200, "mean_ms": 100.0, "arriving": 450.0}
+    assert demand(seen(instances=opened(20, 10), **draining)) == 45.0
+    assert demand(seen(instances=opened(20, 10), **(draining | {"pending": 0}))) == 200.0
+    assert demand(seen(instances=opened(20, 10), **(draining | {"mean_ms": 90_000.0}))) == 450.0
+
+
+def test_growth_is_met_before_it_comes_and_frozen_environments_are_not_enough_for_it() -> None:
+    ramp = {"running": 20, "mean_ms": 100.0, "arriving": 200.0, "instances": opened(3, 7)}
+    memory = Memory(3, at=99.9, short=20.0)
+    steady = POLICY.decide(seen(frozen=0, **ramp), memory, LIMITS)[0]
+    grows = POLICY.decide(seen(frozen=0, growing=100.0, **ramp), memory, LIMITS)[0]
+    assert (steady.start, grows.start) == (0, 2)
+    assert POLICY.decide(seen(frozen=1, growing=100.0, **ramp), memory, LIMITS)[0].start == 2
+    assert POLICY.decide(seen(frozen=2, growing=100.0, **ramp), memory, LIMITS)[0].start == 0
+
+
+def test_demand_that_has_fallen_starts_nothing() -> None:
+    memory = Memory(15, at=99.9, short=48.0)
+    ended = {"running": 3, "mean_ms": 100.0, "arriving": 110.0, "instances": opened(3, 1), "frozen": 12}
+    assert POLICY.decide(seen(**ended), memory, LIMITS)[0].start == 0
+
+
+def test_where_requests_come_often_half_a_second_without_one_closes_nothing() -> None:
+    idle = {"mean_ms": 100.0, "frozen": 2, "idle_for": 0.1}
+    assert decide(per_second=6.0, instances=opened(1), **idle).close == ()
+    assert decide(per_second=6.0, instances=opened(3), **idle).close == (0, 1)
+    assert decide(per_second=1.0, instances=opened(1), **idle).close == (0,)
+
+
+def test_what_ends_when_nothing_arrives_was_not_closed_in_error() -> None:
+    """Each request of a trickle starts again what has just ended; the pause is for instances that were in use."""
+    memory = POLICY.first(1)
+    for look in range(4):
+        at = 100.0 + 2 * look
+        memory = POLICY.decide(seen(now=at, pending=1, frozen=1), memory, LIMITS)[1]
+        memory = POLICY.decide(seen(now=at + 1, instances=opened(1), frozen=1, mean_ms=50.0), memory, LIMITS)[1]
+    assert memory.pause == IN_PAUSE
 
 
 def test_more_head_room_is_kept_where_a_start_would_be_cold() -> None:
@@ -169,6 +226,12 @@ def outcome(name: str, policy: str, seconds: float, **setting: object) -> Outcom
     load: Load = LOADS[name]
     world = Setting(share=load.share, cpus=load.cpus, **setting)  # type: ignore[arg-type]
     return run(parse(policy, world), generate(load, load.rate, seconds, load.service, 7), world)
+
+
+def test_a_burst_that_finds_nothing_frozen_costs_little_more_than_with_simple_and_waits_less() -> None:
+    ours, theirs, simple = (outcome("rare-burst", name, 600.0) for name in ("adaptive", "simple-1", "simple"))
+    assert ours.environment_seconds <= 1.1 * theirs.environment_seconds
+    assert ours.invokes <= simple.invokes and ours.wait_p99 < simple.wait_p99
 
 
 @pytest.mark.parametrize("name", ["steady", "on-off", "trickle", "long-streams"])

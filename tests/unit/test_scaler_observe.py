@@ -102,3 +102,39 @@ def test_what_is_closed_is_not_seen() -> None:
     totals = b.PoolTotals(-1, -1, 0, 0, 0, 0, 0, 0, 0)
     seen = observe(1.0, totals, Rates(), [instance(b.INSTANCE_CLOSED), instance(b.INSTANCE_OPEN)])
     assert (len(seen.instances), seen.pending, seen.running) == (1, 0, 0)
+
+
+def ramp(traffic: Traffic, seconds: float, begins: float, ends: float, running: int | None = None) -> Traffic:
+    for tick in range(round(seconds * 10)):
+        rate = begins + (ends - begins) * tick / round(seconds * 10)
+        traffic.flows(0.1, rate, running=round(rate / 10) if running is None else running)
+    return traffic
+
+
+def test_a_rate_that_grows_is_told_from_a_step_and_from_a_steady_one() -> None:
+    steady = Traffic().flows(5, 200, running=20)
+    assert steady.rates.growing == 0.0
+    grows = ramp(Traffic().flows(3, 100, running=10), 3, 100, 400).rates
+    assert grows.growing == pytest.approx(100, abs=25)
+    assert grows.arriving == pytest.approx(395, rel=0.1)
+    step = Traffic().flows(3, 50, running=5).flows(1.1, 500, running=50)
+    assert step.rates.growing == 0.0 and step.rates.arriving == pytest.approx(500, rel=0.05)
+
+
+def test_more_answers_to_as_many_clients_are_no_growth() -> None:
+    assert ramp(Traffic().flows(3, 100, running=40), 3, 100, 400, running=40).rates.growing == 0.0
+
+
+def test_a_high_rate_shows_within_half_a_second_and_a_volley_does_not() -> None:
+    begun = Traffic().flows(3, 5, running=1).flows(0.4, 500, running=50)
+    assert 400 < begun.rates.arriving < 500
+    volley = Traffic().flows(3, 5, running=1).flows(0.1, 1000, running=100).flows(0.3, 0, running=100)
+    assert volley.rates.arriving < 50
+
+
+def test_how_long_starts_have_been_under_way_is_at_most_what_one_takes() -> None:
+    traffic = Traffic().flows(2, 20)
+    totals = b.PoolTotals(0, 0, 0, 20, 20, 0, 0, 0, 0)
+    born = [int((traffic.now - age) * NS) for age in (0.5, 1.5, 9.0)]
+    starting = [instance(b.INSTANCE_STARTING, created=at, opened=0) for at in born]
+    assert observe(traffic.now, totals, traffic.rates, starting).under_way == pytest.approx(0.5 + 1.5 + 2.0)

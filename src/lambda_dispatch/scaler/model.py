@@ -40,11 +40,13 @@ class Observation:
     mean_ms: float | None  # from dispatch to the last byte; None while not known
     instances: tuple[Instance, ...] = ()
     ends_idle: bool = False  # the last instance that was to stay when idle did not
-    arriving: float = 0.0  # requests per second that the last second shows in both of its halves
+    arriving: float = 0.0  # requests per second that the last second, or less, shows in both of its halves
+    growing: float = 0.0  # ... and by how much more in each second
     cold: float = 2.0  # s until an instance opens in a new environment, as learnt
     thaw: float = 0.1  # ... in a frozen one
     frozen: int = 0  # environments that should be frozen now, and serve the next starts
     leaving: int = 0  # requests in the hands of instances that drain
+    under_way: float = 0.0  # s that the starts have taken so far, all together; each as long as one takes at most
 
     def count(self, state: State) -> int:
         return sum(instance.state is state for instance in self.instances)

@@ -1,10 +1,10 @@
 """From the board to an Observation: numbers and a time, nothing that changes afterwards."""
 
 import math
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Container, Sequence
 
-from lambda_dispatch.scaler.model import Instance, Observation, State
+from lambda_dispatch.scaler.model import START_TIMEOUT, Instance, Observation, State
 from lambda_dispatch.scaler.start_times import StartTimes
 from lambda_dispatch_core.board import board as b
 
@@ -17,6 +17,10 @@ LEAST_SPAN = 1.0
 LEAST_RATE = 0.1
 # Requests that take milliseconds are seldom seen by a look; those of this period count nevertheless.
 RECENT = 1.0
+# A rate that is not chance shows sooner.
+SUDDEN = 0.4
+# What grows by more of itself in a second is a step, and no growth.
+GROWS_MOST = 0.5
 
 _STATES = {
     b.INSTANCE_STARTING: State.STARTING,
@@ -32,9 +36,10 @@ class Rates:
         self.per_second: float | None = None
         self.mean_ms: float | None = None
         self.recent = 0  # requests at work over the last second on average, rounded up: 0 means none at all
-        self.arriving = 0.0  # requests per second, sustained for a second
+        self.arriving = 0.0  # requests per second, sustained
+        self.growing = 0.0  # ... and by how much more in each second
         self.active_at: float | None = None  # when a request last waited, ran or arrived
-        self._looks: deque[tuple[float, int, int]] = deque()  # time, arrivals, duration_ns, for `recent`
+        self._looks: list[tuple[float, int, int, int]] = []  # time, arrivals, duration_ns, requests here; two RECENT
         self._at: float | None = None
         self._before: b.PoolTotals | None = None
         self._forget()
@@ -73,18 +78,41 @@ class Rates:
 
     def _look_back(self, now: float, totals: b.PoolTotals) -> None:
         looks = self._looks
-        looks.append((now, totals.arrivals, totals.duration_ns))
-        while len(looks) > 1 and now - looks[1][0] >= RECENT:
-            looks.popleft()
-        since, arrivals, duration_ns = looks[0]
+        looks.append((now, totals.arrivals, totals.duration_ns, max(0, totals.queued) + max(0, totals.running)))
+        if len(looks) > 1 and now - looks[1][0] >= 2 * RECENT:
+            del looks[: self._at_or_before(now - 2 * RECENT)]
+        since, arrivals, duration_ns, here = looks[self._at_or_before(now - RECENT)]
         at_work = (totals.duration_ns - duration_ns) / NS / max(now - since, RECENT)
         self.recent = max(math.ceil(at_work), totals.arrivals > arrivals)
+        self.growing = 0.0
         # A volley is over when it has come; a rate shows in both halves of the second.
-        half = next((look for look in reversed(looks) if now - look[0] >= RECENT / 2), looks[0])
-        early, late = half[1] - arrivals, totals.arrivals - half[1]
-        self.arriving = 0.0
-        if half[0] > since and now > half[0]:
-            self.arriving = max(0.0, min(early / max(half[0] - since, RECENT / 2), late / (now - half[0])))
+        before, after = self._halves(now, totals.arrivals, RECENT)
+        self.arriving = min(before, after)
+        first, earlier = looks[0][:2]
+        # Clients who wait for their answers send more when more is answered: as many as before are here.
+        if since > first and looks[-1][3] > here:
+            # Of a step, the last second shows soon that it is over; of noise, the second before.
+            fast = (after - before) / (RECENT / 2)
+            slow = (totals.arrivals - arrivals) / (now - since) - (arrivals - earlier) / max(since - first, RECENT)
+            growing = min(fast, slow / RECENT) - math.sqrt((totals.arrivals - earlier) / RECENT)
+            self.growing = max(0.0, min(growing, GROWS_MOST * self.arriving))
+        # The earlier half is as old as three quarters of it.
+        self.arriving += RECENT * 0.75 * self.growing
+        sudden = min(self._halves(now, totals.arrivals, SUDDEN))
+        self.arriving = max(self.arriving, sudden - math.sqrt(sudden / (SUDDEN / 2)))
+
+    def _halves(self, now: float, arrivals: int, span: float) -> tuple[float, float]:
+        """Requests per second in the earlier and in the later half of the last `span` s."""
+        since, first, *_ = self._looks[self._at_or_before(now - span)]
+        half, middle, *_ = self._looks[self._at_or_before(now - span / 2)]
+        if half <= since or now <= half:
+            return 0.0, 0.0
+        early, late = max(0, middle - first), max(0, arrivals - middle)
+        return early / max(half - since, span / 2), late / max(now - half, span / 2)
+
+    def _at_or_before(self, at: float) -> int:
+        """The place of the last look that was no later; of the first one where there is none."""
+        return max(0, bisect_right(self._looks, at, key=lambda look: look[0]) - 1)
 
 
 def instance_of(seen: b.Instance, stays: bool = False) -> Instance:
@@ -110,6 +138,7 @@ def observe(
 ) -> Observation:
     """Instances that are closed already are not among what there is. staying: slots of those asked to stay."""
     times = times or StartTimes()
+    frozen = times.frozen(now)
     return Observation(
         now=now,
         pending=max(0, totals.queued),
@@ -121,8 +150,16 @@ def observe(
         instances=tuple(instance_of(seen, seen.slot in staying) for seen in instances if seen.state in _STATES),
         ends_idle=ends_idle,
         arriving=rates.arriving,
+        growing=rates.growing,
         cold=times.cold,
         thaw=times.thaw,
-        frozen=times.frozen(now),
+        frozen=frozen,
         leaving=sum(max(0, seen.in_flight) for seen in instances if seen.state == b.INSTANCE_DRAINING),
+        under_way=under_way(now, instances, times.thaw if frozen else times.cold),
     )
+
+
+def under_way(now: float, instances: Sequence[b.Instance], delay: float) -> float:
+    """s that starts have taken so far, all together. One that takes longer than usual may open at any moment."""
+    ages = (now - it.created / NS for it in instances if it.state == b.INSTANCE_STARTING)
+    return sum(min(max(0.0, age), delay) for age in ages if age < START_TIMEOUT)

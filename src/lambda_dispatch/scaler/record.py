@@ -51,6 +51,8 @@ SEEN = (
     "buffer",
     "scheduled",
     "leaving",
+    "growing",
+    "under_way",
 )
 _PLACES = {name: place for place, name in enumerate(SEEN)}
 
@@ -126,6 +128,8 @@ def inputs_of(seen: Observation, limits: Limits, memory: tuple[float, ...]) -> t
         float(limits.buffer),
         float(limits.scheduled),
         float(seen.leaving),
+        seen.growing,
+        seen.under_way,
         *memory,
     )
 
@@ -172,6 +176,8 @@ def observation_of(inputs: tuple[float, ...]) -> tuple[Observation, Limits]:
         thaw=given["thaw"],
         frozen=int(given["frozen"]),
         leaving=int(given["leaving"]),
+        growing=given["growing"],
+        under_way=given["under_way"],
     )
     limits = Limits(
         max_concurrent=int(given["max_concurrent"]),

@@ -9,10 +9,8 @@ from dataclasses import dataclass, replace
 from lambda_dispatch.scaler.model import START_TIMEOUT, Decision, Instance, Limits, Observation, State
 from lambda_dispatch.scaler.policies.steps import FLOOR_PAUSE, GAP, WARM_PAUSE, least_busy, released
 
-SHORT = 1.0  # s, time constants of the two averages of demand
-LONG = 2.0
-CHANCE = 0.15  # standard deviations of demand: the averages differ by so much where nothing grows
-SLOW = 60.0  # s, of a third one
+SHORT = 1.0  # s, time constant of the average of demand
+SLOW = 60.0  # s, of another one
 HORIZON = 2.0  # s, for how long a decision should hold once its instances are open
 BETA_OUT = 0.5  # standard deviations of head room below which one more is started
 BETA_COLD = 1.2  # the same where no environment is frozen: help takes seconds
@@ -20,15 +18,18 @@ BETA_IN = 1.5  # ... that must remain with one fewer
 SHORT_QUEUE = 0.04  # s: a queue that is over sooner starts nothing
 LEAST_CLEAR = 0.1  # s: a queue that shrinks and is gone by then is left to what is open
 SERVED_WITHIN = 0.5  # s after the opening of what is started, within which all that waits is served
-THAWED_WITHIN = 1.0  # ... as a multiple of the start, where that is sooner: to wait for slots costs as much as a start
+SERVED_SHARE = 0.25  # ... as a share of the start, where that is more: the wait for the start cannot be avoided
 STANDS = 0.5  # standard deviations of what is at work: a queue that is never shorter is no chance
-BETA_NOISE = 4.5  # ... beyond which instances of a large fleet are closed at once, and not one by one
+SHRINKS = 3.0  # standard deviations of what is answered in a second: a queue that shrinks by more is no lack of slots
+FALLS = 2.0  # standard deviations of present demand: an average above that is only late
+BETA_NOISE = 3.0  # ... beyond which instances of a large fleet are closed at once, and not one by one
 CALM_LEAST = 0.006  # s x instances cubed, between two of those
 CALM_MOST = 12000.0  # s / instances: one in two hundred per minute at most
-IN_PAUSE = 1.5  # s between a start and a scale-in, and at first between two directions
+IN_PAUSE = 1.0  # s between a start and a scale-in, and at first between two directions
 LONGEST_PAUSE = 6.0  # s, what the pause grows to where closing proves wrong
 WRONG_WITHIN = 10.0  # s: what is started again so soon should not have been closed
 INVOKE_PRICE = 0.007  # s of an environment (1,769 MB) that cost as much as one invoke
+OFTEN = 5.0  # requests per second: a gap is seldom longer than the 0.25 s after which an instance ends by itself
 UNKNOWN = 0.25  # s, a request's time while none has been seen
 STANDING = 0.25  # s: a queue that is never shorter for one to two such periods stands; it waits for slots, not for luck
 
@@ -37,8 +38,7 @@ STANDING = 0.25  # s: a queue that is never shorter for one to two such periods 
 class Memory:
     desired: int = 0
     at: float | None = None  # the last decision
-    short: float = 0.0  # requests at work, or as many as arrive in the time of one (a second at most); averaged
-    long: float = 0.0
+    short: float = 0.0  # demand, averaged over SHORT
     started_at: float | None = None
     closed_at: float | None = None
     pause: float = IN_PAUSE  # since the last start, before anything is closed
@@ -58,7 +58,7 @@ class Memory:
 class Adaptive:
     name = "adaptive"
     number = 2
-    memory_size = 14
+    memory_size = 13
 
     def first(self, desired: int = 0) -> Memory:
         return Memory(desired)
@@ -71,7 +71,6 @@ class Adaptive:
             float(memory.desired),
             known(memory.at),
             memory.short,
-            memory.long,
             known(memory.started_at),
             known(memory.closed_at),
             memory.pause,
@@ -85,7 +84,7 @@ class Adaptive:
         )
 
     def restore(self, flat: tuple[float, ...]) -> Memory:
-        desired, at, short, long, started_at, closed_at, pause, floor_at, low_at, low, low_before, *more = flat
+        desired, at, short, started_at, closed_at, pause, floor_at, low_at, low, low_before, *more = flat
         opened, opened_at, slow = more
 
         def known(value: float) -> float | None:
@@ -95,7 +94,6 @@ class Adaptive:
             int(desired),
             known(at),
             short,
-            long,
             known(started_at),
             known(closed_at),
             pause,
@@ -114,13 +112,18 @@ class Adaptive:
         waiting = [i for i in seen.instances if i.state is State.STARTING and now - i.since < START_TIMEOUT]
         opened = [i for i in seen.instances if i.state is State.OPEN]
         have = len(waiting) + len(opened)
-        short, long = averages(seen, memory)
+        short = averaged(seen, memory)
         slow = slowly(seen, memory, short)
         memory = shortest(seen, memory)
         seconds = (seen.mean_ms or UNKNOWN * 1000) / 1000
         delay = seen.thaw if seen.frozen else seen.cold
 
-        need, why = self._need(seen, memory, short, long, seconds, delay, len(opened), len(waiting), slots)
+        need, why = self._need(seen, memory, short, seconds, delay, len(opened), len(waiting), slots)
+        if seen.growing and seen.frozen and seen.running:
+            # What is frozen is used up first; what is needed beyond that must be started in time.
+            grown = staffed(ahead(seen, short, seconds, seen.cold), seconds, seen.cold + HORIZON, BETA_COLD, slots)
+            if grown > max(need, have + seen.frozen):
+                need, why = grown, "growth"
         buffer = limits.buffer if seen.pending or seen.running or seen.arriving else 0
         proposed = min(max(need + buffer, floor), ceiling)
         idle = seen.pending == 0 and seen.running == 0 and seen.idle_for >= GAP
@@ -166,9 +169,8 @@ class Adaptive:
             desired,
             now,
             short,
-            long,
             now if start else memory.started_at,
-            now if close else memory.closed_at,
+            now if close and seen.arriving else memory.closed_at,
             pause,
             floor_at,
             memory.low_at,
@@ -195,7 +197,6 @@ class Adaptive:
         seen: Observation,
         memory: Memory,
         short: float,
-        long: float,
         seconds: float,
         delay: float,
         opened: int,
@@ -205,10 +206,9 @@ class Adaptive:
         """Instances for what waits and for what is to be expected when they open; why."""
         if seen.pending == 0 and seen.running == 0:
             return 0, ""
-        growth = max(0.0, short - long - CHANCE * math.sqrt(short)) / (LONG - SHORT)
-        ahead = min(short + growth * (SHORT + delay), 2 * short)
         # Where requests run, the load is what runs; a queue is the other rule's.
-        load = staffed(ahead, seconds, delay + HORIZON, BETA_OUT if seen.frozen else BETA_COLD, slots)
+        beta = BETA_OUT if seen.frozen else BETA_COLD
+        load = staffed(ahead(seen, short, seconds, delay), seconds, delay + HORIZON, beta, slots)
         if seen.pending == 0:
             # Where nothing arrives, the average is only late. Requests that take long come seldom: without a frozen
             # environment the next one that finds no slot waits for a cold start.
@@ -216,8 +216,11 @@ class Adaptive:
             return (load if comes else min(load, opened + waiting)), "load"
         busy = at_work(seen)
         freed = min(busy, opened * slots) / seconds if seen.mean_ms else 0.0
+        within = min(delay, max(SERVED_WITHIN, SERVED_SHARE * delay))
         standing = min(memory.standing, float(busy))
-        if freed and standing > STANDS * math.sqrt(busy):
+        soon = freed + waiting * slots / seconds
+        shrinks = soon - seen.arriving - SHRINKS * math.sqrt(soon)
+        if freed and standing > STANDS * math.sqrt(busy) and seen.pending > shrinks * (delay + within):
             # Every slot is taken and a queue stays: as many more would be at work if they could.
             load = max(load, math.ceil((busy + standing) / slots))
             if load > opened + waiting:
@@ -230,12 +233,13 @@ class Adaptive:
         if not seen.mean_ms and not seen.arriving:
             # Nothing is known of what these requests take, and no more are to be expected: a slot for each.
             return max(opened + math.ceil(seen.pending / slots), load), "queue"
-        # Of the requests that will wait when the new instances open, the open ones serve some in the same time.
-        within = min(SERVED_WITHIN, THAWED_WITHIN * delay)
-        left = seen.pending + seen.arriving * delay - freed * (delay + within)
-        turns = 1 + within / seconds
-        queue = math.ceil(max(left, 1.0) / (slots * turns))
-        return max(opened + queue, load), "queue"
+        # All that waits and arrives until then, less what the open ones free, and what those serve that start already:
+        # each of them opens so much earlier than one that is started now, as it has been under way.
+        arriving = seen.arriving + min(seen.growing * delay, seen.arriving) / 2
+        each = slots * (1 + within / seconds)
+        left = seen.pending + (arriving - freed) * (delay + within)
+        left -= waiting * each + seen.under_way * slots / seconds
+        return max(opened + waiting + math.ceil(max(left, 0.0 if waiting else 1.0) / each), load), "queue"
 
     def _keep(
         self,
@@ -248,11 +252,14 @@ class Adaptive:
         beta: float = BETA_IN,
     ) -> int:
         """How many open instances must stay. One that idles costs; one closed in error costs a thaw and an invoke."""
+        # Where requests come often, half a second without one is chance, and an instance ends soon by itself.
+        often = seen.per_second or 0.0
+        usual = math.ceil(often * seconds / slots) if often > OFTEN else 0
         if seen.pending == 0 and seen.running == 0:
-            return len(opened) if seen.arriving else 0  # those of the former end by themselves
+            return len(opened) if seen.arriving else usual  # those of the former end by themselves
         busy = sum(i.in_flight > 0 for i in opened)
         if not seen.arriving:
-            return busy
+            return max(busy, usual)
         load = max(short, float(seen.running)) if seconds > HORIZON else short
         # One that is closed takes up its place until its last request is over.
         return max(1, staffed(load, seconds, delay + HORIZON + seconds, beta, slots))
@@ -300,15 +307,30 @@ def at_work(seen: Observation) -> int:
     return max(0, seen.running - seen.leaving)
 
 
-def averages(seen: Observation, memory: Memory) -> tuple[float, float]:
-    """Demand over SHORT and over LONG, each sample with the weight of its time."""
-    load = max(float(at_work(seen)), seen.arriving * min((seen.mean_ms or 0.0) / 1000, SHORT))
+def demand(seen: Observation) -> float:
+    """Requests that would be at work if none had to wait."""
+    seconds = (seen.mean_ms or 0.0) / 1000
+    arrives = seen.arriving * min(seconds, SHORT)
+    if seen.pending and arrives and seconds <= HORIZON:
+        # Every slot is taken by what has waited: what is at work says how many there are, not how many are needed.
+        return arrives
+    return max(float(at_work(seen)), arrives)
+
+
+def averaged(seen: Observation, memory: Memory) -> float:
+    """Demand over SHORT, each sample with the weight of its time."""
+    load = demand(seen)
     if memory.at is None:
-        return load, load
-    span = max(0.0, seen.now - memory.at)
-    short = memory.short + (load - memory.short) * (1 - math.exp(-span / SHORT))
-    long = memory.long + (load - memory.long) * (1 - math.exp(-span / LONG))
-    return short, long
+        return load
+    return memory.short + (load - memory.short) * (1 - math.exp(-max(0.0, seen.now - memory.at) / SHORT))
+
+
+def ahead(seen: Observation, short: float, seconds: float, delay: float) -> float:
+    """Demand when what is started now is open: growth goes on, and what falls is not waited for."""
+    if not seen.growing:
+        present = demand(seen)
+        return min(short, present + FALLS * math.sqrt(present))
+    return max(short, min(seen.arriving + seen.growing * delay, 2 * seen.arriving) * min(seconds, SHORT))
 
 
 def staffed(load: float, seconds: float, horizon: float, beta: float, slots: int) -> int:
