@@ -316,14 +316,18 @@ def main(argv: list[str]) -> int:
         module = [sys.executable, "-m", "tests.support.supervised"]
         stand_ins = {
             "scaler_argv": [*module, "scaler"],
-            "worker_argv": [] if argv[2] == "True" else [*module, "worker"],
+            "worker_argv": [*module, "real" if argv[2] == "True" else "worker"],
         }
         config = RouterConfig.from_json(argv[1])
         from lambda_dispatch.telemetry import log
 
         log.configure("supervisor", config.log_level)
         return Supervisor(config, **stand_ins).run()
-    _misbehave(role)
+    _misbehave("worker" if role == "real" else role)
+    if role == "real":
+        from lambda_dispatch.worker.process import main as worker
+
+        return worker(argv[1:])
     boot = Boot.receive(argv[1:])
     if role == "worker":
         asyncio.run(_worker(boot))
