@@ -42,7 +42,7 @@ class Options(NamedTuple):
     init_timeout: float = 120.0  # s, when init is not asynchronous; 0: wait for ever
     deadline_margin: Margin = Margin(15.0)
     app_idle: float = 4.0  # s; below the 5 s after which common servers close
-    app_connect: float = 1.0  # s
+    app_connect: float = 5.0  # s; Linux repeats a SYN that a full backlog dropped after 1 s, and again 2 s later
     router_connect: float = 0.5  # s
     ca_file: str = ""
     fingerprint: bytes = b""  # SHA-256 of the router's certificate
