@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lambda_dispatch.local.environment import environment as environments
 from lambda_dispatch.local.function import Function, FunctionConfigError
 from tests.support.local_lambda import RUNTIME, python_function, running_lambda, wait_for
 
@@ -288,7 +289,10 @@ extension()
 """
 
 
-def test_one_process_can_be_extension_and_runtime_as_lambda_dispatch_is(tmp_path: Path) -> None:
+def test_one_process_can_be_extension_and_runtime_as_lambda_dispatch_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environments, "INTERNAL_SHUTDOWN", 20.0)  # it may get no CPU in Lambda's half second
     diary = tmp_path / "diary"
     function = python_function(tmp_path, source=BOTH, environment={"DIARY": str(diary)})
     with running_lambda(function) as running:
