@@ -8,7 +8,7 @@ from typing import Any
 from tests.e2e.test_commands import Seen, tell
 from tests.e2e.test_reload import hang_up
 from tests.process.test_admin import ask
-from tests.support.loop import scenario, until
+from tests.support.loop import run, until
 from tests.support.router_process import RouterProcess
 
 
@@ -17,8 +17,11 @@ async def get(router: RouterProcess, path: str) -> Any:
     return json.loads(answer.text)
 
 
-@scenario
-async def test_a_scheduled_floor_is_open_is_changed_by_a_reload_and_gives_way_to_an_operator(shared: Path) -> None:
+def test_a_scheduled_floor_is_open_is_changed_by_a_reload_and_gives_way_to_an_operator(shared: Path) -> None:
+    run(floors(shared), 90)
+
+
+async def floors(shared: Path) -> None:
     file = shared / "router.toml"
     file.write_text('MinInstancesSchedule = "* * * * *=1"\nMaxInstances = 20\n')
     async with RouterProcess.running("--config", str(file), "--admin-port", "0", "--admin-read-only") as router:
@@ -34,12 +37,12 @@ async def test_a_scheduled_floor_is_open_is_changed_by_a_reload_and_gives_way_to
 
         file.write_text('MinInstancesSchedule = "* * * * *=3"\nMaxInstances = 20\n')
         hang_up(router)
-        await until(lambda: len(seen.open()) == 3, "the floor of the new schedule")
+        await until(lambda: len(seen.open()) == 3, "the floor of the new schedule", 30)
         assert "live=MinInstancesSchedule" in router.text()
 
         await tell(router, "limits", min=2)
-        await until(lambda: len(seen.open()) == 2, "the operator's floor")
+        await until(lambda: len(seen.open()) == 2, "the operator's floor", 30)
         await tell(router, "limits", clear=True)
-        await until(lambda: len(seen.open()) == 3, "the scheduled floor again")
+        await until(lambda: len(seen.open()) == 3, "the scheduled floor again", 30)
         assert seen.replays() == [0, 0]
         seen.board.close()
