@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from lambda_dispatch.local.environment.process import start_time
 from tests.support import image_root
 from tests.support.certs import Pair
 from tests.support.clients import H2Client, RawClient
@@ -29,7 +30,7 @@ class RouterProcess:
         self.ports: dict[str, int] = {}
         self.process: asyncio.subprocess.Process | None = None
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
-        self.group: set[int] = set()
+        self.group: set[tuple[int, str]] = set()  # pids, and when they began: a busy machine uses a pid again
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -102,19 +103,23 @@ class RouterProcess:
         said = await soon(_read_all(ready_read), "the router is ready", patience=60)
         assert said, self.text()
         self.ports = {name: port for name, port in json.loads(said).items() if name != "pid"}
-        self.group = set(descendants(self.process.pid))
+        self._remember()
 
     async def stop(self) -> None:
         """Ends everything, however it stands; nothing of it may be left."""
         if self.process is None:
             return
         if self.process.returncode is None:
-            self.group |= set(descendants(self.process.pid))
+            self._remember()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
         await self.process.wait()
-        await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in self.group), "no process is left")
+        await until(lambda: not any(start_time(pid) == begun for pid, begun in self.group), "no process is left")
         self.log.close()
+
+    def _remember(self) -> None:
+        assert self.process is not None
+        self.group |= {(pid, begun) for pid in descendants(self.process.pid) if (begun := start_time(pid))}
 
     def text(self) -> str:
         """What the router has logged."""
