@@ -87,3 +87,22 @@ def test_there_is_no_fault_without_words() -> None:
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="'query' is none of"):
         check("query", [])
+
+
+@pytest.mark.parametrize(
+    "name", [b"te", b"accept", b"location", b"user-agent", b"accept-encoding", b"x-lambda-dispatch-debug"]
+)
+def test_a_known_name_with_one_capital_is_refused_wherever_it_stands(name: bytes) -> None:
+    for at, letter in enumerate(name):
+        if letter != ord("-"):
+            spelled = name[:at] + name[at : at + 1].upper() + name[at + 1 :]
+            assert check("trailers", [(spelled, b"trailers")])[0] == "a field name that is not a lower-case token"
+
+
+def test_a_byte_that_no_path_has_is_found_wherever_it_stands() -> None:
+    for at in range(1, 20):
+        for byte in (b"\0", b" ", b"\x7f"):
+            path = b"/" + b"a" * (at - 1) + byte + b"b" * (19 - at)
+            assert check("request", [*REQUEST[:2], (b":path", path), REQUEST[3]])[0] == "a path that is none"
+        path = b"/" + b"a" * (at - 1) + b"!~\x80\xff" + b"b" * (19 - at)
+        assert check("request", [*REQUEST[:2], (b":path", path), REQUEST[3]])[0] is None
