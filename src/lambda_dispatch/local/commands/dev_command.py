@@ -36,7 +36,7 @@ from lambda_dispatch.local.commands.options import (
 )
 from lambda_dispatch.local.commands.screen import Screen
 from lambda_dispatch.local.environment.environment import Environment
-from lambda_dispatch.local.environment.process import Process, adopt_orphans, why_ended
+from lambda_dispatch.local.environment.process import Process, orphans_adopted, why_ended
 from lambda_dispatch.local.function import Function, FunctionConfigError
 from lambda_dispatch.local.invocation import Invocation
 from lambda_dispatch.local.service.local_lambda import LocalLambda, LocalLambdaConfig, PortError
@@ -214,14 +214,20 @@ class Dev:
             loop.add_signal_handler(number, self._on_signal)
         local = LocalLambda(self.settings.config, self._write_log)
         await local.start()
-        adopt_orphans()
+        with orphans_adopted():
+            await self._serve(local)
+        if self.failure:
+            raise DevError(self.failure)
+        self.screen.say("stopped; no process is left")
+
+    async def _serve(self, local: LocalLambda) -> None:
         tasks: list[asyncio.Task[None]] = []
         try:
             ready = await self._start_router(local)
             if not self.stop.is_set():
                 self.screen.say(self._banner(local, ready))
                 jobs = (self._first_environment(local, ready), self._show_status(local))
-                tasks = [loop.create_task(job) for job in jobs]
+                tasks = [asyncio.create_task(job) for job in jobs]
                 await self.stop.wait()
         finally:
             for task in tasks:
@@ -231,9 +237,6 @@ class Dev:
             self.screen.say("stopping")
             await self._stop_router()
             await local.close()
-        if self.failure:
-            raise DevError(self.failure)
-        self.screen.say("stopped; no process is left")
 
     def _on_signal(self) -> None:
         if self.stop.is_set() and self.router is not None:

@@ -28,7 +28,7 @@ from lambda_dispatch.local.commands.options import (
     split_command,
 )
 from lambda_dispatch.local.environment.environment import Environment
-from lambda_dispatch.local.environment.process import adopt_orphans
+from lambda_dispatch.local.environment.process import orphans_adopted
 from lambda_dispatch.local.function import RUNTIMES, Function, FunctionConfigError
 from lambda_dispatch.local.service.local_lambda import LocalLambda, LocalLambdaConfig, PortError
 
@@ -208,7 +208,6 @@ async def _serve(config: LocalLambdaConfig, quiet: bool) -> None:
 
     local = LocalLambda(config, write_log)
     await local.start()
-    adopt_orphans()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -222,10 +221,11 @@ async def _serve(config: LocalLambdaConfig, quiet: bool) -> None:
         many = "one request" if most == 1 else f"{most} requests"
         print(f"  direct mode on http://127.0.0.1:{local.direct_port}: {many} per environment")
     sys.stdout.flush()
-    try:
-        await stop.wait()
-    finally:
-        await local.close()
+    with orphans_adopted():
+        try:
+            await stop.wait()
+        finally:
+            await local.close()
 
 
 def main(argv: list[str]) -> int:

@@ -4,8 +4,8 @@
 released when it ended. A child may start processes in groups of their own (the extension does so with the application);
 those groups are looked up among its descendants, and stopped, continued and killed with it.
 
-A daemon leaves its parent, and so its family. Where adopt_orphans() was called the kernel gives it to this process; it
-belongs to the child with whose Runtime API it was started.
+A daemon leaves its parent, and so its family. Under orphans_adopted() the kernel gives it to this process; it belongs
+to the child with whose Runtime API it was started.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 READ_SIZE = 65536
@@ -30,8 +30,8 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 OWNER = "AWS_LAMBDA_RUNTIME_API"  # the variable whose value each environment has alone
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
-_children: set[int] = set()  # processes that this one has started
-_orphans: set[int] = set()  # processes that it was given, as long as they have not been waited for
+_children: set[int] = set()  # processes that this one has started; under orphans_adopted() all others were given to it
+_adopting = False
 
 
 class Guard:
@@ -45,6 +45,7 @@ class Guard:
             start_new_session=True,
             bufsize=0,
         )
+        _children.add(self._process.pid)
 
     def watch(self, group: int) -> None:
         self._tell(f"+{group}\n")
@@ -61,6 +62,7 @@ class Guard:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
+        _children.discard(self._process.pid)
 
 
 class Process:
@@ -145,7 +147,6 @@ class Process:
         if self._mark:
             for pid in children(os.getpid()):
                 if pid not in _children and self._mark in started_with(pid):
-                    _orphans.add(pid)
                     found += family(pid)
         return found
 
@@ -191,12 +192,12 @@ class Process:
     def _exited(self) -> None:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        _children.discard(self.pid)
         self.look()
         # The groups before the leader is reaped: until then its number cannot belong to anybody else.
         for group in self._groups:
             self._signal_group(group, signal.SIGKILL)
         self.status = self._popen.wait()
+        _children.discard(self.pid)
         for group in self._groups:
             self._guard.forget(group)
         self.read_pending()
@@ -246,20 +247,27 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def adopt_orphans() -> None:
-    """From now on descendants whose parents have ended are children of this process."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+@contextlib.contextmanager
+def orphans_adopted() -> Iterator[None]:
+    """Meanwhile descendants whose parents have ended are children of this process. It must start its own by Process."""
+    global _adopting
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _adopting = True
+    try:
+        yield
+    finally:
+        reap()
+        _adopting = False
+        prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 def reap() -> None:
-    """Waits for those of them that have ended."""
-    for pid in list(_orphans):
-        try:
-            ended = os.waitpid(pid, os.WNOHANG)[0]
-        except ChildProcessError:
-            ended = pid
-        if ended:
-            _orphans.discard(pid)
+    """Waits for the adopted that have ended."""
+    for pid in children(os.getpid()) if _adopting else ():
+        if pid not in _children:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
 
 
 def started_with(pid: int) -> list[bytes]:
