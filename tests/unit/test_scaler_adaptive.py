@@ -67,19 +67,21 @@ def test_what_starts_already_serves_the_longer_the_longer_it_has_been_under_way(
 
 
 def test_a_backlog_that_is_being_served_is_no_lack_of_slots() -> None:
-    """What waits when the first of a burst's starts are open, while the others still start."""
-    backlog = {"pending": 900, "running": 90, "mean_ms": 100.0, "arriving": 480.0, "cold": 2.0}
-    there = opened(9, 10) + tuple(Instance(slot, State.STARTING, 98.1) for slot in range(9, 24))
-    memory = Memory(24, at=99.9, short=45.0, low_at=99.8, low=900.0, low_before=900.0)
-    decision = POLICY.decide(seen(instances=there, under_way=15 * 1.9, **backlog), memory, LIMITS)[0]
+    """What waits when most of a burst's starts are open; of clients who wait for their answers it would never end."""
+    backlog = {"pending": 900, "running": 140, "mean_ms": 100.0, "cold": 2.0, "under_way": 2 * 1.9}
+    there = opened(14, 10) + tuple(Instance(slot, State.STARTING, 98.1) for slot in range(14, 16))
+    memory = Memory(16, at=99.9, short=45.0, low_at=99.8, low=900.0, low_before=900.0)
+    decision = POLICY.decide(seen(instances=there, arriving=480.0, **backlog), memory, LIMITS)[0]
     assert decision.start == 0
+    assert POLICY.decide(seen(instances=there, arriving=1400.0, **backlog), memory, LIMITS)[0].start >= 12
 
 
 def test_requests_at_work_that_have_waited_are_not_the_demand_that_stays() -> None:
     draining = {"pending": 50, "running": 200, "mean_ms": 100.0, "arriving": 450.0}
     assert demand(seen(instances=opened(20, 10), **draining)) == 45.0
     assert demand(seen(instances=opened(20, 10), **(draining | {"pending": 0}))) == 200.0
-    assert demand(seen(instances=opened(20, 10), **(draining | {"mean_ms": 90_000.0}))) == 450.0
+    streams = draining | {"mean_ms": 90_000.0, "arriving": 2.0}
+    assert demand(seen(instances=opened(20, 10), **streams)) == 200.0
 
 
 def test_growth_is_met_before_it_comes_and_frozen_environments_are_not_enough_for_it() -> None:

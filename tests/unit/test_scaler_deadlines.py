@@ -2,7 +2,17 @@
 
 import pytest
 
-from lambda_dispatch.scaler.deadlines import HAND_OVER, LONGER, LOOKS, MARGIN, MOST, SPREAD, leaves_at, longest_of
+from lambda_dispatch.scaler.deadlines import (
+    HAND_OVER,
+    LONGER,
+    LOOKS,
+    MARGIN,
+    MOST,
+    REMEMBERED,
+    SPREAD,
+    Longest,
+    leaves_at,
+)
 from lambda_dispatch_core.board import board as b
 from tests.unit.test_scaler_step import NS, Pool
 
@@ -55,13 +65,25 @@ def test_the_moment_is_the_same_at_each_look_and_unlike_the_neighbours() -> None
 
 def test_the_longest_time_counts_however_many_shorter_ones_there_are() -> None:
     counts = [0] * len(b.bucket_bounds())
-    assert longest_of(counts) == 0.0
+    longest = Longest()
+    assert longest.read(1.0, counts[:]) == 0.0
     counts[b.bucket_of(NS // 10)] = 1_000_000
-    assert longest_of(counts) == pytest.approx(0.1, rel=0.2)
+    assert longest.read(2.0, counts[:]) == pytest.approx(0.1, rel=0.2)
     counts[b.bucket_of(100 * NS)] = 1
-    assert 100 <= longest_of(counts) <= 119
+    assert 100 <= longest.read(3.0, counts[:]) <= 119
     counts[-1] = 1
-    assert longest_of(counts) == MOST
+    assert longest.read(4.0, counts[:]) == MOST
+
+
+def test_a_long_request_is_forgotten_after_an_hour_without_another() -> None:
+    counts, longest = [0] * len(b.bucket_bounds()), Longest()
+    counts[b.bucket_of(100 * NS)] = 1
+    assert longest.read(10.0, counts[:]) > 99
+    counts[b.bucket_of(NS)] = 5
+    assert longest.read(9.0 + REMEMBERED, counts[:]) > 99
+    assert longest.read(11.0 + REMEMBERED, counts[:]) == pytest.approx(1.0, rel=0.2)
+    counts[b.bucket_of(100 * NS)] = 2
+    assert longest.read(12.0 + REMEMBERED, counts[:]) > 99
 
 
 def test_the_histogram_is_read_seldom() -> None:
@@ -72,5 +94,5 @@ def test_the_histogram_is_read_seldom() -> None:
         read.append(len(read))
         return [0] * (80 + len(read)) + [1] + [0] * (len(b.bucket_bounds()) - 81 - len(read))
 
-    assert len({fleet.longest(counts) for _ in range(LOOKS)}) == 1 and len(read) == 1
-    assert fleet.longest(counts) > 15.0 and len(read) == 2
+    assert len({fleet.longest(1.0, counts) for _ in range(LOOKS)}) == 1 and len(read) == 1
+    assert fleet.longest(2.0, counts) > 15.0 and len(read) == 2

@@ -15,14 +15,27 @@ HAND_OVER = 10.0  # s that an instance which leaves serves as a last resort at m
 LONGER = 1.5  # the next request that takes longer than all before it seldom takes more than so many times as long
 MOST = 600.0  # s, two thirds of a life: longer requests are cut whatever the router does
 SPREAD = 60.0  # s
+REMEMBERED = 3600.0  # s, four lives: one very long request does not shorten the lives of all instances for ever
 LOOKS = 50  # between two readings of how long requests take
 
 _BOUNDS = [bound or MOST for bound in b.bucket_bounds()]
 
 
-def longest_of(counts: Sequence[int]) -> float:
-    """s. `counts`: of a histogram; the upper bound of the longest time in it, or 0."""
-    return max((bound for bound, count in zip(_BOUNDS, counts, strict=True) if count), default=0.0)
+class Longest:
+    """The longest time that requests have taken within REMEMBERED, from a histogram that only grows."""
+
+    def __init__(self) -> None:
+        self._counts: Sequence[int] = [0] * len(_BOUNDS)
+        self._seen: dict[float, float] = {}  # by the upper bound of a bucket, s: when it was larger than before, last
+
+    def read(self, now: float, counts: Sequence[int]) -> float:
+        """s; 0 where there was none. What a scaler finds at its first look counts as new."""
+        for bound, count, before in zip(_BOUNDS, counts, self._counts, strict=True):
+            if count > before:
+                self._seen[bound] = now
+        self._counts = tuple(counts)
+        self._seen = {bound: at for bound, at in self._seen.items() if now - at < REMEMBERED}
+        return max(self._seen, default=0.0)
 
 
 def leaves_at(it: b.Instance, longest: float) -> int:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from lambda_dispatch.function_name import FunctionName
 from lambda_dispatch.scaler.causes import CAUSES
-from lambda_dispatch.scaler.deadlines import LOOKS, longest_of
+from lambda_dispatch.scaler.deadlines import LOOKS, Longest
 from lambda_dispatch.scaler.guard import Breaker, Outcome, Start, StartGuard
 from lambda_dispatch.scaler.ledger import Budget, Ledger
 from lambda_dispatch.scaler.model import LEARNT, START_TIMEOUT, Limits
@@ -105,7 +105,8 @@ class Fleet:
         self.budget = Budget()
         self.spares = Spares()
         self.target = Target()
-        self._longest = 0.0  # s: see Look.longest
+        self._longest = Longest()
+        self._longest_known = 0.0  # s: see Look.longest
         self._longest_asked = 0
         self.spent = ""  # which budget was, at the last look
         self.predicted_wait = 0.0  # s, of the next request
@@ -135,12 +136,12 @@ class Fleet:
         self.ledger.invoked(now)
         return run
 
-    def longest(self, counts: Callable[[], Sequence[int]]) -> float:
+    def longest(self, now: float, counts: Callable[[], Sequence[int]]) -> float:
         """For Look.longest; to be asked at each look. `counts`: of the histogram of service times."""
         if self._longest_asked % LOOKS == 0:
-            self._longest = longest_of(counts())
+            self._longest_known = self._longest.read(now, counts())
         self._longest_asked += 1
-        return self._longest
+        return self._longest_known
 
     def adopt(self, seen: b.Instance) -> None:
         """An instance of a scaler before us: it counts, and its end shows only in its silence."""

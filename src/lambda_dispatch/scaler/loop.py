@@ -253,7 +253,7 @@ class Scaler:
             overrides=wanted.overrides,
             recycle=wanted.recycle,
             command=wanted.command,
-            longest=fleet.longest(lambda: self._board.numbers(fleet.pool).service.counts),
+            longest=fleet.longest(now, lambda: self._board.numbers(fleet.pool).service.counts),
         )
         done = step(fleet, look)
         if done.adopted:

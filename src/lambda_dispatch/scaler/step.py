@@ -53,7 +53,7 @@ class Look:
     limits: Limits | None = None  # instead of the configured ones, by an operator
     overrides: int = 0  # in force: bit n is the override of kind n
     recycle: Recycle | None = None
-    longest: float = 0.0  # s, what a request of this pool has taken at most; 0: not known
+    longest: float = 0.0  # s, what a request of this pool has taken at most in the last hour; 0: not known
     command: b.Override | None = None  # of an operator, seen for the first time
 
 

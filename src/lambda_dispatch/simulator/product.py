@@ -55,7 +55,7 @@ class ProductScaler:
             world.instances(pool),
             buddies=self._buddies,
             limits=limits,
-            longest=fleet.longest(lambda: world.service_counts(pool)),
+            longest=fleet.longest(now, lambda: world.service_counts(pool)),
         )
         done = step(fleet, look)
         started = 0
