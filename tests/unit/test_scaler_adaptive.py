@@ -1,11 +1,12 @@
 """`adaptive`: what it starts, what it leaves to warm slots, what it lets go; and what it costs in the simulator."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from lambda_dispatch.scaler.model import Instance, Limits, Observation, State
-from lambda_dispatch.scaler.policies.adaptive import IN_PAUSE, Adaptive, Memory, demand, staffed
+from lambda_dispatch.scaler.policies.adaptive import IN_PAUSE, Adaptive, Memory, demand, lasts, staffed
 from lambda_dispatch.scaler.start_times import COLD, KEPT, THAW, StartTimes
 from lambda_dispatch.simulator.distributions import Distribution
 from lambda_dispatch.simulator.generators import LOADS, Load, generate
@@ -78,10 +79,21 @@ def test_a_backlog_that_is_being_served_is_no_lack_of_slots() -> None:
 
 def test_requests_at_work_that_have_waited_are_not_the_demand_that_stays() -> None:
     draining = {"pending": 50, "running": 200, "mean_ms": 100.0, "arriving": 450.0}
-    assert demand(seen(instances=opened(20, 10), **draining)) == 45.0
-    assert demand(seen(instances=opened(20, 10), **(draining | {"pending": 0}))) == 200.0
+    shrinks, stands = Memory(low_before=80.0), Memory(low_before=40.0)
+    assert demand(seen(instances=opened(20, 10), **draining), shrinks) == 45.0
+    assert demand(seen(instances=opened(20, 10), **draining), stands) == 200.0
+    assert demand(seen(instances=opened(20, 10), **(draining | {"pending": 0})), shrinks) == 200.0
     streams = draining | {"mean_ms": 90_000.0, "arriving": 2.0}
-    assert demand(seen(instances=opened(20, 10), **streams)) == 200.0
+    assert demand(seen(instances=opened(20, 10), **streams), shrinks) == 200.0
+
+
+def test_requests_that_become_slower_show_in_a_queue_before_they_are_answered() -> None:
+    slower = {"pending": 15, "running": 30, "mean_ms": 30.0, "arriving": 40.0, "per_second": 40.0}
+    stands = Memory(3, at=99.9, low_before=9.0, opened_at=90.0)
+    assert lasts(seen(**slower), stands) == 30 / 40
+    assert lasts(seen(**slower), replace(stands, low_before=20.0)) == 0.03, "it shrinks"
+    assert lasts(seen(**slower), replace(stands, opened_at=99.8)) == 0.03, "it may shrink yet"
+    assert lasts(seen(**(slower | {"per_second": 400.0})), stands) == 30 / 400, "what arrived was more"
 
 
 def test_growth_is_met_before_it_comes_and_frozen_environments_are_not_enough_for_it() -> None:
@@ -89,9 +101,9 @@ def test_growth_is_met_before_it_comes_and_frozen_environments_are_not_enough_fo
     memory = Memory(3, at=99.9, short=20.0)
     steady = POLICY.decide(seen(frozen=0, **ramp), memory, LIMITS)[0]
     grows = POLICY.decide(seen(frozen=0, growing=100.0, **ramp), memory, LIMITS)[0]
-    assert (steady.start, grows.start) == (0, 2)
-    assert POLICY.decide(seen(frozen=1, growing=100.0, **ramp), memory, LIMITS)[0].start == 2
-    assert POLICY.decide(seen(frozen=2, growing=100.0, **ramp), memory, LIMITS)[0].start == 0
+    assert (steady.start, grows.start) == (0, 3)
+    assert POLICY.decide(seen(frozen=2, growing=100.0, **ramp), memory, LIMITS)[0].start == 3
+    assert POLICY.decide(seen(frozen=3, growing=100.0, **ramp), memory, LIMITS)[0].start == 0
 
 
 def test_demand_that_has_fallen_starts_nothing() -> None:

@@ -115,9 +115,9 @@ def test_a_rate_that_grows_is_told_from_a_step_and_from_a_steady_one() -> None:
     steady = Traffic().flows(5, 200, running=20)
     assert steady.rates.growing == 0.0
     grows = ramp(Traffic().flows(3, 100, running=10), 3, 100, 400).rates
-    assert grows.growing == pytest.approx(100, abs=25)
+    assert grows.growing == pytest.approx(70, abs=20), "less what chance may be"
     assert grows.arriving == pytest.approx(395, rel=0.1)
-    step = Traffic().flows(3, 50, running=5).flows(1.1, 500, running=50)
+    step = Traffic().flows(3, 50, running=5).flows(0.5, 500, running=50).flows(0.7, 500, running=50, queued=9)
     assert step.rates.growing == 0.0 and step.rates.arriving == pytest.approx(500, rel=0.05)
 
 

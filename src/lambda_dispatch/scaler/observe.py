@@ -94,7 +94,7 @@ class Rates:
             # Of a step, the last second shows soon that it is over; of noise, the second before.
             fast = (after - before) / (RECENT / 2)
             slow = (totals.arrivals - arrivals) / (now - since) - (arrivals - earlier) / max(since - first, RECENT)
-            growing = min(fast, slow / RECENT) - math.sqrt((totals.arrivals - earlier) / RECENT)
+            growing = min(fast, slow / RECENT) - 2 * math.sqrt((totals.arrivals - earlier) / RECENT)
             self.growing = max(0.0, min(growing, GROWS_MOST * self.arriving))
         # The earlier half is as old as three quarters of it.
         self.arriving += RECENT * 0.75 * self.growing

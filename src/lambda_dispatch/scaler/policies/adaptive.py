@@ -22,6 +22,8 @@ SERVED_SHARE = 0.25  # ... as a share of the start, where that is more: the wait
 STANDS = 0.5  # standard deviations of what is at work: a queue that is never shorter is no chance
 SHRINKS = 3.0  # standard deviations of what is answered in a second: a queue that shrinks by more is no lack of slots
 FALLS = 2.0  # standard deviations of present demand: an average above that is only late
+GROWS_FOR = 1.5  # times the start: by how long what is started in a growth should be in time
+GROWS_TO = 3.0  # times the rate, at most
 BETA_NOISE = 3.0  # ... beyond which instances of a large fleet are closed at once, and not one by one
 CALM_LEAST = 0.006  # s x instances cubed, between two of those
 CALM_MOST = 12000.0  # s / instances: one in two hundred per minute at most
@@ -29,7 +31,9 @@ IN_PAUSE = 1.0  # s between a start and a scale-in, and at first between two dir
 LONGEST_PAUSE = 6.0  # s, what the pause grows to where closing proves wrong
 WRONG_WITHIN = 10.0  # s: what is started again so soon should not have been closed
 INVOKE_PRICE = 0.007  # s of an environment (1,769 MB) that cost as much as one invoke
-OFTEN = 2.0  # requests per second: to end what idles between them costs an invoke each time, and saves 0.1 s
+OFTEN = (
+    2.0  # requests per second: to end what idles between them costs an invoke each time, and saves a tenth of a second
+)
 UNKNOWN = 0.25  # s, a request's time while none has been seen
 STANDING = 0.25  # s: a queue that is never shorter for one to two such periods stands; it waits for slots, not for luck
 
@@ -112,16 +116,19 @@ class Adaptive:
         waiting = [i for i in seen.instances if i.state is State.STARTING and now - i.since < START_TIMEOUT]
         opened = [i for i in seen.instances if i.state is State.OPEN]
         have = len(waiting) + len(opened)
+        opened_at = now if len(opened) > memory.opened else memory.opened_at
+        memory = replace(memory, opened_at=opened_at)
         short = averaged(seen, memory)
         slow = slowly(seen, memory, short)
         memory = shortest(seen, memory)
-        seconds = (seen.mean_ms or UNKNOWN * 1000) / 1000
+        seconds = lasts(seen, memory)
         delay = seen.thaw if seen.frozen else seen.cold
 
         need, why = self._need(seen, memory, short, seconds, delay, len(opened), len(waiting), slots)
         if seen.growing and seen.frozen and seen.running:
             # What is frozen is used up first; what is needed beyond that must be started in time.
-            grown = staffed(ahead(seen, short, seconds, seen.cold), seconds, seen.cold + HORIZON, BETA_COLD, slots)
+            then = ahead(seen, memory, short, seconds, seen.cold)
+            grown = staffed(then, seconds, seen.cold + HORIZON, BETA_COLD, slots)
             if grown > max(need, have + seen.frozen):
                 need, why = grown, "growth"
         buffer = limits.buffer if seen.pending or seen.running or seen.arriving else 0
@@ -141,7 +148,6 @@ class Adaptive:
         kept = max(self._keep(seen, short, seconds, delay, slots, opened) + buffer, proposed if seen.pending else 0)
         # The floor is never closed for what only starts.
         least = max(kept, min(floor, sum(instance.stays for instance in opened)), limits.pinned)
-        opened_at = now if len(opened) > memory.opened else memory.opened_at
         close: list[Instance] = []
         if seen.pending == 0 and not start and len(opened) > least:
             since = (memory.started_at, opened_at, memory.closed_at)
@@ -208,7 +214,7 @@ class Adaptive:
             return 0, ""
         # Where requests run, the load is what runs; a queue is the other rule's.
         beta = BETA_OUT if seen.frozen else BETA_COLD
-        load = staffed(ahead(seen, short, seconds, delay), seconds, delay + HORIZON, beta, slots)
+        load = staffed(ahead(seen, memory, short, seconds, delay), seconds, delay + HORIZON, beta, slots)
         if seen.pending == 0:
             # Where nothing arrives, the average is only late. Requests that take long come seldom: without a frozen
             # environment the next one that finds no slot waits for a cold start.
@@ -307,11 +313,22 @@ def at_work(seen: Observation) -> int:
     return max(0, seen.running - seen.leaving)
 
 
-def demand(seen: Observation) -> float:
+def lasts(seen: Observation, memory: Memory) -> float:
+    """s, a request's time. The mean of what was answered is late where requests become slower."""
+    seconds = (seen.mean_ms or UNKNOWN * 1000) / 1000
+    rate = max(seen.arriving, seen.per_second or 0.0)
+    grows = seen.mean_ms and rate and seen.pending >= memory.low_before > 0
+    if not grows or (memory.opened_at is not None and seen.now - memory.opened_at < 2 * STANDING):
+        return seconds
+    # A queue that does not shrink: no more is answered than arrives, and so each takes as long at least (Little's law).
+    return max(seconds, at_work(seen) / rate)
+
+
+def demand(seen: Observation, memory: Memory) -> float:
     """Requests that would be at work if none had to wait."""
     seconds = (seen.mean_ms or 0.0) / 1000
     arrives = seen.arriving * min(seconds, SHORT)
-    if seen.pending and arrives and seconds <= HORIZON:
+    if 0 < seen.pending < memory.low_before and arrives and seconds <= HORIZON:
         # Every slot is taken by what has waited: what is at work says how many there are, not how many are needed.
         return arrives
     return max(float(at_work(seen)), arrives)
@@ -319,18 +336,19 @@ def demand(seen: Observation) -> float:
 
 def averaged(seen: Observation, memory: Memory) -> float:
     """Demand over SHORT, each sample with the weight of its time."""
-    load = demand(seen)
+    load = demand(seen, memory)
     if memory.at is None:
         return load
     return memory.short + (load - memory.short) * (1 - math.exp(-max(0.0, seen.now - memory.at) / SHORT))
 
 
-def ahead(seen: Observation, short: float, seconds: float, delay: float) -> float:
+def ahead(seen: Observation, memory: Memory, short: float, seconds: float, delay: float) -> float:
     """Demand when what is started now is open: growth goes on, and what falls is not waited for."""
     if not seen.growing:
-        present = demand(seen)
+        present = demand(seen, memory)
         return min(short, present + FALLS * math.sqrt(present))
-    return max(short, min(seen.arriving + seen.growing * delay, 2 * seen.arriving) * min(seconds, SHORT))
+    rate = min(seen.arriving + seen.growing * GROWS_FOR * delay, GROWS_TO * seen.arriving)
+    return max(short, rate * min(seconds, SHORT))
 
 
 def staffed(load: float, seconds: float, horizon: float, beta: float, slots: int) -> int:
