@@ -31,9 +31,7 @@ IN_PAUSE = 1.0  # s between a start and a scale-in, and at first between two dir
 LONGEST_PAUSE = 6.0  # s, what the pause grows to where closing proves wrong
 WRONG_WITHIN = 10.0  # s: what is started again so soon should not have been closed
 INVOKE_PRICE = 0.007  # s of an environment (1,769 MB) that cost as much as one invoke
-OFTEN = (
-    2.0  # requests per second: to end what idles between them costs an invoke each time, and saves a tenth of a second
-)
+OFTEN = 2.0  # requests per second: to end what idles between them costs an invoke each time, and saves 0.1 s
 UNKNOWN = 0.25  # s, a request's time while none has been seen
 STANDING = 0.25  # s: a queue that is never shorter for one to two such periods stands; it waits for slots, not for luck
 
