@@ -59,7 +59,7 @@ def shapes(chance: Random, seconds: float) -> dict[str, Shape]:
         "on and off": lambda t: 1.0 if t % period < period * part else low,
         "phases by chance": phases(chance, seconds, period * part, period, low),
         "sawtooth": lambda t: t % period / period,
-        "two waves": lambda t: 0.5 + 0.25 * math.sin(6.283 * t / first) + 0.25 * math.sin(6.283 * t / second),
+        "two waves": lambda t: 0.5 + 0.25 * math.sin(math.tau * t / first) + 0.25 * math.sin(math.tau * t / second),
         "ramp, then a cliff": lambda t: t / (0.7 * seconds) if t < 0.7 * seconds else low,
         "steps up": lambda t: 0.25 * (1 + int(3.99 * t / seconds)),
     }

@@ -71,7 +71,7 @@ def guarded() -> Iterator[Router]:
 def test_probes_and_metrics(router: Router) -> None:
     port = router.ports["admin"]
     assert (ask(port, "/livez").status, ask(port, "/livez").text) == (200, "OK\n")
-    until(lambda: ask(port, "/readyz").status == 200, "a ready worker in the view")
+    assert ask(port, "/readyz").status == 200
     assert ask(port, "/metrics").headers["content-type"].startswith("text/plain; version=0.0.4")
     until(
         lambda: 'lambda_dispatch_workers{state="ready"} 2\n' in ask(port, "/metrics").text, "both workers in the view"
@@ -83,7 +83,6 @@ def test_healthcheck_says_whether_the_router_lives_and_is_ready(
 ) -> None:
     monkeypatch.setenv("LAMBDA_DISPATCH_FunctionName", "app")
     options = ["--admin-port", str(router.ports["admin"])]
-    until(lambda: ask(router.ports["admin"], "/readyz").status == 200, "a ready worker in the view")
     assert cli.main(["healthcheck", *options]) == 0
     assert cli.main(["healthcheck", "--ready", *options]) == 0
     assert capsys.readouterr().out == "OK\nOK\n"

@@ -158,6 +158,9 @@ class Admin:
         if request.path == "/readyz":
             self.overrides.look(time.monotonic_ns())
             lacks = "drained by a command" if self.overrides.draining else self.readiness.lacks(self.view)
+            if lacks and not self.overrides.draining:
+                # The view is up to a second old: what was missing then may be there.
+                lacks = self.readiness.lacks(self.look())
             return text(f"{lacks or 'OK'}\n", status=503 if lacks else 200)
         self.gate.check(request)
         found = self.routes.get(request.path) or self.page.get(request.path)
