@@ -40,7 +40,8 @@ def test_a_request_outlasts_a_full_backlog() -> None:
             crowd[-1].connect_ex(("127.0.0.1", port))
 
         async def work() -> tuple[int, dict[str, str], bytes]:
-            pool = AppPool(Hub(loop), "127.0.0.1", port, connect_timeout=Options().app_connect, idle_timeout=1.0)
+            hub = Hub(loop)
+            pool = AppPool(hub, "127.0.0.1", port, connect_timeout=Options().app_connect, idle_timeout=1.0)
             answer = ensure_future(request(pool, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"))
             while dialling(port) != 2:
                 await sleep(0.005)
@@ -51,7 +52,8 @@ def test_a_request_outlasts_a_full_backlog() -> None:
                 return await answer
             finally:
                 pool.close_idle()
-                await sleep(0.01)  # the turns of the loop in which the connection is closed
+                while hub.wires:  # the connection is closed in a later turn of the loop
+                    await sleep(0.001)
 
         try:
             status, _, body = loop.run_until_complete(work())

@@ -6,7 +6,7 @@ import pytest
 
 from tests.process.test_worker_grpc import GRPC, SPEAKS, answers_with_trailers, own
 from tests.process.test_worker_upgrade import HOST, accepts, echo, upgraded
-from tests.support.clients import RawClient, ask
+from tests.support.clients import H2Client, H2Stream, RawClient, ask
 from tests.support.instance_peer import Call, InstancePeer
 from tests.support.loop import run, scenario, soon, until
 from tests.support.websocket import FEATURES, FIELDS
@@ -173,16 +173,23 @@ def test_one_that_is_sent_again_keeps_its_place_in_a_full_queue() -> None:
     run(body(), 30)
 
 
+async def one_at_work_and_one_that_waits(
+    worker: WorkerProcess, client: H2Client, can: InstancePeer
+) -> tuple[H2Stream, H2Stream]:
+    first = client.open("/a.B/C", GRPC, "POST", end=False)
+    await until(lambda: len(can.calls) == 1, "the first call")
+    second = client.open("/a.B/C", GRPC, "POST", end=True)
+    await worker.waits(1)
+    return first, second
+
+
 def test_a_grpc_call_is_bounded_likewise() -> None:
     async def body() -> None:
         async with WorkerProcess.running("--max-queue", "1", "--incoming-request-timeout", "1") as worker:
             await original(worker)
             can = await worker.instance(answers_with_trailers, more_fields=SPEAKS)
             async with await worker.h2() as client:
-                first = client.open("/a.B/C", GRPC, "POST", end=False)
-                await until(lambda: len(can.calls) == 1, "the first call")
-                second = client.open("/a.B/C", GRPC, "POST", end=True)
-                await worker.waits(1)
+                first, second = await one_at_work_and_one_that_waits(worker, client, can)
                 assert own(await client.get("/a.B/C", GRPC, "POST"))[::2] == ("14", "queue_full")
                 assert own(await soon(second.done(), "the answer"))[::2] == ("14", "queue_timeout")
                 await first.send(b"x", end=True)
@@ -197,10 +204,7 @@ async def test_a_grpc_call_waits_likewise(worker: WorkerProcess) -> None:
     await original(worker)
     can = await worker.instance(answers_with_trailers, more_fields=SPEAKS)
     async with await worker.h2() as client:
-        first = client.open("/a.B/C", GRPC, "POST", end=False)
-        await until(lambda: len(can.calls) == 1, "the first call")
-        second = client.open("/a.B/C", GRPC, "POST", end=True)
-        await worker.waits(1)
+        first, second = await one_at_work_and_one_that_waits(worker, client, can)
         await first.send(b"x", end=True)
         for stream in (first, second):
             assert dict((await stream.done()).trailers or [])["grpc-status"] == "0"

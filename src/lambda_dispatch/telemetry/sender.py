@@ -58,36 +58,33 @@ class Cut:
                 self.connection.shutdown(socket.SHUT_RDWR)
 
 
+def connecting(kind: type[http.client.HTTPConnection], cut: Cut) -> type[http.client.HTTPConnection]:
+    """A connection of that kind whose socket `cut` knows."""
+
+    class Connection(kind):  # type: ignore[valid-type, misc]
+        def connect(self) -> None:
+            super().connect()
+            cut.connection = self.sock
+
+    return Connection
+
+
 class Http(urllib.request.HTTPHandler):
     def __init__(self, cut: Cut) -> None:
         super().__init__()
-        self._cut = cut
+        self._connection = connecting(http.client.HTTPConnection, cut)
 
     def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        cut = self._cut
-
-        class Connection(http.client.HTTPConnection):
-            def connect(self) -> None:
-                super().connect()
-                cut.connection = self.sock
-
-        return self.do_open(Connection, request)
+        return self.do_open(self._connection, request)
 
 
 class Https(urllib.request.HTTPSHandler):
     def __init__(self, cut: Cut) -> None:
         super().__init__()
-        self._cut = cut
+        self._connection = connecting(http.client.HTTPSConnection, cut)
 
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        cut = self._cut
-
-        class Connection(http.client.HTTPSConnection):
-            def connect(self) -> None:
-                super().connect()
-                cut.connection = self.sock
-
-        return self.do_open(Connection, request)
+        return self.do_open(self._connection, request)
 
 
 class Sender:
