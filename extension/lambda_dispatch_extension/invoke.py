@@ -39,6 +39,9 @@ RELEASE_PATIENCE = 0.5  # s that parked channels wait for the router's go-away o
 LONG_LIVED, REPLACEMENT_SHARE, REPLACEMENT_MOST = 10.0, 0.1, 5.0
 REPLACED_MOST = 20  # connections replaced in one invoke; a router that loses more is broken
 NEVER = float("inf")
+# A close for idleness is void when a request has been sent here meanwhile. The original router closes all the same.
+IF_IDLE = ((b"x-lambda-dispatch-if-idle", b"1"),)
+IN_USE = 412
 
 
 def random_uuid() -> str:
@@ -68,6 +71,7 @@ class Invoke:
         self._changed = Event()
         self._began = time.monotonic()
         self._accepted = 0.0  # when the router took the first channel
+        self._in_use_at = 0.0  # when the router answered that a request is here
         self._deadline = NEVER
         self._margin = 0.0
         self._grace = max(options.grace, invocation.idle_grace)  # s idle after which we ask to be closed
@@ -172,11 +176,14 @@ class Invoke:
             return
         if self._deadline - now < self._margin:
             self._ask_close(exits.SELF_DEADLINE)
-        elif not self.ledger.in_flight and now - max(self._accepted, self.ledger.last_active / 1e9) > self._grace:
+        elif not self.ledger.in_flight and now - self._last_active() > self._grace:
             self._ask_close(exits.SELF_LAST_ACTIVE)
         elif now >= self._next_ping:
             self._next_ping = now + PING_EVERY
             self._ping(now)
+
+    def _last_active(self) -> float:
+        return max(self._accepted, self._in_use_at, self.ledger.last_active / 1e9)
 
     def _keep_promises(self, now: float) -> None:
         """What was put off until a certain time."""
@@ -213,17 +220,30 @@ class Invoke:
         self._wake()
         invocation = self.invocation
         path = f"/api/chunked/close/{invocation.lambda_id}"
+        fields = IF_IDLE if reason == exits.SELF_LAST_ACTIVE else ()
         for link in self.links:
-            if link.call(path, invocation.pool_id, invocation.lambda_id, self._on_close_answer):
+            if link.call(path, invocation.pool_id, invocation.lambda_id, self._on_close_answer, fields):
                 self._closing_until = time.monotonic() + self._patience(time.monotonic()) + AFTER_FAULT
                 return
         self._close_answered()
 
     def _on_close_answer(self, status: int) -> None:
+        if status == IN_USE and self._closing_until != NEVER:
+            self._stay()
+            return
         if status != 200:
             say("close call failed", id=self._id, cause=f"status {status}" if status else "no answer")
         if self._closing_until != NEVER:
             self._close_answered()
+
+    def _stay(self) -> None:
+        """The router has sent a request here meanwhile. Another reason to close still counts."""
+        self._closing, self._closing_until = False, NEVER
+        self.reasons.discard(exits.SELF_LAST_ACTIVE)
+        self._in_use_at = time.monotonic()  # the request may not have arrived yet
+        for reason in self.reasons:
+            self._ask_close(reason)
+            return
 
     def _close_answered(self) -> None:
         self._closing_until = NEVER

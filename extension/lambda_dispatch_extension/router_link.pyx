@@ -159,7 +159,7 @@ cdef class RouterLink(H2Wire):
         self.date_len = strftime(self.date_text, sizeof(self.date_text), "%a, %d %b %Y %H:%M:%S GMT", &parts)
         return 0
 
-    def call(self, str path not None, str pool_id not None, str lambda_id not None, done):
+    def call(self, str path not None, str pool_id not None, str lambda_id not None, done, tuple fields=()):
         """Sends GET path; done(status) follows, with 0 when there was no answer. False when it cannot be sent."""
         cdef FieldList head = FieldList()
         cdef Call call = Call()
@@ -177,6 +177,7 @@ cdef class RouterLink(H2Wire):
             (b"x-pool-id", pool_id.encode("utf-8")),
             (b"x-lambda-id", lambda_id.encode("utf-8")),
             *self.announced,
+            *fields,
         ):
             head.append(name, value)
         call.link = self

@@ -330,6 +330,46 @@ def test_a_request_in_flight_keeps_the_instance_from_idling() -> None:
     run(body, grace=100)
 
 
+def test_an_idle_close_is_void_when_the_router_has_sent_a_request_meanwhile() -> None:
+    async def body(r: Rig) -> None:
+        invocation = r.invoke(2)
+        channels = await r.router.all_parked(2)
+        await r.router.until(lambda: len(r.router.closes) == 2)  # it is in use, and has idled for another grace period
+        assert (await channels[0].exchange("GET", "/text/4")).status == 200
+        assert not invocation.done.is_set()
+        r.router.policy.close, r.router.policy.go_away_on_close = 200, True
+        assert await reason(invocation) == "SelfLastActive"
+        assert {close["x-lambda-dispatch-if-idle"] for close in r.router.closes} == {"1"}
+
+    run(body, grace=100, policy=Policy(go_away_on_close=False, close=412))
+
+
+def test_who_has_another_reason_by_then_asks_to_close_for_that() -> None:
+    async def body(r: Rig) -> None:
+        late: list[tuple[int, int, bytes]] = []
+        invocation = r.invoke(2)
+        channels = await r.router.all_parked(2)
+        link = r.router.links[0]
+        answer = link._answer
+        link._answer = lambda *what: late.append(what)  # type: ignore[method-assign, assignment]
+        assert r.app is not None
+        await r.app.end()
+        await r.router.until(lambda: len(r.router.closes) == 1)
+        await channels[0].request("POST", "/echo", [("content-length", "0")])
+        await channels[0].until_reset()
+        link._answer = answer  # type: ignore[method-assign]
+        for what in late:
+            link._answer(*what)
+        link.flush()
+        await r.router.until(lambda: len(r.router.closes) == 2)
+        assert "x-lambda-dispatch-if-idle" not in r.router.closes[1]
+        await invocation.ended()
+        assert invocation.error["errorType"] == "AppConnectionError"
+        assert await r.extension.exited() == 1
+
+    run(body, grace=100, policy=Policy(close=412))
+
+
 def test_a_router_that_says_nothing_after_close_does_not_hold_the_invoke() -> None:
     async def body(r: Rig) -> None:
         assert await reason(r.invoke(2)) == "SelfLastActive"

@@ -219,6 +219,31 @@ async def test_a_go_away_names_the_instance_and_the_channel(worker: WorkerProces
 
 
 @scenario
+async def test_a_close_for_idleness_is_refused_while_a_request_is_there(worker: WorkerProcess) -> None:
+    idle = [("x-lambda-dispatch-if-idle", "1")]
+    go_on = asyncio.Event()
+
+    async def handler(call: Call) -> None:
+        await go_on.wait()
+        await says_hello(call)
+
+    peer = await worker.instance(handler, channels=2)
+    peer.more_fields += idle
+    asked = asyncio.create_task(ask("h1", worker.ports["http"], "/in-flight"))
+    await peer.served(1)
+    assert await soon(peer.ask_to_close(), "the answer to close") == 412
+    given = worker.given[0]
+    assert state(worker, given) == INSTANCE_OPEN
+    assert not worker.board.instance(given.slot).close_requested
+    peer.retired = False
+    go_on.set()
+    assert (await asked).status == 200
+    await until(lambda: worker.board.in_flight_at(given.slot) == 0, "the slot is free")
+    assert await soon(peer.ask_to_close(), "the answer to close") == 200
+    assert state(worker, given) == INSTANCE_DRAINING
+
+
+@scenario
 async def test_what_is_in_flight_when_an_instance_closes_is_finished(worker: WorkerProcess) -> None:
     go_on = asyncio.Event()
 

@@ -47,12 +47,11 @@ class HeldBoard:
 
     # the scaler's process
 
-    def start(self, url: str, **environ: str) -> None:
-        now = time.monotonic_ns()
-        boot = Boot(
+    def boot(self) -> Boot:
+        return Boot(
             role="scaler",
             index=0,
-            generation=self.board.start_scaler(now),
+            generation=self.board.start_scaler(time.monotonic_ns()),
             listening=0,
             workers=1,
             config=self.config.to_json(),
@@ -75,8 +74,10 @@ class HeldBoard:
             life_fd=self.life_end,
             parent_pid=os.getpid(),
         )
+
+    def start(self, url: str, **environ: str) -> None:
         read_end, write_end = os.pipe()
-        os.write(write_end, boot.to_json().encode())
+        os.write(write_end, self.boot().to_json().encode())
         os.close(write_end)
         clean = {
             name: value

@@ -38,6 +38,8 @@ NOWHERE, CHANNEL, PING, CLOSE = range(4)
 WRONG, NOT_PRESENTED, PROVEN = range(3)
 GOING = b"No such instance, or it is closing"
 FORBIDDEN = b"This call may not speak for the instance"
+IN_USE = b"A request has been sent to the instance"
+IF_IDLE = (b"x-lambda-dispatch-if-idle", b"1")  # of a close call: the instance idles, and closes for no other reason
 TOO_MANY = b"The instance has as many channels or connections as it may have"
 
 # An instance that lived longer than this is given time to be replaced before it goes (protocol.md section 3).
@@ -221,6 +223,8 @@ class Control:
                 wire.answer(stream, 409, GOING)
         elif place is None:
             wire.answer(stream, 200, b"")
+        elif place.in_flight > 0 and IF_IDLE in head.pairs():
+            wire.answer(stream, 412, IN_USE)
         else:
             self._close(wire, stream, place)
 

@@ -269,14 +269,14 @@ class Scaler:
             started += not order.spare
             spares += order.spare
         changed = False
-        generations = {seen.slot: seen.generation for seen in done.living}
+        living = {seen.slot: seen for seen in done.living}
         for slot in done.commands.let_go:
-            changed |= self._let_go(slot, generations[slot], now)
+            changed |= self._let_go(fleet, living[slot], now)
         for slot in done.commands.recycle:
-            changed |= self._board.begin_drain(slot, generations[slot], int((now + HAND_OVER) * NS))
+            changed |= self._board.begin_drain(slot, living[slot].generation, int((now + HAND_OVER) * NS))
         record = conclude(fleet, done, started, changed)
         for slot in done.commands.spare:
-            changed |= self._let_go(slot, generations[slot], now)
+            changed |= self._let_go(fleet, living[slot], now)
         if spares:
             log.info("frozen spares renewed", pool=fleet.label, count=spares, again_s=round(fleet.spares.period))
         if record is not None:
@@ -291,9 +291,15 @@ class Scaler:
             self._soon(AFTER_BELL)
         return changed
 
-    def _let_go(self, slot: int, generation: int, now: float) -> bool:
+    def _let_go(self, fleet: Fleet, seen: b.Instance, now: float) -> bool:
+        if seen.state == b.INSTANCE_OPEN and not seen.in_flight and self._board.in_flight_at(seen.slot) > 0:
+            # It was chosen because it idled, and does no more. A WebSocket would be closed as soon as it is open.
+            fleet.runs[seen.slot].asked = False
+            return False
         at = int(now * NS)
-        return self._board.begin_drain(slot, generation, at) or self._board.hasten(slot, generation, at)
+        return self._board.begin_drain(seen.slot, seen.generation, at) or self._board.hasten(
+            seen.slot, seen.generation, at
+        )
 
     def _retire(self, fleet: Fleet, pool: b.Pool, totals: b.PoolTotals, living: list[b.Instance], now: float) -> None:
         """A pool of a name that somebody asked for once is not kept for ever. The configured function's is."""

@@ -1,0 +1,46 @@
+"""The scaler's loop between its look at the board and what it does then."""
+
+import asyncio
+import os
+import time
+from typing import Any
+
+from lambda_dispatch.scaler.loop import Scaler
+from lambda_dispatch_core.board import board as b
+from tests.support.held_board import NS, HeldBoard
+
+
+class Meanwhile:
+    """The board; a request reaches an instance as soon as the instances were looked at."""
+
+    def __init__(self, held: HeldBoard, place: tuple[int, int]) -> None:
+        self._held, self._place = held, place
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._held.board, name)
+
+    def list_instances(self) -> list[b.Instance]:
+        found = self._held.board.list_instances()
+        assert self._held.worker.reserve(*self._place)
+        return found
+
+
+def test_an_idle_instance_that_gets_a_request_before_it_is_let_go_stays() -> None:
+    held = HeldBoard("--scaling-algorithm=adaptive")
+
+    async def scenario() -> None:
+        now = time.monotonic_ns()
+        place = held.board.allocate_instance(0, os.urandom(16), 10, now, now + 900 * NS)
+        assert place is not None and held.worker.open_instance(*place, now)
+        meanwhile: Any = Meanwhile(held, place)
+        api: Any = None
+        Scaler(held.boot(), held.config, meanwhile, api, "http://router.test").look()
+        assert held.state(place) == b.INSTANCE_OPEN
+        held.worker.release(place[0])
+        Scaler(held.boot(), held.config, held.board, api, "http://router.test").look()
+        assert held.state(place) == b.INSTANCE_DRAINING
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        held.close()
