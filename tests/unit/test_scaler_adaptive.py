@@ -209,6 +209,14 @@ def test_nothing_is_closed_at_the_moment_in_which_what_was_wanted_opens() -> Non
     assert decision.close == ()
 
 
+def test_nothing_is_closed_that_is_at_work_while_the_average_is_late() -> None:
+    """Requests that have just found a slot are demand before the average shows them."""
+    busy = {"running": 63, "mean_ms": 200.0, "arriving": 300.0, "instances": opened(7, 9)}
+    late = Memory(7, at=99.9, short=40.0, opened=7)
+    assert POLICY.decide(seen(**busy), late, LIMITS)[0].close == ()
+    assert POLICY.decide(seen(**(busy | {"running": 40})), late, LIMITS)[0].close != ()
+
+
 def test_clients_are_served_as_fast_as_with_simple_by_fewer_environments() -> None:
     """Clients who wait for their answers hide from a rate what they would send to more instances."""
     for clients, seconds, takes, cold in ((100, 20.0, 0.5, 8.0), (40, 20.0, 0.1, 2.0)):

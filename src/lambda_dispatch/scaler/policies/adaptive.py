@@ -263,7 +263,8 @@ class Adaptive:
         busy = sum(i.in_flight > 0 for i in opened)
         if not seen.arriving:
             return max(busy, usual)
-        load = max(short, float(seen.running)) if seconds > HORIZON else short
+        # The average is late where demand has just risen.
+        load = max(short, float(seen.running))
         # One that is closed takes up its place until its last request is over.
         return max(1, staffed(load, seconds, delay + HORIZON + seconds, beta, slots))
 
