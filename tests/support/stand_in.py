@@ -53,6 +53,14 @@ class StandIn:
         self.on_invoke: Callable[[Invoke], Awaitable[None]] | None = None
         self._news = asyncio.Condition()
         self._open: set[asyncio.StreamWriter] = set()
+        self._ended = False
+
+    async def end(self) -> None:
+        """Cuts every connection, those too that were accepted and are not served yet."""
+        self._ended = True
+        for writer in list(self._open):
+            writer.transport.abort()
+        await self.quiet()
 
     async def invokes(self, count: int) -> list[Invoke]:
         """Once so many have arrived in all: all of them."""
@@ -68,6 +76,8 @@ class StandIn:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         try:
+            if self._ended:
+                return
             head = await reader.readuntil(b"\r\n\r\n")
             first, *lines = head.decode().split("\r\n")[:-2]
             headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
@@ -97,7 +107,5 @@ async def stand_in(context: ssl.SSLContext | None = None) -> AsyncIterator[Stand
         yield it
     finally:
         server.close()
-        for writer in list(it._open):
-            writer.transport.abort()
-        await it.quiet()
+        await it.end()
         await server.wait_closed()
