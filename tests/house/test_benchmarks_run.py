@@ -108,3 +108,12 @@ def test_the_economics_are_played_in_small(tmp_path: Path) -> None:
     rows = [line.split(" | ") for line in page.read_text().splitlines() if line.startswith("| oracle")]
     assert len(rows) == 2 and all(row[1] == "1.00 ± 0.00" for row in rows)
     assert len(list(ElementTree.parse(svg).iter("{http://www.w3.org/2000/svg}circle"))) > 4
+
+
+@pytest.mark.timeout(60)
+def test_the_economics_of_one_policy_say_what_is_missing() -> None:
+    command = [sys.executable, "-m", "benchmarks.economics", "--seeds", "1", "--scale", "0.05", "--jobs", "1"]
+    command += ["--workloads", "volley", "--policies", "adaptive"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "`simple` was not played, so nothing is compared." in run.stdout
