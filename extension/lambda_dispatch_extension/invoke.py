@@ -220,30 +220,35 @@ class Invoke:
         self._wake()
         invocation = self.invocation
         path = f"/api/chunked/close/{invocation.lambda_id}"
-        fields = IF_IDLE if reason == exits.SELF_LAST_ACTIVE else ()
+        idle = reason == exits.SELF_LAST_ACTIVE
+        answered, fields = (self._on_idle_answer, IF_IDLE) if idle else (self._on_close_answer, ())
         for link in self.links:
-            if link.call(path, invocation.pool_id, invocation.lambda_id, self._on_close_answer, fields):
+            if link.call(path, invocation.pool_id, invocation.lambda_id, answered, fields):
                 self._closing_until = time.monotonic() + self._patience(time.monotonic()) + AFTER_FAULT
                 return
         self._close_answered()
 
     def _on_close_answer(self, status: int) -> None:
-        if status == IN_USE and self._closing_until != NEVER:
-            self._stay()
-            return
         if status != 200:
             say("close call failed", id=self._id, cause=f"status {status}" if status else "no answer")
         if self._closing_until != NEVER:
             self._close_answered()
+
+    def _on_idle_answer(self, status: int) -> None:
+        if status != IN_USE:
+            self._on_close_answer(status)
+        elif self._closing_until != NEVER:
+            self._stay()
 
     def _stay(self) -> None:
         """The router has sent a request here meanwhile. Another reason to close still counts."""
         self._closing, self._closing_until = False, NEVER
         self.reasons.discard(exits.SELF_LAST_ACTIVE)
         self._in_use_at = time.monotonic()  # the request may not have arrived yet
-        for reason in self.reasons:
-            self._ask_close(reason)
-            return
+        if not self.ledger.parking and not self.reasons:
+            self.reasons.add(exits.ROUTER_GO_AWAY)  # another worker has let this instance go since
+        if self.reasons:
+            self._tell_router()
 
     def _close_answered(self) -> None:
         self._closing_until = NEVER

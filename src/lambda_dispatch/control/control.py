@@ -223,7 +223,7 @@ class Control:
                 wire.answer(stream, 409, GOING)
         elif place is None:
             wire.answer(stream, 200, b"")
-        elif place.in_flight > 0 and IF_IDLE in head.pairs():
+        elif place.state == INSTANCE_OPEN and place.in_flight > 0 and IF_IDLE in head.pairs():
             wire.answer(stream, 412, IN_USE)
         else:
             self._close(wire, stream, place)
