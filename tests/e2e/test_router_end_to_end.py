@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import loop
 from tests.support.clients import ask, curl
-from tests.support.instance_peer import Call, says_hello
+from tests.support.instance_peer import Call, says_hello_after
 from tests.support.lambda_stand_in import Invoke, Reply
 from tests.support.loop import scenario, soon, until
 from tests.support.router_process import FUNCTION, RouterProcess
@@ -153,11 +153,7 @@ async def test_status_tells_what_the_board_says(router: RouterProcess) -> None:
     named = [("x-lambda-name", "shown")]
     go_on = asyncio.Event()
 
-    async def handler(call: Call) -> None:
-        await go_on.wait()
-        await says_hello(call)
-
-    router.lambda_.function("shown").handler = handler
+    router.lambda_.function("shown").handler = says_hello_after(go_on)
     asked = asyncio.create_task(ask("h1", router.ports["http"], "/", named))
     await soon(router.lambda_.sees(lambda: bool(router.lambda_.peers("shown"))), "an instance")
     await router.lambda_.peers("shown")[0].served(1)
@@ -172,11 +168,7 @@ async def test_sigterm_finishes_what_is_in_flight_and_ends_everything() -> None:
     async with RouterProcess.running() as router:
         go_on = asyncio.Event()
 
-        async def handler(call: Call) -> None:
-            await go_on.wait()
-            await says_hello(call)
-
-        router.function.handler = handler
+        router.function.handler = says_hello_after(go_on)
         asked = [asyncio.create_task(ask(speaks, router.ports["http"], "/slow")) for speaks in ("h1", "h2")]
         await soon(router.lambda_.sees(lambda: bool(router.lambda_.peers(FUNCTION))), "an instance")
         peers = router.lambda_.peers(FUNCTION)

@@ -1,6 +1,5 @@
 """The bundle: what it is made of, and that it runs where nothing else is."""
 
-import asyncio
 import hashlib
 import os
 import shutil
@@ -10,13 +9,12 @@ import tarfile
 import zipfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support import bundle
 from tests.support.certs import make
-from tests.support.extension_rig import Rig, rig, terminate
+from tests.support.extension_rig import Rig, play, terminate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -35,14 +33,6 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tree(output: Path) -> Path:
     return output / f"bundle-{bundle.ARCH}"
-
-
-def run(body: Callable[[Rig], Awaitable[None]], **settings: Any) -> None:
-    async def whole() -> None:
-        async with rig(**settings) as r:
-            await body(r)
-
-    asyncio.run(whole())
 
 
 # What it is -----------------------------------------------------------------------------------------------------------
@@ -125,7 +115,7 @@ def test_it_serves_from_a_root_with_nothing_else(empty: Path, read_only: bool) -
         await relays(r)
         assert r.api.registered == [("lambda-dispatch", {"events": ["SHUTDOWN"]})]
 
-    run(body, launcher=bundle.inside(empty, START, read_only=read_only), env=environment_of_an_empty_root())
+    play(body, launcher=bundle.inside(empty, START, read_only=read_only), env=environment_of_an_empty_root())
 
 
 def test_it_talks_tls_from_a_root_with_nothing_else(empty: Path, tmp_path: Path) -> None:
@@ -133,7 +123,7 @@ def test_it_talks_tls_from_a_root_with_nothing_else(empty: Path, tmp_path: Path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.cert, pair.key)
     context.set_alpn_protocols(["h2"])
-    run(relays, launcher=bundle.inside(empty, START), tls=context)
+    play(relays, launcher=bundle.inside(empty, START), tls=context)
 
 
 def test_the_router_by_name_is_found(empty: Path) -> None:
@@ -145,7 +135,7 @@ def test_the_router_by_name_is_found(empty: Path) -> None:
 
     (empty / "etc").mkdir()
     (empty / "etc" / "hosts").write_text("127.0.0.1 router.test\n")
-    run(body, launcher=bundle.inside(empty, START))
+    play(body, launcher=bundle.inside(empty, START))
 
 
 def own_application(root: Path, *flags: str) -> Callable[[Rig], Awaitable[None]]:
@@ -169,7 +159,7 @@ def free_port() -> int:
 
 def test_as_entry_point_beside_a_static_application_in_a_root_with_nothing_else(empty: Path) -> None:
     body = own_application(empty, "-static")
-    run(body, launcher=bundle.inside(empty, ENTRY), command=["/app"], app=None, app_port=free_port())
+    play(body, launcher=bundle.inside(empty, ENTRY), command=["/app"], app=None, app_port=free_port())
 
 
 def test_as_entry_point_beside_an_application_of_musl(tree: Path, tmp_path: Path) -> None:
@@ -177,7 +167,7 @@ def test_as_entry_point_beside_an_application_of_musl(tree: Path, tmp_path: Path
     root = bundle.musl_root(tree, tmp_path / "root")
     body = own_application(root)
     assert any("libc.so" in line for line in bundle.elf_needs(root / "app"))
-    run(body, launcher=bundle.inside(root, ENTRY), command=["/app"], app=None, app_port=free_port())
+    play(body, launcher=bundle.inside(root, ENTRY), command=["/app"], app=None, app_port=free_port())
 
 
 NODE_APP = """
@@ -199,7 +189,7 @@ def test_beside_node(tree: Path) -> None:
         terminate(r.extension)
         assert await r.extension.exited() == 0
 
-    run(body, launcher=[str(tree) + ENTRY], command=[node, "-e", NODE_APP], app=None, app_port=free_port())
+    play(body, launcher=[str(tree) + ENTRY], command=[node, "-e", NODE_APP], app=None, app_port=free_port())
 
 
 def only_child(pid: int) -> int:
@@ -213,7 +203,7 @@ def test_a_command_that_cannot_be_started_is_an_init_error_that_names_it(tree: P
         assert r.api.init_errors[0]["errorType"] == "AppNotStarted"
         assert "/no/such/command" in r.api.init_errors[0]["errorMessage"]
 
-    run(body, launcher=[str(tree) + ENTRY], command=["/no/such/command"], app=None, app_port=free_port())
+    play(body, launcher=[str(tree) + ENTRY], command=["/no/such/command"], app=None, app_port=free_port())
 
 
 def test_an_application_that_dies_ends_the_environment(empty: Path) -> None:
@@ -224,4 +214,4 @@ def test_an_application_that_dies_ends_the_environment(empty: Path) -> None:
         os.kill(only_child(r.extension.process.pid), 9)
         assert await r.extension.exited() == 1
 
-    run(body, launcher=bundle.inside(empty, ENTRY), command=["/app"], app=None, app_port=free_port())
+    play(body, launcher=bundle.inside(empty, ENTRY), command=["/app"], app=None, app_port=free_port())

@@ -1,24 +1,12 @@
 """Compression on the way: a simulated router, an application process."""
 
-import asyncio
 import gzip
 import zlib
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from tests.support.apps.raw_app import pattern
-from tests.support.extension_rig import Rig, rig
+from tests.support.extension_rig import Rig, run
 
 GZIP = [("host", "h"), ("accept-encoding", "br, gzip")]
-
-
-def run(body: Callable[[Rig], Awaitable[None]], **settings: Any) -> None:
-    async def whole() -> None:
-        async with rig(**settings) as r:
-            r.invoke(2)
-            await body(r)
-
-    asyncio.run(whole())
 
 
 def test_text_is_gzipped_for_those_who_ask() -> None:
@@ -32,7 +20,7 @@ def test_text_is_gzipped_for_those_who_ask() -> None:
         assert gzip.decompress(squeezed.body) == plain.body
         assert len(squeezed.body) < 1000
 
-    run(body)
+    run(body, 2)
 
 
 def test_streamed_text_is_gzipped_and_every_piece_is_flushed_as_it_comes() -> None:
@@ -51,7 +39,7 @@ def test_streamed_text_is_gzipped_and_every_piece_is_flushed_as_it_comes() -> No
         text += unzip.decompress(bytes(channel.data)) + unzip.flush()
         assert text == b"data: first\n\ndata: second\n\n" and unzip.eof
 
-    run(body)
+    run(body, 2)
 
 
 def test_big_streamed_text_comes_out_whole() -> None:
@@ -62,7 +50,7 @@ def test_big_streamed_text_comes_out_whole() -> None:
         answer = await r.exchange("GET", "/chunks/0/1", GZIP)
         assert gzip.decompress(answer.body) == b""
 
-    run(body)
+    run(body, 2)
 
 
 def test_what_must_not_be_gzipped_is_left_alone() -> None:
@@ -82,7 +70,7 @@ def test_what_must_not_be_gzipped_is_left_alone() -> None:
         answer = await r.exchange("GET", "/text/50000", [("accept-encoding", "gzip;q=0, *")])
         assert answer.get("content-encoding") is None
 
-    run(body)
+    run(body, 2)
 
 
 def test_a_strong_etag_becomes_a_weak_one_and_vary_is_not_said_twice() -> None:
@@ -94,7 +82,7 @@ def test_a_strong_etag_becomes_a_weak_one_and_vary_is_not_said_twice() -> None:
         weak = b'content-type: text/html\r\nETag: W/"abc"\r\n'
         assert (await r.exchange("POST", "/fields/50000", GZIP, weak)).get("etag") == 'W/"abc"'
 
-    run(body)
+    run(body, 2)
 
 
 def test_compression_can_be_turned_off() -> None:
@@ -102,4 +90,4 @@ def test_compression_can_be_turned_off() -> None:
         answer = await r.exchange("GET", "/text/50000", GZIP)
         assert (answer.get("content-encoding"), answer.get("vary")) == (None, None)
 
-    run(body, env={"LAMBDA_DISPATCH_ENABLE_COMPRESSION": "false"})
+    run(body, 2, env={"LAMBDA_DISPATCH_ENABLE_COMPRESSION": "false"})

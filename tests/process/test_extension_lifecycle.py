@@ -1,31 +1,30 @@
-"""How an invoke begins and ends: exit reasons, the clock, init, health; against a simulated router and Lambda."""
+"""How an invoke is answered and why it ends: exit reasons, the clock; against a simulated router and Lambda."""
 
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from tests.support.apps.raw_app import App
-from tests.support.extension_rig import Rig, rig, without_launcher
+from tests.support.extension_rig import Rig, play, reason
 from tests.support.router_peer import Policy
-from tests.support.runtime_api import Invocation, RuntimeApi
-
-Body = Callable[[Rig], Awaitable[None]]
 
 
-def run(body: Body, **settings: Any) -> None:
-    async def whole() -> None:
-        async with rig(**settings) as r:
-            await body(r)
-
-    asyncio.run(whole())
-
-
-async def reason(invocation: Invocation) -> str:
-    return str((await invocation.result())["ExitReason"])
+@contextmanager
+def late_answers(r: Rig) -> Iterator[list[tuple[int, int, bytes]]]:
+    """Answers to ping and close leave at the end of the block."""
+    late: list[tuple[int, int, bytes]] = []
+    link = r.router.links[0]
+    answer = link._answer
+    link._answer = lambda *what: late.append(what)  # type: ignore[method-assign, assignment]
+    yield late
+    link._answer = answer  # type: ignore[method-assign]
+    for what in late:
+        link._answer(*what)
+    link.flush()
 
 
 # The invoke's payload -------------------------------------------------------------------------------------------------
@@ -48,7 +47,7 @@ def test_the_response_echoes_the_ids_and_counts_the_requests() -> None:
         }
         assert isinstance(result["InvokeDuration"], int) and result["InvokeDuration"] >= 0
 
-    run(body)
+    play(body)
 
 
 def test_a_missing_pool_is_the_default_one_everywhere() -> None:
@@ -58,7 +57,7 @@ def test_a_missing_pool_is_the_default_one_everywhere() -> None:
         await channel.go_away()
         assert (await list(r.api.invocations.values())[0].result())["PoolId"] == "default"
 
-    run(body)
+    play(body)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +80,7 @@ def test_a_payload_that_cannot_be_served_is_answered_with_its_ids(changes: dict[
         assert result["ExitReason"] == "RouterLambdaInvokeInvalid"
         assert r.router.posts == 0
 
-    run(body)
+    play(body)
 
 
 def test_a_payload_that_is_no_json_is_answered_and_the_next_invoke_is_served() -> None:
@@ -90,173 +89,7 @@ def test_a_payload_that_is_no_json_is_answered_and_the_next_invoke_is_served() -
         channel = await r.parked()
         assert (await channel.exchange("GET", "/text/4")).status == 200
 
-    run(body)
-
-
-# Init -----------------------------------------------------------------------------------------------------------------
-
-
-def test_it_registers_as_lambda_dispatch_for_shutdown() -> None:
-    async def body(r: Rig) -> None:
-        await r.ready()
-        assert r.api.registered == [("lambda-dispatch", {"events": ["SHUTDOWN"]})]
-
-    run(body)
-
-
-@without_launcher
-@pytest.mark.parametrize("managed", [False, True])
-def test_as_an_internal_extension_it_registers_for_no_event(managed: bool) -> None:
-    """What an image's entry point starts has no name that Lambda knows, and Lambda refuses it SHUTDOWN."""
-
-    async def body(r: Rig) -> None:
-        await r.ready()
-        assert r.api.registered == [("lambda-dispatch", {"events": []})]
-        await r.api.event_polled.wait()
-
-    run(body, api=RuntimeApi(managed=managed))
-
-
-@without_launcher
-def test_without_a_place_among_the_extensions_it_serves_as_the_runtime() -> None:
-    async def body(r: Rig) -> None:
-        assert (await (await r.parked()).exchange("GET", "/text/4")).status == 200
-        assert not r.api.registered and not r.api.event_polled.is_set()
-        await r.extension.line("extension not registered")
-
-    run(body, api=RuntimeApi(closed=True))
-
-
-@without_launcher
-def test_an_extension_that_its_launcher_has_registered_does_not_register_again() -> None:
-    async def body(r: Rig) -> None:
-        await r.ready()
-        await r.api.event_polled.wait()
-        assert not r.api.registered
-
-    run(body, env={"LAMBDA_DISPATCH_EXTENSION_ID": "identifier-1"})
-
-
-def test_a_runtime_of_the_functions_own_is_named_as_the_cause() -> None:
-    async def body(r: Rig) -> None:
-        assert await r.extension.exited() == 1
-        assert await r.extension.line("the function has a runtime of its own")
-
-    run(body, api=RuntimeApi(["lambda-dispatch"], taken=True))
-
-
-def test_an_application_without_a_health_page_is_shown_its_answer_and_the_options() -> None:
-    async def body(r: Rig) -> None:
-        line = await r.extension.line("application not healthy")
-        assert 'answer="status 404"' in line and f"check=http://127.0.0.1:{r.app_port}/health" in line
-        assert "LAMBDA_DISPATCH_HEALTH_CHECK_PATH" in line and "LAMBDA_DISPATCH_HEALTHY_STATUSES" in line
-        assert r.app is not None
-
-    run(body, app=("-m", "tests.support.apps.raw_app", "--unhealthy", "1000000"))
-
-
-def test_it_asks_for_no_invoke_before_the_application_is_healthy() -> None:
-    async def body(r: Rig) -> None:
-        await r.ready()
-        counts = (await (await r.parked()).exchange("GET", "/counts")).body
-        assert b'"/health": 41' in counts
-
-    run(body, app=("-m", "tests.support.apps.raw_app", "--unhealthy", "40"))
-
-
-def test_a_port_that_swallows_connections_is_tried_again() -> None:
-    """The application takes a connection and never answers on it; the next one it serves."""
-
-    async def whole() -> None:
-        served = App(0)
-        swallowed: list[asyncio.StreamWriter] = []
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if swallowed:
-                await served.serve(reader, writer)
-            else:
-                swallowed.append(writer)
-
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        async with rig(app=None, app_port=server.sockets[0].getsockname()[1]) as r:
-            await r.ready()
-            assert len(swallowed) == 1
-        swallowed[0].close()
-        server.close()
-
-    asyncio.run(whole())
-
-
-def test_a_refused_port_is_tried_until_the_application_listens() -> None:
-    async def whole() -> None:
-        held = socket.socket()
-        held.bind(("127.0.0.1", 0))
-        async with rig(app=None, app_port=held.getsockname()[1]) as r:
-            await r.api.event_polled.wait()
-            await asyncio.sleep(0.1)
-            assert not r.api.ready.is_set()
-            held.listen()
-            server = await asyncio.start_server(App(0).serve, sock=held)
-            await r.ready()
-            server.close()
-
-    asyncio.run(whole())
-
-
-def test_health_may_be_another_path_with_other_statuses() -> None:
-    async def body(r: Rig) -> None:
-        await r.ready()
-
-    run(
-        body,
-        env={"LAMBDA_DISPATCH_HEALTH_CHECK_PATH": "/status/302", "LAMBDA_DISPATCH_HEALTHY_STATUSES": "200,300-303"},
-    )
-
-
-def test_health_may_be_that_the_port_is_open() -> None:
-    async def body(r: Rig) -> None:
-        await r.ready()
-
-    run(
-        body,
-        app=("-m", "tests.support.apps.raw_app", "--unhealthy", "1000000"),
-        env={"LAMBDA_DISPATCH_HEALTH_CHECK_PROTOCOL": "tcp"},
-    )
-
-
-def test_an_application_that_never_comes_up_is_an_init_error() -> None:
-    async def body(r: Rig) -> None:
-        await r.api.init_failed.wait()
-        assert r.api.init_errors[0]["errorType"] == "AppNotHealthy"
-        assert "http://127.0.0.1:1/health" in r.api.init_errors[0]["errorMessage"]
-        assert await r.extension.exited() == 1
-        assert r.api.nexts == 0
-
-    run(body, app=None, app_port=1, env={"LAMBDA_DISPATCH_INIT_TIMEOUT": "0.3"})
-
-
-def test_init_only_on_a_warm_environment_touches_neither_application_nor_router() -> None:
-    async def body(r: Rig) -> None:
-        await r.ready()
-        took = []
-        for _ in range(5):
-            result = await r.invoke(0, InitOnly=True, DispatcherUrl="http://127.0.0.1:1/").result()
-            assert result["ExitReason"] == "SelfInitOnly"
-            took.append(result["InvokeDuration"])
-        assert min(took) <= 1
-        assert not r.router.links
-        counts = (await (await r.parked()).exchange("GET", "/counts")).body
-        assert b'"/health": 1' in counts
-
-    run(body)
-
-
-def test_asynchronous_init_waits_for_the_application_inside_the_first_invoke() -> None:
-    async def body(r: Rig) -> None:
-        invocation = r.invoke(0, InitOnly=True)
-        assert await reason(invocation) == "SelfInitOnly"
-
-    run(body, app=("-m", "tests.support.apps.raw_app", "--unhealthy", "30"), env={"LAMBDA_DISPATCH_ASYNC_INIT": "true"})
+    play(body)
 
 
 # Ends -----------------------------------------------------------------------------------------------------------------
@@ -278,7 +111,7 @@ def test_go_away_ends_all_channels_and_finishes_what_is_in_flight() -> None:
         assert (result["ExitReason"], result["RequestCount"]) == ("RouterGoAway", 1)
         assert not r.router.closes
 
-    run(body)
+    play(body)
 
 
 def test_without_traffic_it_asks_to_close_and_returns_within_a_second() -> None:
@@ -290,7 +123,7 @@ def test_without_traffic_it_asks_to_close_and_returns_within_a_second() -> None:
         assert result["ExitReason"] == "SelfLastActive"
         assert [(close["x-lambda-id"], close["x-pool-id"]) for close in r.router.closes] == [(r.ids[0], "pool-1")]
 
-    run(body, grace=250)
+    play(body, grace=250)
 
 
 def test_an_instance_that_is_to_stay_when_idle_stays_until_it_is_told_to_go() -> None:
@@ -305,7 +138,7 @@ def test_an_instance_that_is_to_stay_when_idle_stays_until_it_is_told_to_go() ->
         # It is a matter of the invoke, not of the environment.
         assert await reason(r.invoke(2)) == "SelfLastActive"
 
-    run(body, grace=20)
+    play(body, grace=20)
 
 
 def test_an_instance_that_is_to_stay_when_idle_ends_at_its_deadline() -> None:
@@ -314,7 +147,7 @@ def test_an_instance_that_is_to_stay_when_idle_ends_at_its_deadline() -> None:
         assert await reason(r.invoke(2, 16.0, IdleGraceMs=900_000)) == "SelfDeadline"
         assert len(r.router.closes) == 1
 
-    run(body, grace=20)
+    play(body, grace=20)
 
 
 def test_a_request_in_flight_keeps_the_instance_from_idling() -> None:
@@ -327,7 +160,7 @@ def test_a_request_in_flight_keeps_the_instance_from_idling() -> None:
         channel.reset()
         assert await reason(invocation) == "SelfLastActive"
 
-    run(body, grace=100)
+    play(body, grace=100)
 
 
 def test_an_idle_close_is_void_when_the_router_has_sent_a_request_meanwhile() -> None:
@@ -341,33 +174,44 @@ def test_an_idle_close_is_void_when_the_router_has_sent_a_request_meanwhile() ->
         assert await reason(invocation) == "SelfLastActive"
         assert {close["x-lambda-dispatch-if-idle"] for close in r.router.closes} == {"1"}
 
-    run(body, grace=100, policy=Policy(go_away_on_close=False, close=412))
+    play(body, grace=100, policy=Policy(go_away_on_close=False, close=412))
 
 
 def test_who_has_another_reason_by_then_asks_to_close_for_that() -> None:
     async def body(r: Rig) -> None:
-        late: list[tuple[int, int, bytes]] = []
         invocation = r.invoke(2)
         channels = await r.router.all_parked(2)
-        link = r.router.links[0]
-        answer = link._answer
-        link._answer = lambda *what: late.append(what)  # type: ignore[method-assign, assignment]
         assert r.app is not None
         await r.app.end()
-        await r.router.until(lambda: len(r.router.closes) == 1)
-        await channels[0].request("POST", "/echo", [("content-length", "0")])
-        await channels[0].until_reset()
-        link._answer = answer  # type: ignore[method-assign]
-        for what in late:
-            link._answer(*what)
-        link.flush()
+        with late_answers(r) as late:
+            await r.router.until(lambda: bool(late))
+            await channels[0].request("POST", "/echo", [("content-length", "0")])
+            await channels[0].until_reset()
         await r.router.until(lambda: len(r.router.closes) == 2)
         assert "x-lambda-dispatch-if-idle" not in r.router.closes[1]
         await invocation.ended()
         assert invocation.error["errorType"] == "AppConnectionError"
         assert await r.extension.exited() == 1
 
-    run(body, grace=100, policy=Policy(close=412))
+    play(body, grace=100, policy=Policy(close=412))
+
+
+def test_a_go_away_of_another_worker_ends_what_was_asked_to_stay() -> None:
+    async def body(r: Rig) -> None:
+        invocation = r.invoke(2)
+        busy, parked = await r.router.all_parked(2)
+        with late_answers(r) as late:
+            await r.router.until(lambda: bool(late))
+            await busy.request("GET", "/gated")
+            await busy.head()
+            await parked.go_away()
+            await parked.wait(lambda: parked.ended)
+        await r.open_gate()
+        await busy.wait(lambda: busy.ended)
+        assert await reason(invocation) == "RouterGoAway"
+        assert ["x-lambda-dispatch-if-idle" in close for close in r.router.closes] == [True, False]
+
+    play(body, grace=100, policy=Policy(close=412, go_away_on_close=False))
 
 
 def test_a_router_that_says_nothing_after_close_does_not_hold_the_invoke() -> None:
@@ -375,7 +219,7 @@ def test_a_router_that_says_nothing_after_close_does_not_hold_the_invoke() -> No
         assert await reason(r.invoke(2)) == "SelfLastActive"
         assert len(r.router.closes) == 1
 
-    run(body, grace=100, policy=Policy(go_away_on_close=False, answer_close=False))
+    play(body, grace=100, policy=Policy(go_away_on_close=False, answer_close=False))
 
 
 def test_a_deadline_inside_the_margin_is_one_close_and_no_ping() -> None:
@@ -383,7 +227,7 @@ def test_a_deadline_inside_the_margin_is_one_close_and_no_ping() -> None:
         assert await reason(r.invoke(2, timeout=10)) == "SelfDeadline"
         assert (len(r.router.closes), len(r.router.pings)) == (1, 0)
 
-    run(body)
+    play(body)
 
 
 def test_the_margin_may_be_a_share_of_the_functions_timeout() -> None:
@@ -397,14 +241,14 @@ def test_the_margin_may_be_a_share_of_the_functions_timeout() -> None:
         await channel.go_away()
         assert await reason(invocation) == "RouterGoAway"
 
-    run(body, env={"LAMBDA_DISPATCH_DEADLINE_MARGIN": "10%"})
+    play(body, env={"LAMBDA_DISPATCH_DEADLINE_MARGIN": "10%"})
 
 
 def test_a_forced_deadline_overrides_the_functions() -> None:
     async def body(r: Rig) -> None:
         assert await reason(r.invoke(1, timeout=800)) == "SelfDeadline"
 
-    run(body, env={"LAMBDA_DISPATCH_FORCE_DEADLINE": "5"})
+    play(body, env={"LAMBDA_DISPATCH_FORCE_DEADLINE": "5"})
 
 
 def test_a_stale_invoke_returns_at_once_where_the_deadline_is_forced() -> None:
@@ -412,7 +256,7 @@ def test_a_stale_invoke_returns_at_once_where_the_deadline_is_forced() -> None:
         assert await reason(r.invoke(1, SentTime="2024-01-01T00:00:00Z")) == "SelfStaleRequest"
         assert not r.router.links
 
-    run(body, env={"LAMBDA_DISPATCH_FORCE_DEADLINE": "60"})
+    play(body, env={"LAMBDA_DISPATCH_FORCE_DEADLINE": "60"})
 
 
 def test_requests_in_flight_are_cut_before_the_deadline_and_the_invoke_is_answered() -> None:
@@ -425,7 +269,7 @@ def test_requests_in_flight_are_cut_before_the_deadline_and_the_invoke_is_answer
         assert await reason(invocation) == "SelfDeadline"
         assert time.time() < invocation.deadline
 
-    run(body)
+    play(body)
 
 
 # The router misbehaves ------------------------------------------------------------------------------------------------
@@ -440,7 +284,7 @@ def test_a_router_that_refuses_connections_is_unreachable_within_two_seconds() -
         line = await r.extension.line("router unreachable")
         assert "router=http://127.0.0.1:1 " in line and "Connection refused" in line and "the first of " in line
 
-    run(body)
+    play(body)
 
 
 def test_a_router_may_be_given_by_name() -> None:
@@ -448,7 +292,7 @@ def test_a_router_may_be_given_by_name() -> None:
         channel = await r.parked(DispatcherUrl=f"http://localhost:{r.router.port}/api/chunked")
         assert (await channel.exchange("GET", "/text/4")).status == 200
 
-    run(body)
+    play(body)
 
 
 def test_a_router_whose_name_is_unknown_is_unreachable_and_named() -> None:
@@ -457,7 +301,7 @@ def test_a_router_whose_name_is_unknown_is_unreachable_and_named() -> None:
         line = await r.extension.line("router unreachable")
         assert "router.invalid" in line and ("cannot be resolved" in line or "timed out" in line)
 
-    run(body)
+    play(body)
 
 
 def test_a_router_that_is_a_black_hole_is_unreachable_within_two_seconds() -> None:
@@ -482,7 +326,7 @@ def test_a_router_that_is_a_black_hole_is_unreachable_within_two_seconds() -> No
             for sock in [hole, *fillers]:
                 sock.close()
 
-    run(body)
+    play(body)
 
 
 @pytest.mark.parametrize(
@@ -493,7 +337,7 @@ def test_a_status_on_a_channel_ends_the_invoke_with_its_reason(status: int, expe
     async def body(r: Rig) -> None:
         assert await reason(r.invoke(3)) == expected
 
-    run(body, policy=Policy(accept=lambda channel: status))
+    play(body, policy=Policy(accept=lambda channel: status))
 
 
 def test_a_conflict_on_a_channel_is_go_away_without_a_close_call() -> None:
@@ -501,7 +345,7 @@ def test_a_conflict_on_a_channel_is_go_away_without_a_close_call() -> None:
         assert await reason(r.invoke(3)) == "RouterGoAway"
         assert not r.router.closes
 
-    run(body, policy=Policy(accept=lambda channel: 409))
+    play(body, policy=Policy(accept=lambda channel: 409))
 
 
 @pytest.mark.parametrize("how", ["reset", "end", "connection", "garbage"])
@@ -528,7 +372,7 @@ def test_a_channel_broken_by_the_router_ends_the_whole_invoke_within_two_seconds
         channel = await r.parked()
         assert (await channel.exchange("GET", "/text/4")).status == 200, "the environment serves the next invoke"
 
-    run(body)
+    play(body)
 
 
 def test_of_several_connections_a_lost_one_is_replaced_and_its_channels_park_again() -> None:
@@ -550,7 +394,7 @@ def test_of_several_connections_a_lost_one_is_replaced_and_its_channels_park_aga
         await survivor.wait(lambda: survivor.ended)
         assert not invocation.done.is_set() and not r.router.closes
 
-    run(body)
+    play(body)
 
 
 def test_of_several_connections_one_that_cannot_be_replaced_lets_the_others_finish() -> None:
@@ -570,14 +414,14 @@ def test_of_several_connections_one_that_cannot_be_replaced_lets_the_others_fini
         await survivor.wait(lambda: survivor.ended)
         assert await reason(invocation) == "RouterConnectionError"
 
-    run(body)
+    play(body)
 
 
 def test_a_router_that_takes_no_channel_is_a_connection_error() -> None:
     async def body(r: Rig) -> None:
         assert await reason(r.invoke(2)) == "RouterConnectionError"
 
-    run(body, policy=Policy(answer_channels=False))
+    play(body, policy=Policy(answer_channels=False))
 
 
 def test_goaway_of_the_connection_is_go_away() -> None:
@@ -587,7 +431,7 @@ def test_goaway_of_the_connection_is_go_away() -> None:
         channels[0].link.send_goaway(channels[1].stream)
         assert await reason(invocation) == "RouterGoAway"
 
-    run(body)
+    play(body)
 
 
 def test_it_pings_every_five_seconds_and_a_conflict_is_go_away() -> None:
@@ -602,7 +446,7 @@ def test_it_pings_every_five_seconds_and_a_conflict_is_go_away() -> None:
         assert await reason(invocation) == "RouterGoAway"
         assert not r.router.closes
 
-    run(body)
+    play(body)
 
 
 def test_another_status_on_a_ping_is_its_reason() -> None:
@@ -610,7 +454,7 @@ def test_another_status_on_a_ping_is_its_reason() -> None:
         assert await reason(r.invoke(1)) == "RouterStatus5xx"
         assert len(r.router.pings) == 1
 
-    run(body, policy=Policy(ping=500))
+    play(body, policy=Policy(ping=500))
 
 
 # The application dies -------------------------------------------------------------------------------------------------
@@ -632,7 +476,7 @@ def test_an_application_that_crashed_between_requests_fails_the_invoke_within_th
         assert len(r.router.closes) == 1
         assert await r.extension.exited() == 1
 
-    run(body)
+    play(body)
 
 
 def test_overlapping_invokes_are_kept_apart() -> None:
@@ -649,4 +493,4 @@ def test_overlapping_invokes_are_kept_apart() -> None:
         result = await second.result()
         assert (result["Id"], result["RequestCount"]) == (r.ids[1], 1)
 
-    run(body, env={"AWS_LAMBDA_MAX_CONCURRENCY": "2"})
+    play(body, env={"AWS_LAMBDA_MAX_CONCURRENCY": "2"})

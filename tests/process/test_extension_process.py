@@ -7,27 +7,16 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.extension_rig import Rig, rig, roots, terminate, without_launcher
+from tests.support.extension_rig import Rig, play, roots, terminate, without_launcher
 from tests.support.router_peer import Policy
 
-Body = Callable[[Rig], Awaitable[None]]
 RAW_APP = (sys.executable, "-m", "tests.support.apps.raw_app")
 END = 0.3  # s that the end may take ...
 SLACK = 0.5  # ... and what a busy machine may add
-
-
-def run(body: Body, **settings: Any) -> None:
-    async def whole() -> None:
-        async with rig(**settings) as r:
-            await body(r)
-
-    asyncio.run(whole())
 
 
 # The end --------------------------------------------------------------------------------------------------------------
@@ -48,7 +37,7 @@ def test_the_end_of_the_environment_gives_parked_channels_back(how: str) -> None
         assert time.monotonic() - began < END + SLACK
         assert len(r.router.closes) == 1
 
-    run(body, policy=Policy(go_away_on_close=False))
+    play(body, policy=Policy(go_away_on_close=False))
 
 
 def test_a_request_in_flight_is_finished_where_the_end_allows() -> None:
@@ -63,7 +52,7 @@ def test_a_request_in_flight_is_finished_where_the_end_allows() -> None:
         assert bytes(channel.data).endswith(b"data: second\n\n")
         assert await r.extension.exited() == 0
 
-    run(body)
+    play(body)
 
 
 def test_a_request_that_takes_longer_is_cut() -> None:
@@ -77,7 +66,7 @@ def test_a_request_that_takes_longer_is_cut() -> None:
         assert await r.extension.exited() == 0
         assert time.monotonic() - began < END + SLACK
 
-    run(body)
+    play(body)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -87,8 +76,8 @@ def test_it_ends_while_it_waits_for_an_invoke_or_for_the_application(number: int
         r.extension.signal(number)
         assert await r.extension.exited() == 0
 
-    run(body)
-    run(body, app=None, app_port=1)
+    play(body)
+    play(body, app=None, app_port=1)
 
 
 # An application of its own --------------------------------------------------------------------------------------------
@@ -119,7 +108,7 @@ def test_a_command_is_started_its_output_passed_through_and_it_is_served() -> No
         assert "raw app: SIGTERM" in r.extension.lines
 
     port = own_port()
-    run(body, command=(*RAW_APP, str(port)), app_port=port)
+    play(body, command=(*RAW_APP, str(port)), app_port=port)
 
 
 def test_the_command_is_told_the_port_on_which_it_is_looked_for() -> None:
@@ -129,7 +118,7 @@ def test_the_command_is_told_the_port_on_which_it_is_looked_for() -> None:
         assert await r.extension.exited() == 0
 
     port = own_port()
-    run(body, command=("/bin/sh", "-c", "echo ports $PORT $LAMBDA_DISPATCH_PORT; exec sleep 60"), app_port=port)
+    play(body, command=("/bin/sh", "-c", "echo ports $PORT $LAMBDA_DISPATCH_PORT; exec sleep 60"), app_port=port)
 
 
 @without_launcher
@@ -144,7 +133,7 @@ def test_a_command_that_the_launcher_has_started_is_not_started_again() -> None:
         assert await r.extension.exited() == 1
         await r.extension.line("the application exited with code 3")
 
-    run(body, command=("/no/such/command",), app_port=port, wrapper=("/bin/sh", "-c", launcher, "launcher"))
+    play(body, command=("/no/such/command",), app_port=port, wrapper=("/bin/sh", "-c", launcher, "launcher"))
 
 
 def test_the_whole_process_group_of_the_command_ends() -> None:
@@ -157,7 +146,7 @@ def test_the_whole_process_group_of_the_command_ends() -> None:
                 await asyncio.sleep(0.01)
 
     script = "trap '' TERM; sleep 1000 & echo child $!; wait"
-    run(body, command=("/bin/sh", "-c", script), app_port=own_port())
+    play(body, command=("/bin/sh", "-c", script), app_port=own_port())
 
 
 def test_a_command_that_ends_before_it_is_healthy_is_an_init_error() -> None:
@@ -166,7 +155,7 @@ def test_a_command_that_ends_before_it_is_healthy_is_an_init_error() -> None:
         assert r.api.init_errors[0]["errorType"] == "AppExited"
         assert "exited with code 3" in r.api.init_errors[0]["errorMessage"]
 
-    run(body, command=("/bin/sh", "-c", "exit 3"), app_port=own_port())
+    play(body, command=("/bin/sh", "-c", "exit 3"), app_port=own_port())
 
 
 def test_a_command_that_does_not_exist_is_an_init_error_that_names_it() -> None:
@@ -175,7 +164,7 @@ def test_a_command_that_does_not_exist_is_an_init_error_that_names_it() -> None:
         assert r.api.init_errors[0]["errorType"] == "AppNotStarted"
         assert "/no/such/command" in r.api.init_errors[0]["errorMessage"]
 
-    run(body, command=("/no/such/command",), app_port=own_port())
+    play(body, command=("/no/such/command",), app_port=own_port())
 
 
 def test_the_death_of_the_command_fails_the_invoke_and_ends_the_process() -> None:
@@ -191,7 +180,7 @@ def test_the_death_of_the_command_fails_the_invoke_and_ends_the_process() -> Non
         assert await two.until_reset() == 7
 
     port = own_port()
-    run(body, command=(*RAW_APP, str(port)), app_port=port, policy=Policy(go_away_on_close=False))
+    play(body, command=(*RAW_APP, str(port)), app_port=port, policy=Policy(go_away_on_close=False))
 
 
 # TLS ------------------------------------------------------------------------------------------------------------------
@@ -248,7 +237,7 @@ def test_tls_to_the_router(certificate: Path, verify: str) -> None:
     if verify == "client":
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(certificate.with_name("cert.pem"))
-    run(body, tls=context, env=env)
+    play(body, tls=context, env=env)
 
 
 @pytest.mark.parametrize("fault", ["ca", "fingerprint", "hint"])
@@ -267,7 +256,7 @@ def test_a_router_that_is_not_the_right_one_is_unreachable(certificate: Path, fa
         "fingerprint": {"LAMBDA_DISPATCH_ROUTER_FINGERPRINT": "00" * 32},
         "hint": {},
     }[fault]
-    run(body, tls=server_context(certificate), env=env)
+    play(body, tls=server_context(certificate), env=env)
 
 
 # What it costs --------------------------------------------------------------------------------------------------------
@@ -281,7 +270,7 @@ def test_twenty_channels_are_parked_in_18_mebibytes_and_served_in_24() -> None:
         await asyncio.gather(*(channel.exchange("POST", "/echo", [], b"x" * 200_000) for channel in channels))
         assert r.extension.resident() < 24 * 1024
 
-    run(body)
+    play(body)
 
 
 def test_starting_imports_nothing_that_is_not_needed() -> None:

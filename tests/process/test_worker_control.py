@@ -8,11 +8,14 @@ import pytest
 
 from lambda_dispatch_core.board.board import INSTANCE_DRAINING, INSTANCE_OPEN, INSTANCE_STARTING
 from tests.support.clients import ask
-from tests.support.instance_peer import Call, InstancePeer, says_hello
+from tests.support.instance_peer import Call, InstancePeer, says_hello_after
 from tests.support.loop import scenario, soon, until
 from tests.support.worker_process import Given, WorkerProcess
 
 spellings = pytest.mark.parametrize("long_spelling", [False, True], ids=["short", "long"])
+
+
+IDLE = ("x-lambda-dispatch-if-idle", "1")
 
 
 def state(worker: WorkerProcess, given: Given) -> int:
@@ -220,15 +223,10 @@ async def test_a_go_away_names_the_instance_and_the_channel(worker: WorkerProces
 
 @scenario
 async def test_a_close_for_idleness_is_refused_while_a_request_is_there(worker: WorkerProcess) -> None:
-    idle = [("x-lambda-dispatch-if-idle", "1")]
     go_on = asyncio.Event()
 
-    async def handler(call: Call) -> None:
-        await go_on.wait()
-        await says_hello(call)
-
-    peer = await worker.instance(handler, channels=2)
-    peer.more_fields += idle
+    peer = await worker.instance(says_hello_after(go_on), channels=2)
+    peer.more_fields.append(IDLE)
     asked = asyncio.create_task(ask("h1", worker.ports["http"], "/in-flight"))
     await peer.served(1)
     assert await soon(peer.ask_to_close(), "the answer to close") == 412
@@ -244,14 +242,24 @@ async def test_a_close_for_idleness_is_refused_while_a_request_is_there(worker: 
 
 
 @scenario
+async def test_an_instance_that_drains_already_closes_whatever_is_there(worker: WorkerProcess) -> None:
+    go_on = asyncio.Event()
+    peer = await worker.instance(says_hello_after(go_on), channels=2)
+    peer.more_fields.append(IDLE)
+    asked = asyncio.create_task(ask("h1", worker.ports["http"], "/in-flight"))
+    await peer.served(1)
+    given = worker.given[0]
+    assert worker.board.begin_drain(given.slot, given.generation, worker.now())
+    assert await soon(peer.ask_to_close(), "the answer to close") == 200
+    go_on.set()
+    assert (await asked).status == 200
+
+
+@scenario
 async def test_what_is_in_flight_when_an_instance_closes_is_finished(worker: WorkerProcess) -> None:
     go_on = asyncio.Event()
 
-    async def handler(call: Call) -> None:
-        await go_on.wait()
-        await says_hello(call)
-
-    peer = await worker.instance(handler, channels=2)
+    peer = await worker.instance(says_hello_after(go_on), channels=2)
     asked = asyncio.create_task(ask("h1", worker.ports["http"], "/in-flight"))
     await peer.served(1)
     assert await soon(peer.ask_to_close(), "the answer to close") == 200

@@ -10,7 +10,7 @@ from h2.errors import ErrorCodes
 
 from tests.support import certs
 from tests.support.clients import Broken, RawClient, ask
-from tests.support.instance_peer import Call, says_hello
+from tests.support.instance_peer import Call, says_hello, says_hello_after
 from tests.support.loop import scenario, soon, until
 from tests.support.worker_process import WorkerProcess
 
@@ -46,11 +46,7 @@ async def test_http_2_clients_are_warned_served_and_then_told_the_last_stream() 
     async with WorkerProcess.running("--lame-duck", "1") as worker:
         go_on = asyncio.Event()
 
-        async def handler(call: Call) -> None:
-            await go_on.wait()
-            await says_hello(call)
-
-        peer = await worker.instance(handler, channels=3)
+        peer = await worker.instance(says_hello_after(go_on), channels=3)
         async with await worker.h2() as client:
             first = client.open("/first")
             await peer.served(1)
@@ -73,11 +69,7 @@ async def test_what_is_queued_and_in_flight_is_answered_before_the_end() -> None
     async with WorkerProcess.running(*SHORT) as worker:
         go_on = asyncio.Event()
 
-        async def handler(call: Call) -> None:
-            await go_on.wait()
-            await says_hello(call)
-
-        peer = await worker.instance(handler, channels=1)
+        peer = await worker.instance(says_hello_after(go_on), channels=1)
         asked = [asyncio.create_task(ask("h1", worker.ports["http"], f"/{i}")) for i in range(5)]
         await peer.served(1)
         await worker.waits(4)
@@ -222,11 +214,7 @@ async def test_a_worker_that_is_replaced_stops_accepting_at_once_and_serves_what
     async with WorkerProcess.running(*LONG) as worker:
         go_on = asyncio.Event()
 
-        async def handler(call: Call) -> None:
-            await go_on.wait()
-            await says_hello(call)
-
-        peer = await worker.instance(handler)
+        peer = await worker.instance(says_hello_after(go_on))
         asked = asyncio.create_task(ask("h1", worker.ports["http"], "/kept"))
         await peer.served(1)
         assert worker.process is not None

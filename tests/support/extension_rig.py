@@ -197,12 +197,25 @@ def terminate(process: Process) -> None:
 Body = Callable[[Rig], Awaitable[None]]
 
 
-def run(body: Body, channels: int = 1, **settings: Any) -> None:
-    """Runs the test's body with an extension that has this many channels parked."""
+def play(body: Body, **settings: Any) -> None:
+    """Runs the test's body with an extension that has not been invoked."""
 
     async def whole() -> None:
         async with rig(**settings) as r:
-            r.invoke(channels)
             await body(r)
 
     asyncio.run(whole())
+
+
+def run(body: Body, channels: int = 1, **settings: Any) -> None:
+    """Runs the test's body with an extension that has this many channels parked."""
+
+    async def invoked(r: Rig) -> None:
+        r.invoke(channels)
+        await body(r)
+
+    play(invoked, **settings)
+
+
+async def reason(invocation: Invocation) -> str:
+    return str((await invocation.result())["ExitReason"])

@@ -163,6 +163,14 @@ async def says_hello(call: Call) -> None:
     await call.respond(200, [("content-type", "text/plain")], b"hello from " + call.target.encode("latin-1"))
 
 
+def says_hello_after(go_on: asyncio.Event) -> Handler:
+    async def handler(call: Call) -> None:
+        await go_on.wait()
+        await says_hello(call)
+
+    return handler
+
+
 class Answer:
     """What the router says to a ping, a close, or a channel it does not accept."""
 
