@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lambda_dispatch.local.environment.process import family, start_time
@@ -54,13 +55,17 @@ class DevRun:
     def ask(
         self, method: str, target: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[http.client.HTTPResponse, bytes]:
+        """The body is sent while the answer is read: what streams it back takes no more than it can get rid of."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port("router"), timeout=60)
-        try:
-            connection.request(method, target, body, headers or {})
+        length = {"content-length": str(len(body))} if body is not None else {}
+        with contextlib.closing(connection), ThreadPoolExecutor(1) as sender:
+            connection.request(method, target, headers={**(headers or {}), **length})
+            sent = sender.submit(connection.send, body) if body else None
             response = connection.getresponse()
-            return response, response.read()
-        finally:
-            connection.close()
+            answer = response.read()
+            if sent is not None:
+                sent.result()
+            return response, answer
 
     def interrupt(self) -> int:
         """Ctrl-C; returns the exit code once everything has stopped."""
