@@ -1,11 +1,13 @@
 """Loads drawn by chance: whether the bounds of benchmarks/economics.py hold where no constant was chosen for them.
 
-    python -m benchmarks.random_loads [--first 1] [--loads 24] [--jobs 2] [--policy adaptive]
+    python -m benchmarks.random_loads [--first 1] [--loads 24] [--jobs 2] [--policy adaptive] [--usual]
 
 Each number is a load and a world of its own, always the same one: the shape of the arrivals, 0.2 to 2,000 requests/s,
-service times of 5 ms to 5 s, cold starts of 0.5 to 10 s, 1 to 100 slots. Prints a Markdown table and what does not
-hold. A trickle, which may invoke 1.5 times as often as `simple`, is a load with less than one request at work on
-average. Clients that wait for their answers send other requests to each policy, so that there is no oracle for them.
+service times of 5 ms to 5 s, cold starts of 0.5 to 10 s, 1 to 100 slots. With `--usual` it is a load of the kinds that
+services have, 0.05 to 1,000 requests/s of 10 ms to 3 s, in the world of benchmarks/economics.py. Prints a Markdown
+table and what does not hold. A trickle, which may invoke 1.5 times as often as `simple`, is a load with less than one
+request at work on average. Clients that wait for their answers send other requests to each policy, so that there is no
+oracle for them.
 """
 
 import argparse
@@ -29,6 +31,11 @@ from lambda_dispatch.simulator.setting import Setting
 
 REQUESTS = 60_000  # of a load, about
 AT_WORK = 400.0  # requests at the busiest, at most
+LONGEST = 300.0  # s, of a request
+USUAL = (
+    "a walk by chance", "another rate every minute", "phases by chance", "crowds that go", "batches", "a day",
+    "days and nights", "heavy tail",
+)  # fmt: skip
 
 Shape = Callable[[float], float]  # s -> share of the rate
 
@@ -87,19 +94,71 @@ def draw(number: int) -> Drawn:
         return Drawn(f"{clients} clients at once, {service.mean:.3f} s, {world}", made, setting, False)
     if name == "on and off" and seconds < 600 and rate > 100:
         seconds = 600.0
-    shape, takes = found[name], service.sampler(chance)
-    arrive, work, t = array("q"), array("q"), 0.0
+    made = arrivals(chance, rate, seconds, found[name], service)
+    says = f"{name}, {rate:.1f}/s for {seconds:.0f} s, {service}, {world}"
+    return Drawn(says, made, setting, sum(made.takes) / NS < seconds)
+
+
+def steps_of(seconds: float, width: float, values: Callable[[], float]) -> Shape:
+    """Another share of the rate every `width` s."""
+    found = [values() for _ in range(int(seconds / width) + 2)]
+    return lambda t: found[int(t / width)]
+
+
+def usual_shape(kind: str, chance: Random, seconds: float) -> Shape:
+    if kind == "a walk by chance":
+        level, step = 0.0, chance.uniform(0.05, 0.4)
+
+        def walk() -> float:
+            nonlocal level
+            level = max(-4.0, min(0.0, level + chance.gauss(0, step)))
+            return math.exp(level)
+
+        return steps_of(seconds, 10.0, walk)
+    if kind == "another rate every minute":
+        return steps_of(seconds, 60.0, lambda: min(1.0, chance.lognormvariate(-2, 1)))
+    if kind == "phases by chance":
+        return phases(chance, seconds, chance.uniform(3, 60), chance.uniform(3, 60), chance.choice((0.02, 0.1, 0.3)))
+    if kind == "crowds that go":
+        base, gone = chance.uniform(0.05, 0.3), chance.uniform(3, 40)
+        begin = sorted(chance.uniform(0, seconds) for _ in range(max(2, int(seconds / 200))))
+        return lambda t: min(1.0, base + sum(math.exp(-(t - at) / gone) for at in begin if 0 <= t - at < 10 * gone))
+    if kind == "batches":
+        every, lasts, low = chance.choice((15, 30, 60)), chance.uniform(0.5, 8), chance.choice((0.0, 0.02, 0.1))
+        return lambda t: 1.0 if t % every < lasts else low
+    if kind == "a day":
+        return lambda t: (0.55 - 0.45 * math.cos(math.tau * t / seconds)) * (0.8 + 0.2 * math.sin(t / 7))
+    if kind == "days and nights":
+        return lambda t: 0.1 if int(6 * t / seconds) % 2 else 0.6 + 0.4 * math.sin(t / 30)
+    return lambda t: 1.0
+
+
+def draw_usual(number: int) -> Drawn:
+    chance = Random(f"usual load {number}")
+    kind = chance.choice(USUAL)
+    median = math.exp(chance.uniform(math.log(0.01), math.log(3)))
+    service = Distribution("lognormal", (median, chance.uniform(0.2, 1.2)))
+    if kind == "heavy tail":
+        service = Distribution("pareto", (median / 2, chance.uniform(1.3, 2.5)))
+    rate = min(math.exp(chance.uniform(math.log(0.05), math.log(1000))), 0.75 * AT_WORK / service.mean)
+    seconds = min(3600.0, max(300.0, REQUESTS / rate))
+    made = arrivals(chance, rate, seconds, usual_shape(kind, chance, seconds), service)
+    work = sum(made.takes) / NS
+    return Drawn(f"{kind}, {rate:.1f}/s for {seconds:.0f} s, {service}", made, Setting(seed=number), work < seconds)
+
+
+def arrivals(chance: Random, rate: float, seconds: float, shape: Shape, service: Distribution) -> Requests:
+    takes, arrive, work, t = service.sampler(chance), array("q"), array("q"), 0.0
     while (t := t + chance.expovariate(rate)) < seconds and len(arrive) < 3 * REQUESTS:
         if chance.random() < shape(t):
             arrive.append(int(t * NS))
-            work.append(max(1, int(takes() * NS)))
-    says = f"{name}, {rate:.1f}/s for {seconds:.0f} s, {service}, {world}"
-    return Drawn(says, Requests(arrive, work), setting, sum(work) / NS < seconds)
+            work.append(max(1, int(min(takes(), LONGEST) * NS)))
+    return Requests(arrive, work)
 
 
-def play(task: tuple[int, str]) -> tuple[int, str, bool, dict[str, Outcome]]:
-    number, policy = task
-    drawn = draw(number)
+def play(task: tuple[int, str, bool]) -> tuple[int, str, bool, dict[str, Outcome]]:
+    number, policy, usual = task
+    drawn = draw_usual(number) if usual else draw(number)
     words = ("oracle", "simple", "simple-1", policy)
     played = {word: run(parse(word, drawn.setting), drawn.requests, drawn.setting) for word in words}
     small = {word: replace(outcome, samples=(), slowest=()) for word, outcome in played.items()}
@@ -131,8 +190,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--loads", type=int, default=24)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--policy", default="adaptive")
+    parser.add_argument("--usual", action="store_true")
     given = parser.parse_args(argv)
-    tasks = [(number, given.policy) for number in range(given.first, given.first + given.loads)]
+    tasks = [(number, given.policy, given.usual) for number in range(given.first, given.first + given.loads)]
     print(
         "| load | cost of oracle's, simple-1's | p99 ms, simple's | worst ms, simple's | invokes, simple's | broken |"
     )
