@@ -5,8 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from lambda_dispatch.scaler.model import Instance, Limits, Observation, State
-from lambda_dispatch.scaler.policies.adaptive import IN_PAUSE, Adaptive, Memory, demand, lasts, staffed
+from lambda_dispatch.scaler.model import TICK, Instance, Limits, Observation, State
+from lambda_dispatch.scaler.policies.adaptive import (
+    IN_PAUSE,
+    INVOKES,
+    MOST_CREDIT,
+    SOONEST,
+    Adaptive,
+    Memory,
+    demand,
+    lasts,
+    staffed,
+)
 from lambda_dispatch.scaler.start_times import COLD, KEPT, THAW, StartTimes
 from lambda_dispatch.simulator.distributions import Distribution
 from lambda_dispatch.simulator.generators import LOADS, Load, generate
@@ -43,24 +53,24 @@ def test_the_first_request_starts_one_instance() -> None:
 
 
 def test_everybody_in_a_volley_is_served_soon_after_the_opening() -> None:
-    assert decide(pending=100, mean_ms=1000.0, frozen=20).start == 10  # a thaw is sooner than the second turn
-    assert decide(pending=100, mean_ms=1000.0).start == 7  # a cold start is worth more waiting: 1.5 each
+    assert decide(pending=100, takes_ms=1000.0, frozen=20).start == 10  # a thaw is sooner than the second turn
+    assert decide(pending=100, takes_ms=1000.0).start == 7  # a cold start is worth more waiting: 1.5 each
     assert decide(pending=100).start == 10  # nothing is known of what they take
 
 
 def test_a_queue_that_warm_slots_serve_in_time_starts_nothing() -> None:
-    busy = {"running": 30, "mean_ms": 100.0, "instances": opened(3, 10), "frozen": 5, "arriving": 200.0}
+    busy = {"running": 30, "takes_ms": 100.0, "instances": opened(3, 10), "frozen": 5, "arriving": 200.0}
     assert decide(pending=8, **busy).start == 0  # 300 slots a second: 27 ms
     assert decide(pending=60, **busy).start >= 1
 
 
 def test_what_starts_already_is_not_started_again() -> None:
     starting = tuple(Instance(slot, State.STARTING, 99.9) for slot in range(10))
-    assert decide(pending=100, mean_ms=1000.0, instances=starting, frozen=20).start == 0
+    assert decide(pending=100, takes_ms=1000.0, instances=starting, frozen=20).start == 0
 
 
 def test_what_starts_already_serves_the_longer_the_longer_it_has_been_under_way() -> None:
-    burst = {"pending": 300, "running": 10, "mean_ms": 100.0, "arriving": 500.0, "cold": 2.0}
+    burst = {"pending": 300, "running": 10, "takes_ms": 100.0, "arriving": 500.0, "cold": 2.0}
     before = opened(1, 10) + tuple(Instance(slot, State.STARTING, 98.5) for slot in range(1, 16))
     late = decide(instances=before, under_way=0.0, **burst).start
     assert late >= 1
@@ -69,7 +79,7 @@ def test_what_starts_already_serves_the_longer_the_longer_it_has_been_under_way(
 
 def test_a_backlog_that_is_being_served_is_no_lack_of_slots() -> None:
     """What waits when most of a burst's starts are open; of clients who wait for their answers it would never end."""
-    backlog = {"pending": 900, "running": 140, "mean_ms": 100.0, "cold": 2.0, "under_way": 2 * 1.9}
+    backlog = {"pending": 900, "running": 140, "takes_ms": 100.0, "cold": 2.0, "under_way": 2 * 1.9}
     there = opened(14, 10) + tuple(Instance(slot, State.STARTING, 98.1) for slot in range(14, 16))
     memory = Memory(16, at=99.9, short=45.0, low_at=99.8, low=900.0, low_before=900.0)
     decision = POLICY.decide(seen(instances=there, arriving=480.0, **backlog), memory, LIMITS)[0]
@@ -78,17 +88,17 @@ def test_a_backlog_that_is_being_served_is_no_lack_of_slots() -> None:
 
 
 def test_requests_at_work_that_have_waited_are_not_the_demand_that_stays() -> None:
-    draining = {"pending": 50, "running": 200, "mean_ms": 100.0, "arriving": 450.0}
+    draining = {"pending": 50, "running": 200, "takes_ms": 100.0, "arriving": 450.0}
     shrinks, stands = Memory(low_before=80.0), Memory(low_before=40.0)
     assert demand(seen(instances=opened(20, 10), **draining), shrinks) == 45.0
     assert demand(seen(instances=opened(20, 10), **draining), stands) == 200.0
     assert demand(seen(instances=opened(20, 10), **(draining | {"pending": 0})), shrinks) == 200.0
-    streams = draining | {"mean_ms": 90_000.0, "arriving": 2.0}
+    streams = draining | {"takes_ms": 90_000.0, "arriving": 2.0}
     assert demand(seen(instances=opened(20, 10), **streams), shrinks) == 200.0
 
 
 def test_requests_that_become_slower_show_in_a_queue_before_they_are_answered() -> None:
-    slower = {"pending": 15, "running": 30, "mean_ms": 30.0, "arriving": 40.0, "per_second": 40.0}
+    slower = {"pending": 15, "running": 30, "takes_ms": 30.0, "arriving": 40.0, "per_second": 40.0}
     stands = Memory(3, at=99.9, low_before=9.0, opened_at=90.0)
     assert lasts(seen(**slower), stands) == 30 / 40
     assert lasts(seen(**slower), replace(stands, low_before=20.0)) == 0.03, "it shrinks"
@@ -97,7 +107,7 @@ def test_requests_that_become_slower_show_in_a_queue_before_they_are_answered() 
 
 
 def test_growth_is_met_before_it_comes_and_frozen_environments_are_not_enough_for_it() -> None:
-    ramp = {"running": 20, "mean_ms": 100.0, "arriving": 200.0, "instances": opened(3, 7)}
+    ramp = {"running": 20, "takes_ms": 100.0, "arriving": 200.0, "instances": opened(3, 7)}
     memory = Memory(3, at=99.9, short=20.0)
     steady = POLICY.decide(seen(frozen=0, **ramp), memory, LIMITS)[0]
     grows = POLICY.decide(seen(frozen=0, growing=100.0, **ramp), memory, LIMITS)[0]
@@ -108,15 +118,84 @@ def test_growth_is_met_before_it_comes_and_frozen_environments_are_not_enough_fo
 
 def test_demand_that_has_fallen_starts_nothing() -> None:
     memory = Memory(15, at=99.9, short=48.0)
-    ended = {"running": 3, "mean_ms": 100.0, "arriving": 110.0, "instances": opened(3, 1), "frozen": 12}
+    ended = {"running": 3, "takes_ms": 100.0, "arriving": 110.0, "instances": opened(3, 1), "frozen": 12}
     assert POLICY.decide(seen(**ended), memory, LIMITS)[0].start == 0
 
 
 def test_where_requests_come_often_half_a_second_without_one_closes_nothing() -> None:
-    idle = {"mean_ms": 100.0, "frozen": 2, "idle_for": 0.1}
+    idle = {"takes_ms": 100.0, "frozen": 2, "idle_for": 0.1}
     assert decide(per_second=6.0, instances=opened(1), **idle).close == ()
     assert decide(per_second=6.0, instances=opened(3), **idle).close == (0, 1)
-    assert decide(per_second=1.0, instances=opened(1), **idle).close == (0,)
+
+
+def idle(memory: Memory | None = None, **values: object):  # type: ignore[no-untyped-def]
+    given = {"per_second": 1.0, "takes_ms": 100.0, "frozen": 2, "thaw": 0.05, "idle_for": 0.02} | values
+    return POLICY.decide(seen(instances=opened(1), **given), memory or POLICY.first(1), LIMITS)[0]
+
+
+def test_where_requests_are_seldom_the_last_instance_ends_as_soon_as_it_has_nothing_to_do() -> None:
+    assert idle().close == (0,)
+    assert idle(arriving=2.0).close == (0,), "two within a second are still seldom"
+    assert idle(takes_ms=1200.0).close == (), "one request is at work on average"
+    assert idle(thaw=0.6).close == (), "to start it again costs as much as it saves"
+    for memory in (Memory(1, at=99.9, slow=1.1), Memory(1, at=99.9, long=1.1, span=600.0)):
+        assert idle(memory).close == (), "and so it was a minute, or some minutes, ago"
+
+
+def test_so_it_does_for_as_long_as_the_invokes_that_this_costs_are_less_than_half_of_the_others() -> None:
+    def gap(memory: Memory, seconds: float, open: int = 0) -> Memory:
+        memory = POLICY.decide(seen(now=100.0, takes_ms=50.0, instances=opened(open)), memory, LIMITS)[1]
+        memory = replace(memory, opened=open)
+        return POLICY.decide(seen(now=100.0 + seconds, pending=1, takes_ms=50.0), memory, LIMITS)[1]
+
+    memory = POLICY.first(1)
+    assert gap(memory, 0.2).credit == memory.credit - 1, "it would still have been there"
+    assert gap(memory, 3.0).credit == memory.credit + INVOKES, "it would have ended by itself"
+    assert gap(memory, 0.2, open=1).credit == memory.credit, "it was there"
+    assert gap(replace(memory, credit=MOST_CREDIT), 3.0).credit == MOST_CREDIT
+    assert idle(replace(memory, credit=0.9)).close == ()
+    assert idle(replace(memory, credit=2.5), per_second=3.0).close == (), "of gaps that are short few are worth it"
+
+
+def test_an_instance_that_is_to_end_is_looked_at_again_when_its_request_may_be_over() -> None:
+    assert decide(running=1, takes_ms=10.0, instances=opened(1, 1)).look_again == SOONEST
+    assert decide(running=1, takes_ms=400.0, instances=opened(1, 1)).look_again == 0.05
+    busy = {"running": 30, "takes_ms": 10.0, "arriving": 300.0, "per_second": 300.0}
+    assert decide(instances=opened(4, 8), **busy).look_again == TICK
+    assert decide(takes_ms=10.0, frozen=1).look_again == TICK, "nothing is open"
+
+
+def test_a_frozen_environment_is_started_although_a_cold_start_is_under_way() -> None:
+    """The instance that it was to replace has ended: it is frozen now, and there in no time."""
+    waits = {"pending": 3, "arriving": 30.0, "takes_ms": 10.0, "cold": 9.0, "thaw": 0.15}
+    starting = (Instance(0, State.STARTING, 98.0),)
+    assert decide(instances=starting, frozen=1, late=1, **waits).start == 1
+    assert decide(instances=starting, frozen=0, under_way=2.0, **waits).start == 0
+    pinned = Limits(10, 2, pinned=1)
+    late = seen(instances=starting, frozen=1, late=1, **waits)
+    assert POLICY.decide(late, POLICY.first(), pinned)[0].start == 0, "but never beyond what an operator holds"
+
+
+def test_what_is_asked_first_tells_what_it_takes_when_starts_are_nearly_over() -> None:
+    starting = tuple(Instance(slot, State.STARTING, 98.1) for slot in range(10))
+    assert decide(pending=300, instances=starting, under_way=10 * 1.9).start == 0
+    assert decide(pending=300, instances=starting, under_way=10 * 0.1).start == 20
+    assert decide(pending=300, instances=starting, under_way=10 * 2.0).start == 20, "they are overdue"
+
+
+def test_requests_that_take_long_are_there_before_the_average_shows_them() -> None:
+    lately = Memory(3, at=99.9, short=20.0)
+    rising = {"running": 30, "arriving": 10.0, "instances": opened(3, 10), "frozen": 5, "thaw": 0.1}
+    assert POLICY.decide(seen(takes_ms=5000.0, **rising), lately, LIMITS)[0].start == 0
+    assert POLICY.decide(seen(takes_ms=20_000.0, **rising), lately, LIMITS)[0].start == 1
+    assert POLICY.decide(seen(takes_ms=100.0, **rising), lately, LIMITS)[0].start == 0
+
+
+def test_an_instance_that_starts_when_all_have_ended_was_not_closed_in_error() -> None:
+    memory = Memory(7, at=99.9, short=60.0, closed_at=99.0, opened=0)
+    assert POLICY.decide(seen(pending=1, frozen=7), memory, LIMITS)[1].pause == IN_PAUSE
+    again = seen(pending=20, running=70, takes_ms=1000.0, instances=opened(7, 10), frozen=7)
+    assert POLICY.decide(again, replace(memory, opened=7), LIMITS)[1].pause > IN_PAUSE
 
 
 def test_what_ends_when_nothing_arrives_was_not_closed_in_error() -> None:
@@ -125,12 +204,12 @@ def test_what_ends_when_nothing_arrives_was_not_closed_in_error() -> None:
     for look in range(4):
         at = 100.0 + 2 * look
         memory = POLICY.decide(seen(now=at, pending=1, frozen=1), memory, LIMITS)[1]
-        memory = POLICY.decide(seen(now=at + 1, instances=opened(1), frozen=1, mean_ms=50.0), memory, LIMITS)[1]
+        memory = POLICY.decide(seen(now=at + 1, instances=opened(1), frozen=1, takes_ms=50.0), memory, LIMITS)[1]
     assert memory.pause == IN_PAUSE
 
 
 def test_more_head_room_is_kept_where_a_start_would_be_cold() -> None:
-    steady = {"running": 27, "mean_ms": 100.0, "arriving": 270.0, "instances": opened(3, 9)}
+    steady = {"running": 27, "takes_ms": 100.0, "arriving": 270.0, "instances": opened(3, 9)}
     assert decide(frozen=5, **steady).start == 0
     assert decide(frozen=0, **steady).start == 1
 
@@ -142,28 +221,28 @@ def test_head_room_is_for_what_comes_and_goes_not_for_what_stays() -> None:
 
 def test_requests_of_instances_that_drain_need_no_slot_elsewhere() -> None:
     draining = tuple(Instance(slot, State.DRAINING, 0.0, 10) for slot in range(10, 13))
-    streams = {"running": 70, "mean_ms": 90_000.0, "arriving": 1.0, "instances": opened(5, 8) + draining}
+    streams = {"running": 70, "takes_ms": 90_000.0, "arriving": 1.0, "instances": opened(5, 8) + draining}
     assert decide(leaving=30, **streams).start == 0
     assert decide(leaving=0, **streams).start >= 2
 
 
 def test_requests_that_take_long_and_come_seldom_find_a_frozen_environment() -> None:
-    streams = {"running": 50, "mean_ms": 90_000.0, "per_second": 0.5, "instances": opened(5, 10)}
+    streams = {"running": 50, "takes_ms": 90_000.0, "per_second": 0.5, "instances": opened(5, 10)}
     assert decide(frozen=0, **streams).start == 1
     assert decide(frozen=1, **streams).start == 0
-    assert decide(frozen=0, **(streams | {"mean_ms": 100.0})).start == 0
+    assert decide(frozen=0, **(streams | {"takes_ms": 100.0})).start == 0
 
 
 def test_an_idle_instance_ends_when_nothing_arrives_and_the_busy_one_stays() -> None:
     instances = (Instance(0, State.OPEN, 0.0, 2), Instance(1, State.OPEN, 0.0, 0))
-    assert decide(running=2, mean_ms=1000.0, instances=instances).close == (1,)
+    assert decide(running=2, takes_ms=1000.0, instances=instances).close == (1,)
 
 
 def test_the_floor_and_what_waits_are_not_closed() -> None:
     staying = tuple(Instance(slot, State.OPEN, 0.0, 0, stays=True) for slot in range(3))
     floor = Limits(10, 2, min_instances=3)
     assert POLICY.decide(seen(idle_for=60.0, instances=staying), POLICY.first(), floor)[0].close == ()
-    assert decide(pending=1, running=50, mean_ms=100.0, instances=opened(8, 6)).close == ()
+    assert decide(pending=1, running=50, takes_ms=100.0, instances=opened(8, 6)).close == ()
 
 
 def test_the_cap_counts_everything() -> None:
@@ -193,7 +272,7 @@ def test_frozen_environments_are_counted_until_lambda_forgets_them() -> None:
 
 def test_a_queue_that_stands_is_a_lack_of_slots_however_short_it_is() -> None:
     """Forty clients that send the next request when one is answered keep three instances full and ten waiting."""
-    full = {"pending": 10, "running": 30, "mean_ms": 100.0, "instances": opened(3, 10), "arriving": 300.0}
+    full = {"pending": 10, "running": 30, "takes_ms": 100.0, "instances": opened(3, 10), "arriving": 300.0}
     memory, started = POLICY.first(3), []
     for look in range(8):
         decision, memory = POLICY.decide(seen(now=100 + look / 10, **full), memory, LIMITS)
@@ -204,14 +283,14 @@ def test_a_queue_that_stands_is_a_lack_of_slots_however_short_it_is() -> None:
 def test_nothing_is_closed_at_the_moment_in_which_what_was_wanted_opens() -> None:
     """The averages have not seen those who waited for it."""
     memory = POLICY.decide(seen(now=90.0, pending=100), POLICY.first(), LIMITS)[1]
-    busy = {"running": 100, "mean_ms": 500.0, "arriving": 40.0, "instances": opened(10, 10)}
+    busy = {"running": 100, "takes_ms": 500.0, "arriving": 40.0, "instances": opened(10, 10)}
     decision, memory = POLICY.decide(seen(now=98.0, **busy), memory, LIMITS)
     assert decision.close == ()
 
 
 def test_nothing_is_closed_that_is_at_work_while_the_average_is_late() -> None:
     """Requests that have just found a slot are demand before the average shows them."""
-    busy = {"running": 63, "mean_ms": 200.0, "arriving": 300.0, "instances": opened(7, 9)}
+    busy = {"running": 63, "takes_ms": 200.0, "arriving": 300.0, "instances": opened(7, 9)}
     late = Memory(7, at=99.9, short=40.0, opened=7)
     assert POLICY.decide(seen(**busy), late, LIMITS)[0].close == ()
     assert POLICY.decide(seen(**(busy | {"running": 40})), late, LIMITS)[0].close != ()
@@ -228,7 +307,7 @@ def test_clients_are_served_as_fast_as_with_simple_by_fewer_environments() -> No
 
 
 def test_a_target_below_the_limit_spreads_requests_over_more_instances() -> None:
-    steady = {"running": 27, "mean_ms": 100.0, "arriving": 270.0, "frozen": 5}
+    steady = {"running": 27, "takes_ms": 100.0, "arriving": 270.0, "frozen": 5}
     target = Limits(10, 2, target=4)
     decision = POLICY.decide(seen(**steady, instances=opened(3, 9)), POLICY.first(), target)[0]
     assert decision.desired == staffed(27, 0.1, 2.1, 0.5, 4) == 8
@@ -236,7 +315,7 @@ def test_a_target_below_the_limit_spreads_requests_over_more_instances() -> None
 
 def test_a_buffer_is_kept_while_requests_come_and_not_longer() -> None:
     buffered = Limits(10, 2, buffer=2)
-    busy = {"running": 12, "mean_ms": 100.0, "arriving": 120.0, "frozen": 5}
+    busy = {"running": 12, "takes_ms": 100.0, "arriving": 120.0, "frozen": 5}
     without = POLICY.decide(seen(**busy, instances=opened(1, 10)), POLICY.first(), LIMITS)[0]
     decision = POLICY.decide(seen(**busy, instances=opened(1, 10)), POLICY.first(), buffered)[0]
     assert decision.desired == without.desired + 2
@@ -263,6 +342,16 @@ def test_it_costs_less_than_simple_and_starts_less_often(name: str) -> None:
     assert ours.served == ours.requests
     assert ours.environment_seconds <= 1.1 * theirs.environment_seconds
     assert ours.invokes <= 1.5 * theirs.invokes
+
+
+def test_a_trickle_costs_little_more_than_what_it_must() -> None:
+    ours, oracle, simple = (outcome("trickle", name, 3600.0) for name in ("adaptive", "oracle", "simple"))
+    assert ours.environment_seconds <= 1.2 * oracle.environment_seconds < 0.5 * simple.environment_seconds
+    often = Load("often", "", 3.0, 1800.0, Distribution("constant", (0.03,)), lambda t, rate, seconds: rate)
+    requests = generate(often, often.rate, often.seconds, often.service, seed=1)
+    ours, simple = (run(parse(name, Setting()), requests, Setting()) for name in ("adaptive", "simple"))
+    assert 1.2 * simple.invokes < ours.invokes <= 1.5 * simple.invokes
+    assert ours.environment_seconds < 0.9 * simple.environment_seconds
 
 
 @pytest.mark.parametrize("name", ["long-streams", "mixed-streams"])

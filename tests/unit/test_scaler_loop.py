@@ -6,6 +6,8 @@ import time
 from typing import Any
 
 from lambda_dispatch.scaler.loop import Scaler
+from lambda_dispatch.scaler.model import TICK
+from lambda_dispatch.scaler.policies.adaptive import SOONEST
 from lambda_dispatch_core.board import board as b
 from tests.support.held_board import NS, HeldBoard
 
@@ -39,6 +41,33 @@ def test_an_idle_instance_that_gets_a_request_before_it_is_let_go_stays() -> Non
         held.worker.release(place[0])
         Scaler(held.boot(), held.config, held.board, api, "http://router.test").look()
         assert held.state(place) == b.INSTANCE_DRAINING
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        held.close()
+
+
+def test_a_look_comes_sooner_where_an_instance_is_to_end_when_its_request_is_over() -> None:
+    """A request of 10 ms at a time, seldom: nobody but the clock tells the scaler that it is over."""
+    held = HeldBoard("--scaling-algorithm=adaptive")
+
+    async def scenario() -> None:
+        now = time.monotonic_ns()
+        place = held.board.allocate_instance(0, os.urandom(16), 10, now, now + 900 * NS)
+        assert place is not None and held.worker.open_instance(*place, now)
+        api: Any = None
+        scaler = Scaler(held.boot(), held.config, held.board, api, "http://router.test")
+        fleet = scaler._fleet(held.board.list_pools()[0], now / NS)
+        fleet.rates.resume(0.5, 10.0)
+        assert held.worker.reserve(*place)
+        held.demand(0, 1, bell=False)
+        scaler.look()
+        assert scaler._again == SOONEST
+        held.demand(0, 0, bell=False)
+        held.worker.release(place[0])
+        scaler.look()
+        assert (held.state(place), scaler._again) == (b.INSTANCE_DRAINING, TICK)
 
     try:
         asyncio.run(scenario())

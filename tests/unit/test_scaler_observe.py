@@ -4,6 +4,7 @@ import pytest
 
 from lambda_dispatch.scaler.model import State
 from lambda_dispatch.scaler.observe import NS, Rates, instance_of, observe
+from lambda_dispatch.scaler.start_times import StartTimes
 from lambda_dispatch_core.board import board as b
 
 
@@ -51,6 +52,27 @@ def test_averages_follow_a_change_within_their_time_constant() -> None:
 def test_when_the_traffic_is_over_nothing_is_known_any_more() -> None:
     traffic = Traffic().flows(20, 10, ms=20).flows(40, 0)
     assert (traffic.rates.per_second, traffic.rates.mean_ms, traffic.rates.recent) == (None, None, 0)
+
+
+def test_what_requests_take_is_known_from_the_first_answer_on_and_never_forgotten() -> None:
+    traffic = Traffic().flows(0.2, 100, ms=20)
+    assert traffic.rates.mean_ms is None and traffic.rates.takes_ms == pytest.approx(20, rel=0.01)
+    assert traffic.flows(5, 100, ms=20).flows(600, 0).rates.takes_ms == pytest.approx(20, rel=0.01)
+    assert traffic.flows(0.5, 100, ms=80).rates.takes_ms > 50, "but twenty answers are as good as what was before"
+    follows = Traffic().flows(60, 100, ms=20).flows(5, 100, ms=80).rates
+    assert follows.takes_ms == pytest.approx(follows.mean_ms, rel=0.01)
+    resumed = Rates()
+    resumed.resume(10.0, 30.0)
+    assert resumed.takes_ms == 30.0
+
+
+def test_the_first_answers_are_of_the_shortest_requests_and_what_is_still_at_work_tells_as_much() -> None:
+    assert Traffic().flows(2.1, 0, running=10).rates.takes_ms is None  # the first look sees no time
+    few = Traffic().flows(2.1, 2, ms=200, running=10)
+    assert few.rates.takes_ms == pytest.approx(20_000 / (4 + 1.65 * math.sqrt(5) + 1.35), rel=0.01)
+    assert Traffic().flows(2.1, 20, ms=200, running=10).rates.takes_ms == pytest.approx(200, rel=0.01), "many answers"
+    soon = Traffic().flows(0.3, 10, ms=100, running=100)
+    assert soon.rates.takes_ms == pytest.approx(2 * 200, rel=0.01), "twice as long as all have been at work, at most"
 
 
 def test_what_still_runs_keeps_the_averages() -> None:
@@ -138,3 +160,15 @@ def test_how_long_starts_have_been_under_way_is_at_most_what_one_takes() -> None
     born = [int((traffic.now - age) * NS) for age in (0.5, 1.5, 9.0)]
     starting = [instance(b.INSTANCE_STARTING, created=at, opened=0) for at in born]
     assert observe(traffic.now, totals, traffic.rates, starting).under_way == pytest.approx(0.5 + 1.5 + 2.0)
+
+
+def test_a_start_that_takes_longer_than_a_frozen_environments_is_cold_while_some_are_frozen() -> None:
+    traffic = Traffic().flows(2, 20)
+    totals = b.PoolTotals(0, 0, 0, 20, 20, 0, 0, 0, 0)
+    born = [int((traffic.now - age) * NS) for age in (0.05, 1.5, 9.0, 31.0)]
+    starting = [instance(b.INSTANCE_STARTING, created=at, opened=0) for at in born]
+    times = StartTimes()
+    assert observe(traffic.now, totals, traffic.rates, starting, times=times).late == 0
+    times.returned(traffic.now)
+    found = observe(traffic.now, totals, traffic.rates, starting, times=times)
+    assert (found.late, found.under_way) == (2, pytest.approx(0.05))

@@ -9,14 +9,14 @@ from libc.string cimport memcpy
 
 
 cpdef enum:
-    BOARD_VERSION = 12
+    BOARD_VERSION = 13
     MAX_WORKERS = 128           # worker slots; twice the workers, because a rolling restart runs two for one
     MAX_INSTANCES = 4096        # instance slots; scans and the index are sized for it
     MAX_POOLS = 64
     POOL_NAME = 256             # bytes: the longest function ARN with a qualifier is shorter
     DECISIONS = 2048            # the scaler's last decisions that are kept
     DECISION_TEXT = 32          # bytes: what held starts back
-    DECISION_INPUTS = 46        # numbers: what a decision can be taken again from
+    DECISION_INPUTS = 50        # numbers: what a decision can be taken again from
     LIVES = 4096                # the last instances that ended and are kept
     BUCKETS = 106               # of a histogram; see time_bucket()
     OUTCOMES = 20               # code class * REASONS + reason
@@ -324,7 +324,7 @@ cdef struct DecisionSlot:       # one writer: the scaler. Decision n is record (
     int32_t recycled            # instances told to drain because they are to be replaced
     uint8_t who[OVERRIDE_WHO]   # of the command; UTF-8, filled up with zeros
     uint8_t why[OVERRIDE_REASON]
-    uint8_t pad1[56]
+    uint8_t pad1[24]
 
 
 cdef struct LifeSlot:           # one writer: the scaler. Life n is record (n - 1) % lives

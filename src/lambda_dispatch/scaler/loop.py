@@ -16,7 +16,7 @@ from lambda_dispatch.scaler.deadlines import HAND_OVER
 from lambda_dispatch.scaler.fleet import BREAKER_NUMBERS, SLOW_START, Fleet, News
 from lambda_dispatch.scaler.guard import Breaker, StartGuard
 from lambda_dispatch.scaler.ledger import SPENT, Budget, Rate
-from lambda_dispatch.scaler.model import START_TIMEOUT, Limits
+from lambda_dispatch.scaler.model import START_TIMEOUT, TICK, Limits
 from lambda_dispatch.scaler.observe import NS
 from lambda_dispatch.scaler.overrides import Orders, orders
 from lambda_dispatch.scaler.policies import policy_named
@@ -28,7 +28,8 @@ from lambda_dispatch.telemetry import log
 from lambda_dispatch.telemetry.overrides import RouterOverrides
 from lambda_dispatch_core.board import board as b
 
-TICK = 0.1  # s
+# A look that is wanted sooner than after a tick is no busy loop, however long the list of instances.
+LEAST_REST = 10  # times the look before
 # A bell that rings all the time does not become a busy loop, and requests of one instant are seen together.
 AFTER_BELL = 0.005
 # A retired pool's number is given to another function only when no request can still be on its way to it.
@@ -64,6 +65,7 @@ class Scaler:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._next = 0.0
+        self._again = TICK  # s from the last look to the next
         self._deadline = float("inf")
         self._last = clock() / NS
         before = board.scaler_view()
@@ -133,9 +135,10 @@ class Scaler:
 
     def _tick(self) -> None:
         self._timer = None
+        began = time.monotonic()
         self.look()
-        if self._timer is None:
-            self._schedule(self._loop.time() + TICK)
+        rest = max(self._again, LEAST_REST * (time.monotonic() - began))
+        self._soon(min(rest, TICK))
 
     def _ring(self) -> None:
         for worker in self._board.list_workers():
@@ -163,6 +166,7 @@ class Scaler:
 
         states = {worker.state for worker in self._board.list_workers()}
         self._ending = b.WORKER_DRAINING in states and not states & {b.WORKER_BOOTING, b.WORKER_READY}
+        self._again = TICK
         changed = self._due(by_pool, now)
         for pool in self._board.list_pools():
             if pool.state != b.POOL_FREE:
@@ -256,6 +260,8 @@ class Scaler:
             longest=fleet.longest(now, lambda: self._board.numbers(fleet.pool).service.counts),
         )
         done = step(fleet, look)
+        if done.decision is not None:
+            self._again = min(self._again, done.decision.look_again)
         if done.adopted:
             log.info("instances adopted", pool=fleet.label, count=fleet.desired)
         for news in done.news:

@@ -6,6 +6,7 @@ from enum import StrEnum
 # Lambda gives an environment 10 s to initialise and the extension may wait as long again for the app. Later than this
 # an instance is not expected any more; it may still open.
 START_TIMEOUT = 30.0
+TICK = 0.1  # s between two looks, at most
 
 
 LEARNT = -1  # a target that is not given but learnt: TargetConcurrency=auto
@@ -46,7 +47,10 @@ class Observation:
     thaw: float = 0.1  # ... in a frozen one
     frozen: int = 0  # environments that should be frozen now, and serve the next starts
     leaving: int = 0  # requests in the hands of instances that drain
+    takes_ms: float | None = None  # as mean_ms, but known from the first answer on, and never forgotten
     under_way: float = 0.0  # s that the starts have taken so far, all together; each as long as one takes at most
+
+    late: int = 0  # starts that are cold while environments are frozen
 
     def count(self, state: State) -> int:
         return sum(instance.state is state for instance in self.instances)
@@ -85,3 +89,4 @@ class Decision:
     release: tuple[int, ...] = ()  # draining slots that need not wait any longer
     reason: str = ""  # why desired changed; empty when it did not
     raw: int = 0  # what the demand alone asks for, whatever the limits
+    look_again: float = TICK  # s until the next look, at most

@@ -17,6 +17,8 @@ LEAST_SPAN = 1.0
 LEAST_RATE = 0.1
 # Requests that take milliseconds are seldom seen by a look; those of this period count nevertheless.
 RECENT = 1.0
+# What requests take is remembered for as long as SMOOTHING, and of so many at least.
+LEAST_KNOWN = 20.0
 # A rate that is not chance shows sooner.
 SUDDEN = 0.4
 # What grows by more of itself in a second is a step, and no growth.
@@ -35,6 +37,7 @@ class Rates:
     def __init__(self) -> None:
         self.per_second: float | None = None
         self.mean_ms: float | None = None
+        self.takes_ms: float | None = None  # the same, but never forgotten, and known sooner
         self.recent = 0  # requests at work over the last second on average, rounded up: 0 means none at all
         self.arriving = 0.0  # requests per second, sustained
         self.growing = 0.0  # ... and by how much more in each second
@@ -42,6 +45,7 @@ class Rates:
         self._looks: list[tuple[float, int, int, int]] = []  # time, arrivals, duration_ns, requests here; two RECENT
         self._at: float | None = None
         self._before: b.PoolTotals | None = None
+        self._answered = self._answered_ms = self._open_ms = self._longest_ms = 0.0
         self._forget()
 
     def _forget(self) -> None:
@@ -52,6 +56,8 @@ class Rates:
         """What an earlier scaler knew, for as long as nothing else is known."""
         if per_second > 0 and mean_ms > 0:
             self.per_second, self.mean_ms = per_second, mean_ms
+            self._answered, self._answered_ms = LEAST_KNOWN, LEAST_KNOWN * mean_ms
+            self.takes_ms = mean_ms
 
     def update(self, now: float, totals: b.PoolTotals) -> None:
         if self._before is not None and self._at is not None:
@@ -62,6 +68,7 @@ class Rates:
             self._arrivals = self._arrivals * fade + max(0, totals.arrivals - self._before.arrivals)
             self._completions = self._completions * fade + max(0, totals.completions - self._before.completions)
             self._duration_ms = self._duration_ms * fade + max(0, totals.duration_ns - self._before.duration_ns) / 1e6
+            self._learn(span, fade, totals, self._before)
         busy = totals.queued > 0 or totals.running > 0
         # Not the look that finds new arrivals: an extension ends when it has been idle for 250 ms, and a look is late.
         if busy:
@@ -75,6 +82,24 @@ class Rates:
                 self._forget()
         self._at, self._before = now, totals
         self._look_back(now, totals)
+
+    def _learn(self, span: float, fade: float, totals: b.PoolTotals, before: b.PoolTotals) -> None:
+        if self._answered > LEAST_KNOWN:
+            fade = max(fade, LEAST_KNOWN / self._answered)
+            self._answered, self._answered_ms = self._answered * fade, self._answered_ms * fade
+        self._answered += max(0, totals.completions - before.completions)
+        self._answered_ms += max(0, totals.duration_ns - before.duration_ns) / 1e6
+        least = 0.0
+        if self._answered < LEAST_KNOWN:
+            # The first answers are those of the shortest requests. Those that are still at work tell as much: with so
+            # few answers in so much time at work, nineteen in twenty times the mean is no less than this, if times
+            # differ as by chance. They may differ less.
+            self._open_ms += max(0, totals.running) * span * 1e3
+            self._longest_ms += span * 1e3 if totals.running > 0 else 0.0
+            least = self._open_ms / (self._answered + 1.65 * math.sqrt(self._answered + 1) + 1.35)
+            least = min(least, 2 * self._longest_ms)
+        if self._answered:
+            self.takes_ms = max(self._answered_ms / self._answered, least)
 
     def _look_back(self, now: float, totals: b.PoolTotals) -> None:
         looks = self._looks
@@ -139,6 +164,7 @@ def observe(
     """Instances that are closed already are not among what there is. staying: slots of those asked to stay."""
     times = times or StartTimes()
     frozen = times.frozen(now)
+    taken, late = under_way(now, instances, times, frozen)
     return Observation(
         now=now,
         pending=max(0, totals.queued),
@@ -147,6 +173,7 @@ def observe(
         idle_for=math.inf if rates.active_at is None else now - rates.active_at,
         per_second=rates.per_second,
         mean_ms=rates.mean_ms,
+        takes_ms=rates.takes_ms,
         instances=tuple(instance_of(seen, seen.slot in staying) for seen in instances if seen.state in _STATES),
         ends_idle=ends_idle,
         arriving=rates.arriving,
@@ -155,11 +182,15 @@ def observe(
         thaw=times.thaw,
         frozen=frozen,
         leaving=sum(max(0, seen.in_flight) for seen in instances if seen.state == b.INSTANCE_DRAINING),
-        under_way=under_way(now, instances, times.thaw if frozen else times.cold),
+        under_way=taken,
+        late=late,
     )
 
 
-def under_way(now: float, instances: Sequence[b.Instance], delay: float) -> float:
-    """s that starts have taken so far, all together. One that takes longer than usual may open at any moment."""
-    ages = (now - it.created / NS for it in instances if it.state == b.INSTANCE_STARTING)
-    return sum(min(max(0.0, age), delay) for age in ages if age < START_TIMEOUT)
+def under_way(now: float, instances: Sequence[b.Instance], times: StartTimes, frozen: int) -> tuple[float, int]:
+    """s that starts have taken so far, all together; one that takes longer than usual may open at any moment. And how
+    many are cold, because they have taken longer than those of frozen environments, while some are frozen."""
+    ages = [now - it.created / NS for it in instances if it.state == b.INSTANCE_STARTING]
+    delay, most = (times.thaw, times.middle) if frozen else (times.cold, START_TIMEOUT)
+    counted = [min(max(0.0, age), delay) for age in ages if age < most]
+    return sum(counted), sum(age < START_TIMEOUT for age in ages) - len(counted) if frozen else 0

@@ -53,6 +53,8 @@ SEEN = (
     "leaving",
     "growing",
     "under_way",
+    "takes_ms",
+    "late",
 )
 _PLACES = {name: place for place, name in enumerate(SEEN)}
 
@@ -130,6 +132,8 @@ def inputs_of(seen: Observation, limits: Limits, memory: tuple[float, ...]) -> t
         float(seen.leaving),
         seen.growing,
         seen.under_way,
+        math.nan if seen.takes_ms is None else seen.takes_ms,
+        float(seen.late),
         *memory,
     )
 
@@ -178,6 +182,8 @@ def observation_of(inputs: tuple[float, ...]) -> tuple[Observation, Limits]:
         leaving=int(given["leaving"]),
         growing=given["growing"],
         under_way=given["under_way"],
+        takes_ms=_known(given["takes_ms"]),
+        late=int(given["late"]),
     )
     limits = Limits(
         max_concurrent=int(given["max_concurrent"]),

@@ -21,6 +21,11 @@ class StartTimes:
         self.thaw = THAW
         self._frozen: deque[float] = deque(maxlen=MOST)  # when each one's invoke returned, oldest first
 
+    @property
+    def middle(self) -> float:
+        """s; a start that takes longer is a cold one."""
+        return math.sqrt(self.cold * self.thaw)
+
     def frozen(self, now: float, within: float = KEPT) -> int:
         """How many environments should be frozen; of those, whose invokes returned in the last `within` s."""
         while self._frozen and now - self._frozen[0] > KEPT:
@@ -38,7 +43,7 @@ class StartTimes:
         """Learns from a start. True: the frozen environment that was counted on was gone."""
         if took <= 0:
             return False
-        middle = math.sqrt(self.cold * self.thaw)
+        middle = self.middle
         if took > middle and expected_frozen:
             # Lambda has reclaimed what was counted on; the oldest are the likeliest to be gone as well.
             for _ in range((len(self._frozen) + 1) // 2):

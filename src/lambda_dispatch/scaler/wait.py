@@ -14,7 +14,7 @@ def predicted(seen: Observation, slots: int) -> float:
     ahead = seen.pending - free
     if ahead < 0:
         return 0.0
-    seconds = max(0.001, (seen.mean_ms or UNKNOWN * 1000) / 1000)
+    seconds = max(0.001, (seen.takes_ms or UNKNOWN * 1000) / 1000)
     each = slots / seconds  # requests per second that a full instance answers
     rate = min(seen.running, len(opened) * slots) / seconds
     begin = seen.thaw if seen.frozen else seen.cold

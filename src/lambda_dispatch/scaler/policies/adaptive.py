@@ -6,11 +6,12 @@ The formulas stand in docs/scaling.md. `InstanceCountMultiplier` plays no part.
 import math
 from dataclasses import dataclass, replace
 
-from lambda_dispatch.scaler.model import START_TIMEOUT, Decision, Instance, Limits, Observation, State
+from lambda_dispatch.scaler.model import START_TIMEOUT, TICK, Decision, Instance, Limits, Observation, State
 from lambda_dispatch.scaler.policies.steps import FLOOR_PAUSE, GAP, WARM_PAUSE, least_busy, released
 
 SHORT = 1.0  # s, time constant of the average of demand
 SLOW = 60.0  # s, of another one
+LONG = 600.0  # s, and of a third
 HORIZON = 2.0  # s, for how long a decision should hold once its instances are open
 BETA_OUT = 0.5  # standard deviations of head room below which one more is started
 BETA_COLD = 1.2  # the same where no environment is frozen: help takes seconds
@@ -30,7 +31,10 @@ CALM_MOST = 12000.0  # s / instances: one in two hundred per minute at most
 IN_PAUSE = 1.0  # s between a start and a scale-in, and at first between two directions
 LONGEST_PAUSE = 6.0  # s, what the pause grows to where closing proves wrong
 WRONG_WITHIN = 10.0  # s: what is started again so soon should not have been closed
-OFTEN = 2.0  # requests per second: to end what idles between them costs an invoke each time, and saves 0.1 s
+IDLE_EXIT = 0.25  # s without requests, after which an instance ends by itself
+INVOKES = 0.45  # where requests are seldom: that more invokes, of those that this costs
+MOST_CREDIT = 20.0
+SOONEST, SHARE = 0.02, 0.125  # s, and of a request's time: until the next look where an end is to be seen
 UNKNOWN = 0.25  # s, a request's time while none has been seen
 STANDING = 0.25  # s: a queue that is never shorter for one to two such periods stands; it waits for slots, not for luck
 
@@ -50,6 +54,10 @@ class Memory:
     opened: int = 0  # open instances after the last decision
     opened_at: float | None = None  # when there were more than before
     slow: float = 0.0  # demand, averaged over SLOW; follows at once what is no noise
+    credit: float = 2.0  # invokes that may be caused
+    ended_at: float | None = None  # when the last request was over; None while there are any
+    long: float = 0.0  # demand, averaged over LONG, or over what has passed of it
+    span: float = 0.0  # s that this average goes over
 
     @property
     def standing(self) -> float:
@@ -59,7 +67,7 @@ class Memory:
 class Adaptive:
     name = "adaptive"
     number = 2
-    memory_size = 13
+    memory_size = 17
 
     def first(self, desired: int = 0) -> Memory:
         return Memory(desired)
@@ -82,11 +90,15 @@ class Adaptive:
             float(memory.opened),
             known(memory.opened_at),
             memory.slow,
+            memory.credit,
+            known(memory.ended_at),
+            memory.long,
+            memory.span,
         )
 
     def restore(self, flat: tuple[float, ...]) -> Memory:
         desired, at, short, started_at, closed_at, pause, floor_at, low_at, low, low_before, *more = flat
-        opened, opened_at, slow = more
+        opened, opened_at, slow, credit, ended_at, long, span = more
 
         def known(value: float) -> float | None:
             return None if math.isnan(value) else value
@@ -105,6 +117,10 @@ class Adaptive:
             int(opened),
             known(opened_at),
             slow,
+            credit,
+            known(ended_at),
+            long,
+            span,
         )
 
     def decide(self, seen: Observation, memory: Memory, limits: Limits) -> tuple[Decision, Memory]:
@@ -117,11 +133,16 @@ class Adaptive:
         memory = replace(memory, opened_at=opened_at)
         short = averaged(seen, memory)
         slow = slowly(seen, memory, short)
+        long, span = lengthily(seen, memory, short)
         memory = shortest(seen, memory)
         seconds = lasts(seen, memory)
+        memory = credited(seen, memory)
+        ends = seldom(seen, memory, seconds, max(slow, long))
         delay = seen.thaw if seen.frozen else seen.cold
 
-        need, why = self._need(seen, memory, short, seconds, delay, len(opened), len(waiting), slots)
+        # What is frozen serves a queue sooner than a cold start that is under way.
+        late = min(seen.late, len(waiting)) if seen.pending else 0
+        need, why = self._need(seen, memory, short, seconds, delay, len(opened), len(waiting) - late, slots)
         if seen.growing and seen.frozen and seen.running:
             # What is frozen is used up first; what is needed beyond that must be started in time.
             then = ahead(seen, memory, short, seconds, seen.cold)
@@ -131,7 +152,7 @@ class Adaptive:
         buffer = limits.buffer if seen.pending or seen.running or seen.arriving else 0
         proposed = min(max(need + buffer, floor), ceiling)
         idle = seen.pending == 0 and seen.running == 0 and seen.idle_for >= GAP
-        start = max(0, min(proposed - have, limits.max_instances - len(seen.instances)))
+        start = max(0, min(min(proposed + late, ceiling) - have, limits.max_instances - len(seen.instances)))
         floor_at, pause = memory.floor_at, memory.pause
         if start and idle:
             # Only the floor asks and no request waits, so it takes its time.
@@ -142,14 +163,15 @@ class Adaptive:
                 floor_at = now
 
         staying = sum(instance.stays for instance in (*waiting, *opened))
-        kept = max(self._keep(seen, short, seconds, delay, slots, opened) + buffer, proposed if seen.pending else 0)
+        kept = self._keep(seen, short, seconds, delay, slots, opened, ends) + buffer
+        kept = max(kept, proposed if seen.pending else 0)
         # The floor is never closed for what only starts.
         least = max(kept, min(floor, sum(instance.stays for instance in opened)), limits.pinned)
         close: list[Instance] = []
         if seen.pending == 0 and not start and len(opened) > least:
             since = (memory.started_at, opened_at, memory.closed_at)
-            if seen.arriving:
-                noise = max(least, self._keep(seen, max(short, slow), seconds, delay, slots, opened, BETA_NOISE))
+            if seen.arriving and (seen.running or not ends):
+                noise = max(least, self._keep(seen, max(short, slow), seconds, delay, slots, opened, ends, BETA_NOISE))
                 count = closable(now, since, pause, len(opened), least, noise)
             else:
                 count = len(opened) - least
@@ -157,7 +179,7 @@ class Adaptive:
         if have > ceiling:
             # The maximum has become less than what there is: that waits for nothing.
             close = least_busy(opened)[: max(len(close), have - ceiling)]
-        if start and memory.closed_at is not None and not idle:
+        if start and have and memory.closed_at is not None:
             # Closing was wrong if what was closed is wanted again soon; each time the next one takes longer.
             soon = now - memory.closed_at < WRONG_WITHIN
             if memory.started_at is None or memory.closed_at > memory.started_at:
@@ -173,7 +195,7 @@ class Adaptive:
             now,
             short,
             now if start else memory.started_at,
-            now if close and seen.arriving else memory.closed_at,
+            now if close and seen.arriving and seen.running else memory.closed_at,
             pause,
             floor_at,
             memory.low_at,
@@ -182,6 +204,10 @@ class Adaptive:
             len(opened) - len(close),
             opened_at,
             slow,
+            memory.credit,
+            memory.ended_at,
+            long,
+            span,
         )
         decision = Decision(
             desired,
@@ -192,6 +218,7 @@ class Adaptive:
             released(seen, len(opened), 0 if idle else max(proposed, have)),
             reason,
             need,
+            look_again(seen, seconds, ends, len(opened) - len(close)),
         )
         return decision, kept_memory
 
@@ -218,7 +245,7 @@ class Adaptive:
             comes = seen.arriving or (seconds > HORIZON and not seen.frozen and seen.per_second)
             return (load if comes else min(load, opened + waiting)), "load"
         busy = at_work(seen)
-        freed = min(busy, opened * slots) / seconds if seen.mean_ms else 0.0
+        freed = min(busy, opened * slots) / seconds if seen.takes_ms else 0.0
         within = min(delay, max(SERVED_WITHIN, SERVED_SHARE * delay))
         standing = min(memory.standing, float(busy))
         soon = freed + waiting * slots / seconds
@@ -233,8 +260,11 @@ class Adaptive:
         surplus = freed - seen.arriving
         if surplus > 0 and seen.pending / surplus < min(max(delay, LEAST_CLEAR), SERVED_WITHIN):
             return min(load, opened + waiting), ""
-        if not seen.mean_ms and not seen.arriving:
-            # Nothing is known of what these requests take, and no more are to be expected: a slot for each.
+        if not seen.takes_ms and not seen.arriving:
+            # Nothing is known of what these requests take, and no more are to be expected: a slot for each. But where
+            # starts are nearly over, and not overdue, it will soon be known.
+            if waiting * (delay - within) < seen.under_way < waiting * delay:
+                return min(load, opened + waiting), ""
             return max(opened + math.ceil(seen.pending / slots), load), "queue"
         # All that waits and arrives until then, less what the open ones free, and what those serve that start already:
         # each of them opens so much earlier than one that is started now, as it has been under way.
@@ -252,14 +282,14 @@ class Adaptive:
         delay: float,
         slots: int,
         opened: list[Instance],
+        ends: bool,
         beta: float = BETA_IN,
     ) -> int:
         """How many open instances must stay. One that idles costs; one closed in error costs a thaw and an invoke."""
         # Where requests come often, half a second without one is chance, and an instance ends soon by itself.
-        often = seen.per_second or 0.0
-        usual = math.ceil(often * seconds / slots) if often > OFTEN else 0
+        usual = 0 if ends else math.ceil((seen.per_second or 0.0) * seconds / slots)
         if seen.pending == 0 and seen.running == 0:
-            return len(opened) if seen.arriving else usual  # those of the former end by themselves
+            return len(opened) if seen.arriving and not ends else usual  # the former end by themselves
         busy = sum(i.in_flight > 0 for i in opened)
         if not seen.arriving:
             return max(busy, usual)
@@ -289,11 +319,49 @@ def closable(
     return max(opened - noise, int(now - max(started, shown, closed) >= calm))
 
 
+def seldom(seen: Observation, memory: Memory, seconds: float, load: float) -> bool:
+    """Whether the last instance ends as soon as it has nothing to do, and not by itself a little later."""
+    rate = max(seen.per_second or 0.0, seen.arriving)
+    return max(rate * seconds, load) < 1 and 2 * rate * seen.thaw < 1 and memory.credit >= rate
+
+
+def credited(seen: Observation, memory: Memory) -> Memory:
+    """Follows how many more invokes it has cost to end instances sooner than by themselves."""
+    if seen.pending or seen.running:
+        if memory.ended_at is None:
+            return memory
+        if memory.opened:
+            return replace(memory, ended_at=None)
+        extra = seen.now - memory.ended_at < IDLE_EXIT
+        credit = memory.credit - 1 if extra else min(memory.credit + INVOKES, MOST_CREDIT)
+        return replace(memory, ended_at=None, credit=credit)
+    return replace(memory, ended_at=seen.now - seen.idle_for) if seen.idle_for < math.inf else memory
+
+
+def look_again(seen: Observation, seconds: float, ends: bool, opened: int) -> float:
+    """s until the next look: soon where an instance may be without requests then, and is to end."""
+    if seen.pending or not seen.running or not opened or (seen.arriving and not ends):
+        return TICK
+    return min(max(SOONEST, SHARE * seconds), TICK)
+
+
 def slowly(seen: Observation, memory: Memory, short: float) -> float:
     """The middle that noise swings about."""
     if memory.at is None or abs(short - memory.slow) > BETA_NOISE * math.sqrt(memory.slow):
         return short
-    return memory.slow + (short - memory.slow) * (1 - math.exp(-max(0.0, seen.now - memory.at) / SLOW))
+    return memory.slow + (short - memory.slow) * passed(seen, memory, SLOW)
+
+
+def lengthily(seen: Observation, memory: Memory, short: float) -> tuple[float, float]:
+    """What there was on average, long ago as well, and over how many seconds."""
+    new = passed(seen, memory, LONG)
+    span = memory.span + (LONG - memory.span) * new
+    return memory.long + (short - memory.long) * (new * LONG / span if new else 0.0), span
+
+
+def passed(seen: Observation, memory: Memory, constant: float) -> float:
+    """The weight of what is new in an average with this time constant."""
+    return 0.0 if memory.at is None else -math.expm1(-max(0.0, seen.now - memory.at) / constant)
 
 
 def shortest(seen: Observation, memory: Memory) -> Memory:
@@ -313,9 +381,9 @@ def at_work(seen: Observation) -> int:
 
 def lasts(seen: Observation, memory: Memory) -> float:
     """s, a request's time. The mean of what was answered is late where requests become slower."""
-    seconds = (seen.mean_ms or UNKNOWN * 1000) / 1000
+    seconds = (seen.takes_ms or UNKNOWN * 1000) / 1000
     rate = max(seen.arriving, seen.per_second or 0.0)
-    grows = seen.mean_ms and rate and seen.pending >= memory.low_before > 0
+    grows = seen.takes_ms and rate and seen.pending >= memory.low_before > 0
     if not grows or (memory.opened_at is not None and seen.now - memory.opened_at < 2 * STANDING):
         return seconds
     # A queue that does not shrink: no more is answered than arrives, and so each takes as long at least (Little's law).
@@ -324,7 +392,7 @@ def lasts(seen: Observation, memory: Memory) -> float:
 
 def demand(seen: Observation, memory: Memory) -> float:
     """Requests that would be at work if none had to wait."""
-    seconds = (seen.mean_ms or 0.0) / 1000
+    seconds = (seen.takes_ms or 0.0) / 1000
     arrives = seen.arriving * min(seconds, SHORT)
     if 0 < seen.pending < memory.low_before and arrives and seconds <= HORIZON:
         # Every slot is taken by what has waited: what is at work says how many there are, not how many are needed.
@@ -337,16 +405,19 @@ def averaged(seen: Observation, memory: Memory) -> float:
     load = demand(seen, memory)
     if memory.at is None:
         return load
-    return memory.short + (load - memory.short) * (1 - math.exp(-max(0.0, seen.now - memory.at) / SHORT))
+    return memory.short + (load - memory.short) * passed(seen, memory, SHORT)
 
 
 def ahead(seen: Observation, memory: Memory, short: float, seconds: float, delay: float) -> float:
     """Demand when what is started now is open: growth goes on, and what falls is not waited for."""
-    if not seen.growing:
-        present = demand(seen, memory)
-        return min(short, present + FALLS * math.sqrt(present))
-    rate = min(seen.arriving + seen.growing * GROWS_FOR * delay, GROWS_TO * seen.arriving)
-    return max(short, rate * min(seconds, SHORT))
+    present = demand(seen, memory)
+    if seen.growing:
+        rate = min(seen.arriving + seen.growing * GROWS_FOR * delay, GROWS_TO * seen.arriving)
+        load = max(short, rate * min(seconds, SHORT))
+    else:
+        load = min(short, present + FALLS * math.sqrt(present))
+    # The average is late; of what is at work beyond it, as much is still there as takes longer than the horizon.
+    return load + max(0.0, present - load) * math.exp(-(delay + HORIZON) / seconds)
 
 
 def staffed(load: float, seconds: float, horizon: float, beta: float, slots: int) -> int:
