@@ -284,7 +284,11 @@ def runtime():
         headers, body = call("GET", "/2018-06-01/runtime/invocation/next")
         where = "/2018-06-01/runtime/invocation/" + headers["Lambda-Runtime-Aws-Request-Id"]
         call("POST", where + "/response", body)
+# Only the main thread runs Python's handlers, and it is in a read: a signal that the kernel gives to another thread, as
+# it may to a process that has just been continued, would wait for ever.
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 threading.Thread(target=runtime, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 extension()
 """
 
