@@ -31,11 +31,8 @@ from lambda_dispatch.simulator.setting import Setting
 
 REQUESTS = 60_000  # of a load, about
 AT_WORK = 400.0  # requests at the busiest, at most
-LONGEST = 300.0  # s, of a request
-USUAL = (
-    "a walk by chance", "another rate every minute", "phases by chance", "crowds that go", "batches", "a day",
-    "days and nights", "heavy tail",
-)  # fmt: skip
+LONGEST = 300.0  # s, of a request of a usual load
+HEAVY = "a heavy tail"
 
 Shape = Callable[[float], float]  # s -> share of the rate
 
@@ -105,54 +102,62 @@ def steps_of(seconds: float, width: float, values: Callable[[], float]) -> Shape
     return lambda t: found[int(t / width)]
 
 
-def usual_shape(kind: str, chance: Random, seconds: float) -> Shape:
-    if kind == "a walk by chance":
-        level, step = 0.0, chance.uniform(0.05, 0.4)
+def walk(chance: Random) -> Callable[[], float]:
+    """The next step of a walk by chance of the logarithm."""
+    level, step = 0.0, chance.uniform(0.05, 0.4)
 
-        def walk() -> float:
-            nonlocal level
-            level = max(-4.0, min(0.0, level + chance.gauss(0, step)))
-            return math.exp(level)
+    def next_level() -> float:
+        nonlocal level
+        level = max(-4.0, min(0.0, level + chance.gauss(0, step)))
+        return math.exp(level)
 
-        return steps_of(seconds, 10.0, walk)
-    if kind == "another rate every minute":
-        return steps_of(seconds, 60.0, lambda: min(1.0, chance.lognormvariate(-2, 1)))
-    if kind == "phases by chance":
-        return phases(chance, seconds, chance.uniform(3, 60), chance.uniform(3, 60), chance.choice((0.02, 0.1, 0.3)))
-    if kind == "crowds that go":
-        base, gone = chance.uniform(0.05, 0.3), chance.uniform(3, 40)
-        begin = sorted(chance.uniform(0, seconds) for _ in range(max(2, int(seconds / 200))))
-        return lambda t: min(1.0, base + sum(math.exp(-(t - at) / gone) for at in begin if 0 <= t - at < 10 * gone))
-    if kind == "batches":
-        every, lasts, low = chance.choice((15, 30, 60)), chance.uniform(0.5, 8), chance.choice((0.0, 0.02, 0.1))
-        return lambda t: 1.0 if t % every < lasts else low
-    if kind == "a day":
-        return lambda t: (0.55 - 0.45 * math.cos(math.tau * t / seconds)) * (0.8 + 0.2 * math.sin(t / 7))
-    if kind == "days and nights":
-        return lambda t: 0.1 if int(6 * t / seconds) % 2 else 0.6 + 0.4 * math.sin(t / 30)
-    return lambda t: 1.0
+    return next_level
+
+
+def crowds(chance: Random, seconds: float) -> Shape:
+    base, gone = chance.uniform(0.05, 0.3), chance.uniform(3, 40)
+    begin = sorted(chance.uniform(0, seconds) for _ in range(max(2, int(seconds / 200))))
+    return lambda t: min(1.0, base + sum(math.exp(-(t - at) / gone) for at in begin if 0 <= t - at < 10 * gone))
+
+
+def usual_shapes(chance: Random, seconds: float) -> dict[str, Shape]:
+    every, lasts, low = chance.choice((15, 30, 60)), chance.uniform(0.5, 8), chance.choice((0.0, 0.02, 0.1))
+    on, off, between = chance.uniform(3, 60), chance.uniform(3, 60), chance.choice((0.02, 0.1, 0.3))
+    return {
+        "a walk by chance": steps_of(seconds, 10.0, walk(chance)),
+        "another rate every minute": steps_of(seconds, 60.0, lambda: min(1.0, chance.lognormvariate(-2, 1))),
+        "phases by chance": phases(chance, seconds, on, off, between),
+        "crowds that go": crowds(chance, seconds),
+        "batches": lambda t: 1.0 if t % every < lasts else low,
+        "a day": lambda t: (0.55 - 0.45 * math.cos(math.tau * t / seconds)) * (0.8 + 0.2 * math.sin(t / 7)),
+        "days and nights": lambda t: 0.1 if int(6 * t / seconds) % 2 else 0.6 + 0.4 * math.sin(t / 30),
+        HEAVY: lambda t: 1.0,
+    }
 
 
 def draw_usual(number: int) -> Drawn:
     chance = Random(f"usual load {number}")
-    kind = chance.choice(USUAL)
+    heavy = chance.random() < 0.125
     median = math.exp(chance.uniform(math.log(0.01), math.log(3)))
-    service = Distribution("lognormal", (median, chance.uniform(0.2, 1.2)))
-    if kind == "heavy tail":
-        service = Distribution("pareto", (median / 2, chance.uniform(1.3, 2.5)))
+    numbers = (median / 2, chance.uniform(1.3, 2.5)) if heavy else (median, chance.uniform(0.2, 1.2))
+    service = Distribution("pareto" if heavy else "lognormal", numbers)
     rate = min(math.exp(chance.uniform(math.log(0.05), math.log(1000))), 0.75 * AT_WORK / service.mean)
     seconds = min(3600.0, max(300.0, REQUESTS / rate))
-    made = arrivals(chance, rate, seconds, usual_shape(kind, chance, seconds), service)
-    work = sum(made.takes) / NS
-    return Drawn(f"{kind}, {rate:.1f}/s for {seconds:.0f} s, {service}", made, Setting(seed=number), work < seconds)
+    found = usual_shapes(chance, seconds)
+    name = HEAVY if heavy else chance.choice([name for name in found if name != HEAVY])
+    made = arrivals(chance, rate, seconds, found[name], service, LONGEST)
+    says = f"{name}, {rate:.1f}/s for {seconds:.0f} s, {service}"
+    return Drawn(says, made, Setting(seed=number), sum(made.takes) / NS < seconds)
 
 
-def arrivals(chance: Random, rate: float, seconds: float, shape: Shape, service: Distribution) -> Requests:
+def arrivals(
+    chance: Random, rate: float, seconds: float, shape: Shape, service: Distribution, longest: float = math.inf
+) -> Requests:
     takes, arrive, work, t = service.sampler(chance), array("q"), array("q"), 0.0
     while (t := t + chance.expovariate(rate)) < seconds and len(arrive) < 3 * REQUESTS:
         if chance.random() < shape(t):
             arrive.append(int(t * NS))
-            work.append(max(1, int(min(takes(), LONGEST) * NS)))
+            work.append(max(1, int(min(takes(), longest) * NS)))
     return Requests(arrive, work)
 
 
@@ -190,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--loads", type=int, default=24)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--policy", default="adaptive")
-    parser.add_argument("--usual", action="store_true")
+    parser.add_argument("--usual", action="store_true", help="loads of the kinds that services have")
     given = parser.parse_args(argv)
     tasks = [(number, given.policy, given.usual) for number in range(given.first, given.first + given.loads)]
     print(
