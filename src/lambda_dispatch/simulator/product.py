@@ -8,7 +8,6 @@ from lambda_dispatch.scaler.configured import limits_of, schedule_of, scheduled
 from lambda_dispatch.scaler.deadlines import HAND_OVER
 from lambda_dispatch.scaler.fleet import Fleet
 from lambda_dispatch.scaler.guard import StartGuard
-from lambda_dispatch.scaler.model import TICK
 from lambda_dispatch.scaler.policies import policy_named
 from lambda_dispatch.scaler.record import Record
 from lambda_dispatch.scaler.step import Look, conclude, step
@@ -74,7 +73,7 @@ class ProductScaler:
             changed |= world.let_go(pool, slot)
         for slot in done.commands.recycle:
             changed |= world.recycle(pool, slot, HAND_OVER)
-        if done.decision is not None and done.decision.look_again < TICK:
+        if done.decision is not None:
             world.look_in(pool, done.decision.look_again)
         record = conclude(fleet, done, started, changed)
         for slot in done.commands.spare:

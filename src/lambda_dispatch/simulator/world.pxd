@@ -1,8 +1,8 @@
 """Routers, their instances and one Lambda, event by event. Times are ns of a clock that begins at 0.
 
 A pool here is what one router has of the function: a queue, and instances that only it knows. The scaler is not part
-of the world: advance() stops whenever a pool's scaler is to look, which is 100 ms after its last look or 5 ms after
-its bell, and the caller observes, decides and acts through start(), warm() and let_go().
+of the world: advance() stops whenever a pool's scaler is to look, which is 100 ms after its last look, or sooner where
+it asked for that, or 5 ms after its bell. The caller observes, decides and acts through start(), warm() and let_go().
 
     an instance:  invoke --start time--> OPEN --idle, deadline or let_go()--> DRAINING --nothing in flight--> returned
                      '--throttled, failed--> returned

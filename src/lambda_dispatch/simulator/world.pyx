@@ -190,9 +190,11 @@ cdef class World:
         self.now = end
 
     def look_in(self, int pool, double seconds):
-        """The pool's scaler looks so much later, whatever happens before. For scalers that are not this router's."""
-        self.pool[pool].next_look = self.now + <int64_t> (seconds * SECOND)
-        self._find_due()
+        """The pool's scaler looks so much later, at most."""
+        cdef int64_t at = self.now + <int64_t> (seconds * SECOND)
+        if at < self.pool[pool].next_look:
+            self.pool[pool].next_look = at
+            self._find_due()
 
     cdef void _ring(self, int p) noexcept:
         cdef int64_t at = self.now + AFTER_BELL
