@@ -154,12 +154,18 @@ def test_so_it_does_for_as_long_as_the_invokes_that_this_costs_are_less_than_hal
     assert gap(memory, 0.2, open=1).credit == memory.credit, "it was there"
     assert gap(replace(memory, credit=MOST_CREDIT), 3.0).credit == MOST_CREDIT
     assert idle(replace(memory, credit=0.9)).close == ()
+    unseen = replace(memory, at=99.9, ended_at=99.5, opened=0)  # a request came and went between two looks
+    unseen = POLICY.decide(seen(now=100.0, takes_ms=10.0, idle_for=0.05), unseen, LIMITS)[1]
+    after = POLICY.decide(seen(now=100.1, pending=1, takes_ms=10.0), unseen, LIMITS)[1]
+    assert after.credit == memory.credit - 1, "the gap began with that request's end"
     assert idle(replace(memory, credit=2.5), per_second=3.0).close == (), "of gaps that are short few are worth it"
 
 
 def test_an_instance_that_is_to_end_is_looked_at_again_when_its_request_may_be_over() -> None:
     assert decide(running=1, takes_ms=10.0, instances=opened(1, 1)).look_again == SOONEST
     assert decide(running=1, takes_ms=400.0, instances=opened(1, 1)).look_again == 0.05
+    comes = seen(running=1, takes_ms=10.0, instances=opened(1, 1), arriving=2.0, per_second=1.0)
+    assert POLICY.decide(comes, Memory(1, at=99.9, short=0.1, slow=0.1), LIMITS)[0].look_again == SOONEST
     busy = {"running": 30, "takes_ms": 10.0, "arriving": 300.0, "per_second": 300.0}
     assert decide(instances=opened(4, 8), **busy).look_again == TICK
     assert decide(takes_ms=10.0, frozen=1).look_again == TICK, "nothing is open"
@@ -194,6 +200,9 @@ def test_requests_that_take_long_are_there_before_the_average_shows_them() -> No
 def test_an_instance_that_starts_when_all_have_ended_was_not_closed_in_error() -> None:
     memory = Memory(7, at=99.9, short=60.0, closed_at=99.0, opened=0)
     assert POLICY.decide(seen(pending=1, frozen=7), memory, LIMITS)[1].pause == IN_PAUSE
+    ends = seen(arriving=2.0, per_second=1.0, takes_ms=50.0, thaw=0.05, instances=opened(1), idle_for=0.02)
+    decision, after = POLICY.decide(ends, Memory(1, at=99.9, short=0.5, slow=0.5, opened=1), LIMITS)
+    assert decision.close == (0,) and after.closed_at is None, "nor what ends because it has nothing to do"
     again = seen(pending=20, running=70, takes_ms=1000.0, instances=opened(7, 10), frozen=7)
     assert POLICY.decide(again, replace(memory, opened=7), LIMITS)[1].pause > IN_PAUSE
 

@@ -5,7 +5,7 @@ import os
 import time
 from typing import Any
 
-from lambda_dispatch.scaler.loop import Scaler
+from lambda_dispatch.scaler.loop import LEAST_REST, Scaler, rest
 from lambda_dispatch.scaler.model import TICK
 from lambda_dispatch.scaler.policies.adaptive import SOONEST
 from lambda_dispatch_core.board import board as b
@@ -27,19 +27,27 @@ class Meanwhile:
         return found
 
 
+def opened(held: HeldBoard) -> tuple[int, int]:
+    now = time.monotonic_ns()
+    place = held.board.allocate_instance(0, os.urandom(16), 10, now, now + 900 * NS)
+    assert place is not None and held.worker.open_instance(*place, now)
+    return place
+
+
+def scaler(held: HeldBoard, board: Any) -> Scaler:
+    api: Any = None  # nothing is started
+    return Scaler(held.boot(), held.config, board, api, "http://router.test")
+
+
 def test_an_idle_instance_that_gets_a_request_before_it_is_let_go_stays() -> None:
     held = HeldBoard("--scaling-algorithm=adaptive")
 
     async def scenario() -> None:
-        now = time.monotonic_ns()
-        place = held.board.allocate_instance(0, os.urandom(16), 10, now, now + 900 * NS)
-        assert place is not None and held.worker.open_instance(*place, now)
-        meanwhile: Any = Meanwhile(held, place)
-        api: Any = None
-        Scaler(held.boot(), held.config, meanwhile, api, "http://router.test").look()
+        place = opened(held)
+        scaler(held, Meanwhile(held, place)).look()
         assert held.state(place) == b.INSTANCE_OPEN
         held.worker.release(place[0])
-        Scaler(held.boot(), held.config, held.board, api, "http://router.test").look()
+        scaler(held, held.board).look()
         assert held.state(place) == b.INSTANCE_DRAINING
 
     try:
@@ -53,23 +61,24 @@ def test_a_look_comes_sooner_where_an_instance_is_to_end_when_its_request_is_ove
     held = HeldBoard("--scaling-algorithm=adaptive")
 
     async def scenario() -> None:
-        now = time.monotonic_ns()
-        place = held.board.allocate_instance(0, os.urandom(16), 10, now, now + 900 * NS)
-        assert place is not None and held.worker.open_instance(*place, now)
-        api: Any = None
-        scaler = Scaler(held.boot(), held.config, held.board, api, "http://router.test")
-        fleet = scaler._fleet(held.board.list_pools()[0], now / NS)
-        fleet.rates.resume(0.5, 10.0)
+        place, looks = opened(held), scaler(held, held.board)
+        looks._fleet(held.board.list_pools()[0], time.monotonic()).rates.resume(0.5, 10.0)
         assert held.worker.reserve(*place)
         held.demand(0, 1, bell=False)
-        scaler.look()
-        assert scaler._again == SOONEST
+        looks.look()
+        assert looks._again == SOONEST
         held.demand(0, 0, bell=False)
         held.worker.release(place[0])
-        scaler.look()
-        assert (held.state(place), scaler._again) == (b.INSTANCE_DRAINING, TICK)
+        looks.look()
+        assert (held.state(place), looks._again) == (b.INSTANCE_DRAINING, TICK)
 
     try:
         asyncio.run(scenario())
     finally:
         held.close()
+
+
+def test_looks_that_take_long_do_not_follow_each_other_at_once() -> None:
+    assert rest(SOONEST, 0.0) == SOONEST
+    assert rest(SOONEST, 0.005) == LEAST_REST * 0.005 > SOONEST
+    assert rest(SOONEST, 1.0) == rest(TICK, 0.0) == TICK

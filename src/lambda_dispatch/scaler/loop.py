@@ -1,4 +1,4 @@
-"""The scaler's clock: every 100 ms, and whenever its bell rings, look at the board, decide, act."""
+"""The scaler's clock: every 100 ms, when the policy asks and when its bell rings, look at the board, decide, act."""
 
 import asyncio
 import random
@@ -137,8 +137,7 @@ class Scaler:
         self._timer = None
         began = time.monotonic()
         self.look()
-        rest = max(self._again, LEAST_REST * (time.monotonic() - began))
-        self._soon(min(rest, TICK))
+        self._soon(rest(self._again, time.monotonic() - began))
 
     def _ring(self) -> None:
         for worker in self._board.list_workers():
@@ -332,6 +331,11 @@ class Scaler:
             tokens_milli=tokens * 1000,
             breaker=sum(guard.breaker is not Breaker.CLOSED for guard in guards),
         )
+
+
+def rest(wanted: float, took: float) -> float:
+    """s from a look that took so long to the next, which is wanted after so many."""
+    return min(max(wanted, LEAST_REST * took), TICK)
 
 
 def new_fleet(pool: b.Pool, config: RouterConfig, now: float, tokens: float | None) -> Fleet:

@@ -7,7 +7,7 @@ from enum import StrEnum
 # an instance is not expected any more; it may still open.
 START_TIMEOUT = 30.0
 TICK = 0.1  # s between two looks, at most
-
+UNKNOWN = 0.25  # s, a request's time while none has been seen
 
 LEARNT = -1  # a target that is not given but learnt: TargetConcurrency=auto
 
@@ -49,8 +49,7 @@ class Observation:
     leaving: int = 0  # requests in the hands of instances that drain
     takes_ms: float | None = None  # as mean_ms, but known from the first answer on, and never forgotten
     under_way: float = 0.0  # s that the starts have taken so far, all together; each as long as one takes at most
-
-    late: int = 0  # starts that are cold while environments are frozen
+    late: int = 0  # starts that are cold while environments are frozen; not in under_way
 
     def count(self, state: State) -> int:
         return sum(instance.state is state for instance in self.instances)

@@ -19,6 +19,11 @@ LEAST_RATE = 0.1
 RECENT = 1.0
 # What requests take is remembered for as long as SMOOTHING, and of so many at least.
 LEAST_KNOWN = 20.0
+# In n answers and a time T at work, times that differ as by chance have a mean of T / (n + FEW sqrt(n + 1) + NONE) at
+# least, nineteen in twenty times.
+FEW, NONE = 1.65, 1.35
+# They may differ less: no more than so many times what all have been at work.
+LIKELY = 2.0
 # A rate that is not chance shows sooner.
 SUDDEN = 0.4
 # What grows by more of itself in a second is a step, and no growth.
@@ -91,13 +96,11 @@ class Rates:
         self._answered_ms += max(0, totals.duration_ns - before.duration_ns) / 1e6
         least = 0.0
         if self._answered < LEAST_KNOWN:
-            # The first answers are those of the shortest requests. Those that are still at work tell as much: with so
-            # few answers in so much time at work, nineteen in twenty times the mean is no less than this, if times
-            # differ as by chance. They may differ less.
+            # The first answers are those of the shortest requests; what is still at work tells as much.
             self._open_ms += max(0, totals.running) * span * 1e3
             self._longest_ms += span * 1e3 if totals.running > 0 else 0.0
-            least = self._open_ms / (self._answered + 1.65 * math.sqrt(self._answered + 1) + 1.35)
-            least = min(least, 2 * self._longest_ms)
+            least = self._open_ms / (self._answered + FEW * math.sqrt(self._answered + 1) + NONE)
+            least = min(least, LIKELY * self._longest_ms)
         if self._answered:
             self.takes_ms = max(self._answered_ms / self._answered, least)
 

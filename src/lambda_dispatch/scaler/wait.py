@@ -1,8 +1,7 @@
 """What the next request will wait for a slot, from what is known now."""
 
-from lambda_dispatch.scaler.model import Observation, State
+from lambda_dispatch.scaler.model import UNKNOWN, Observation, State
 
-UNKNOWN = 0.25  # s, a request's time while none has been seen; as in policies/adaptive.py
 LONGEST = 120.0  # s: more is no prediction
 
 

@@ -6,7 +6,7 @@ The formulas stand in docs/scaling.md. `InstanceCountMultiplier` plays no part.
 import math
 from dataclasses import dataclass, replace
 
-from lambda_dispatch.scaler.model import START_TIMEOUT, TICK, Decision, Instance, Limits, Observation, State
+from lambda_dispatch.scaler.model import START_TIMEOUT, TICK, UNKNOWN, Decision, Instance, Limits, Observation, State
 from lambda_dispatch.scaler.policies.steps import FLOOR_PAUSE, GAP, WARM_PAUSE, least_busy, released
 
 SHORT = 1.0  # s, time constant of the average of demand
@@ -31,11 +31,12 @@ CALM_MOST = 12000.0  # s / instances: one in two hundred per minute at most
 IN_PAUSE = 1.0  # s between a start and a scale-in, and at first between two directions
 LONGEST_PAUSE = 6.0  # s, what the pause grows to where closing proves wrong
 WRONG_WITHIN = 10.0  # s: what is started again so soon should not have been closed
-IDLE_EXIT = 0.25  # s without requests, after which an instance ends by itself
-INVOKES = 0.45  # where requests are seldom: that more invokes, of those that this costs
-MOST_CREDIT = 20.0
+IDLE_EXIT = 0.25  # s without requests, after which an instance ends by itself; the extension's default
+SELDOM = 1.0  # requests at work on average: where there are fewer, the last instance does not wait for that
+WORTH = 2.0  # thaws: where a gap is shorter on average, it does
+INVOKES = 0.45  # ... invokes that this may cost, for each that there would be anyway
+FIRST_CREDIT, MOST_CREDIT = 2.0, 20.0  # of those, at first and at most
 SOONEST, SHARE = 0.02, 0.125  # s, and of a request's time: until the next look where an end is to be seen
-UNKNOWN = 0.25  # s, a request's time while none has been seen
 STANDING = 0.25  # s: a queue that is never shorter for one to two such periods stands; it waits for slots, not for luck
 
 
@@ -54,7 +55,7 @@ class Memory:
     opened: int = 0  # open instances after the last decision
     opened_at: float | None = None  # when there were more than before
     slow: float = 0.0  # demand, averaged over SLOW; follows at once what is no noise
-    credit: float = 2.0  # invokes that may be caused
+    credit: float = FIRST_CREDIT  # invokes that may be caused
     ended_at: float | None = None  # when the last request was over; None while there are any
     long: float = 0.0  # demand, averaged over LONG, or over what has passed of it
     span: float = 0.0  # s that this average goes over
@@ -322,7 +323,8 @@ def closable(
 def seldom(seen: Observation, memory: Memory, seconds: float, load: float) -> bool:
     """Whether the last instance ends as soon as it has nothing to do, and not by itself a little later."""
     rate = max(seen.per_second or 0.0, seen.arriving)
-    return max(rate * seconds, load) < 1 and 2 * rate * seen.thaw < 1 and memory.credit >= rate
+    often = max(rate * seconds, load) >= SELDOM or rate * WORTH * seen.thaw >= 1
+    return not often and memory.credit >= rate
 
 
 def credited(seen: Observation, memory: Memory) -> Memory:
