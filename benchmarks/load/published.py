@@ -48,7 +48,7 @@ from lambda_dispatch.simulator.policies import ALGORITHMS
 HOLD = "/busy/500000/4"  # keeps an environment busy until all have been asked for
 SAMPLE = 0.05  # seconds between two looks at the open invokes
 WARM_UPS = 60  # volleys the router gets to open all its instances
-ALGORITHM = "of the scaler; default simple, the original's: others may not open all instances of the steady cases"
+ALGORITHM = "of the scaler; default simple, the original's: others open as many instances as they find right"
 SHORT = {"direct": "Lambda", "dispatch": "lambda-dispatch"}
 PALE = {"direct": "#e6b0aa", "dispatch": "#a9cce3"}
 
@@ -170,7 +170,10 @@ async def steady(stack: Stack, case: Case, options: Options) -> list[Round]:
     rounds = []
     for _ in range(options.rounds):
         if stack.mode == "dispatch":
-            await all_open(stack, options.part(given.environments), clients)
+            if options.algorithm == "simple":
+                await all_open(stack, options.part(given.environments), clients)
+            else:
+                await keep_firing(stack.port, shot, clients, 1.5 * each, options.seconds)
         async with Meter(stack) as meter:
             volley = await keep_firing(stack.port, shot, clients, 1.5 * each, max(options.seconds, 4 * each))
         rounds.append(told(volley, meter.environments, await meter.billed_for_one(volley), slow))
