@@ -94,6 +94,7 @@ ROWS: dict[str, list[tuple[str, str, dict[str, str]]]] = {
                 "idle channels": last("idle_channels", "job"),
                 "limit of one": f"max by (function) ({m('instance_limit', SELECT)})",
                 "staffed for": f"max by (function) ({m('target_concurrency', SELECT)})",
+                "filled up to": f"max by (function) ({m('packed_concurrency', SELECT)})",
             },
         ),
         ("Cold start", "s", quantiles("cold_start_seconds")),

@@ -51,6 +51,7 @@ AT_REST = {
     "lambda_dispatch_handshakes": "a TLS handshake lasts milliseconds",
     "lambda_dispatch_memory_pressure_total": "needs bodies of MemoryBudget at once",
     "lambda_dispatch_override_active": "an operator's commands, not load",
+    "lambda_dispatch_packed_concurrency": "needs more open instances than are wanted",
     "lambda_dispatch_slow_clients_total": "needs a client that is slower than MinReadRate for longer than BodyGrace",
     "lambda_dispatch_traced_requests_lost_total": "the collector takes everything",
 }

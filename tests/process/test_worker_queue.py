@@ -39,6 +39,11 @@ def asks(worker: WorkerProcess, count: int, speaks: str = "h1", prefix: str = "/
     return [asyncio.create_task(ask(speaks, worker.ports["http"], f"{prefix}{i}")) for i in range(count)]
 
 
+def say(worker: WorkerProcess, packs: int) -> None:
+    """As the scaler does at each look."""
+    worker.board.publish_demand(0, desired_raw=3, tokens_milli=0, decisions=(), exits=(), packs=packs)
+
+
 @both
 @scenario
 async def test_a_request_waits_for_the_first_instance(worker: WorkerProcess, speaks: str) -> None:
@@ -104,6 +109,29 @@ async def test_requests_go_to_the_instance_with_the_fewest_in_flight(worker: Wor
         await until(lambda n=i + 1: len(gate.calls) == n, "the request is at an instance")  # type: ignore[misc]
         loads = [peer.in_flight for peer in peers]
         assert max(loads) - min(loads) <= 1, loads
+    gate.all.set()
+    await asyncio.gather(*asked)
+
+
+@scenario
+async def test_as_the_scaler_says_one_instance_is_filled_before_the_next(worker: WorkerProcess) -> None:
+    gate = Gate()
+    peers = [await worker.instance(gate, channels=6, limit=6) for _ in range(3)]
+    say(worker, packs=4)
+    asked: list[asyncio.Task[Response]] = []
+    for i in range(14):
+        asked += asks(worker, 1, prefix=f"/{i}-")
+        await until(lambda n=i + 1: len(gate.calls) == n, "the request is at an instance")  # type: ignore[misc]
+        full, rest = divmod(i + 1, 4)
+        if i < 12:
+            loads = sorted((peer.in_flight for peer in peers), reverse=True)
+            assert loads == [*[4] * full, *[rest] * (full < 3), *[0] * (2 - full)], loads
+    assert sorted(peer.in_flight for peer in peers) == [4, 5, 5]
+    say(worker, packs=0)
+    gate.let(next(peer for peer in peers if peer.in_flight == 4).calls[0].target)
+    await until(lambda: sorted(peer.in_flight for peer in peers) == [3, 5, 5], "an answer")
+    asked += asks(worker, 1, prefix="/spread")
+    await until(lambda: sorted(peer.in_flight for peer in peers) == [4, 5, 5], "the least busy has it")
     gate.all.set()
     await asyncio.gather(*asked)
 

@@ -249,6 +249,25 @@ def test_the_hint_wins_among_equals_only(board: Board, first: Board) -> None:
     assert first.pick_from(usable(0, 1), 3) in (0, 1)
 
 
+def test_packing_takes_the_fullest_below_and_above_it_the_least_busy(board: Board, first: Board) -> None:
+    slots = [instance(board) for _ in range(4)]
+    for at, busy in enumerate((0, 3, 5, 6)):
+        for _ in range(busy):
+            assert first.reserve(*slots[at])
+    mask = usable(0, 1, 2, 3)
+    assert [first.pick_from(mask, packs=packs) for packs in (0, 1, 3, 4, 5, 6, 7)] == [0, 0, 0, 1, 1, 2, 3]
+    assert first.pick_from(usable(2, 3), packs=5) == 2
+    assert first.pick_from(usable(0, 3), 3, packs=6) == 0
+
+
+def test_packing_fills_in_turn_as_many_as_are_needed(board: Board, first: Board) -> None:
+    slots = [instance(board, limit=10) for _ in range(70)]
+    mask = usable(*(slot for slot, _ in slots))
+    for _ in range(24):
+        assert first.reserve(*slots[first.pick_from(mask, packs=8)])
+    assert sorted(board.in_flight_at(slot) for slot, _ in slots)[-4:] == [0, 8, 8, 8]
+
+
 def test_a_full_instance_is_left_out_even_with_the_least_in_flight(board: Board, first: Board) -> None:
     small, _ = instance(board, limit=1)
     large, generation = instance(board, limit=10)

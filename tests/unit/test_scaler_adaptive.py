@@ -197,6 +197,31 @@ def test_requests_that_take_long_are_there_before_the_average_shows_them() -> No
     assert POLICY.decide(seen(takes_ms=100.0, **rising), lately, LIMITS)[0].start == 0
 
 
+def packs(count: int, running: int, memory: Memory | None = None, limits: Limits = LIMITS) -> int:
+    busy = {"running": running, "takes_ms": 100.0, "arriving": running * 10.0, "per_second": running * 10.0}
+    steady = memory or Memory(count, at=99.9, short=running, slow=running, started_at=99.8)
+    return POLICY.decide(seen(instances=opened(count, 5), frozen=1, **busy), steady, limits)[0].packs
+
+
+def test_requests_are_packed_only_where_there_are_more_instances_than_needed() -> None:
+    assert packs(3, 12) == 9
+    assert packs(2, 12) == 0, "what has nothing to do ends, and would be started again"
+    assert packs(12, 60) == 7, "noise is not to empty one of many"
+    assert decide(frozen=1).packs == 0
+
+
+def test_what_is_to_stay_anyway_shares_the_requests() -> None:
+    assert packs(3, 12, limits=replace(LIMITS, min_instances=3)) == 0
+    assert packs(4, 12, limits=replace(LIMITS, min_instances=3)) == 9
+    assert packs(3, 12, limits=replace(LIMITS, buffer=1)) == 0
+    assert packs(3, 12, limits=replace(LIMITS, pinned=3)) == 0
+
+
+def test_requests_are_packed_up_to_the_target() -> None:
+    assert packs(6, 12, limits=replace(LIMITS, target=5)) == 4
+    assert packs(30, 12, limits=replace(LIMITS, target=1)) <= 1, "one at a time cannot be packed"
+
+
 def test_an_instance_that_starts_when_all_have_ended_was_not_closed_in_error() -> None:
     memory = Memory(7, at=99.9, short=60.0, closed_at=99.0, opened=0)
     assert POLICY.decide(seen(pending=1, frozen=7), memory, LIMITS)[1].pause == IN_PAUSE

@@ -10,6 +10,7 @@ from lambda_dispatch.scaler.deadlines import (
     MOST,
     REMEMBERED,
     SPREAD,
+    WAVE,
     Longest,
     leaves_at,
 )
@@ -19,9 +20,9 @@ from tests.unit.test_scaler_step import NS, Pool
 LIFE = 900.0
 
 
-def left(longest: float, instances: int = 30) -> tuple[dict[int, float], int]:
+def left(longest: float, instances: int = 30, algorithm: str = "adaptive") -> tuple[dict[int, float], int]:
     """When each of the first instances was told to leave, s; and how many were missing at once at most."""
-    pool = Pool("adaptive", min_instances=instances)
+    pool = Pool(algorithm, min_instances=instances)
     told: dict[int, float] = {}
     most = 0
     for tick in range(9000):
@@ -50,8 +51,18 @@ def test_where_requests_take_a_minute_each_instance_leaves_so_much_earlier_and_n
     assert most <= 30 // 10 + 1
 
 
-def test_where_requests_are_over_in_the_extensions_own_time_none_leaves_before_it() -> None:
-    assert left(5.0)[0] == {}
+def test_where_requests_are_short_those_that_started_together_are_replaced_one_after_the_other() -> None:
+    told, most = left(5.0)
+    last = 10 + LIFE - MARGIN - HAND_OVER
+    assert len(told) == 30
+    assert last - SPREAD <= min(told.values()) and max(told.values()) <= last + 20
+    assert len({round(at) for at in told.values()}) >= 10
+    assert most <= 30 // 10 + 1
+
+
+@pytest.mark.parametrize(("algorithm", "instances"), [("simple", 30), ("ewma", 30), ("adaptive", WAVE - 1)])
+def test_the_originals_algorithms_and_a_few_instances_wait_for_their_deadlines(algorithm: str, instances: int) -> None:
+    assert left(5.0, instances, algorithm)[0] == {}
 
 
 def test_the_moment_is_the_same_at_each_look_and_unlike_the_neighbours() -> None:

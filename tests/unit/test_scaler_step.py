@@ -13,7 +13,7 @@ from lambda_dispatch.scaler.causes import CAUSES, FULL, PAUSED
 from lambda_dispatch.scaler.fleet import Fleet
 from lambda_dispatch.scaler.guard import StartGuard
 from lambda_dispatch.scaler.loop import new_fleet, publish
-from lambda_dispatch.scaler.model import Limits
+from lambda_dispatch.scaler.model import LEARNT, Limits
 from lambda_dispatch.scaler.policies import POLICIES, policy_named
 from lambda_dispatch.scaler.record import SEEN, differences, from_board, to_board
 from lambda_dispatch.scaler.step import Hold, Look, Order, Recycle, conclude, step
@@ -212,16 +212,28 @@ def test_decisions_are_counted_and_the_demand_is_told_without_its_bounds() -> No
     assert counted(pool)["held", PAUSED] == 1
 
 
+def test_nothing_is_packed_while_it_is_learnt_what_slows_requests() -> None:
+    def packs(algorithm: str, **limits: int) -> int:
+        pool = Pool(algorithm)
+        for tick in range(40):
+            running = 60 if tick < 30 else 12
+            pool.act(tick / 10, 0 if tick else 60, running, limits=Limits(10, 2, **limits))
+        return pool.fleet.packs
+
+    assert (packs("adaptive"), packs("adaptive", target=LEARNT), packs("simple")) == (9, 0, 0)
+
+
 def test_what_was_counted_stands_on_the_board() -> None:
     board = Board.create(workers=1, instances=64, pools=1)
     try:
         board.claim_pool(b"web", 1)
         config = RouterConfig(function_name="web")
         first = new_fleet(board.pool(0), config, 1.0, None)
-        first.desired_raw, first.decisions[0], first.exits[-1] = 7, 3, 5
+        first.desired_raw, first.packs, first.decisions[0], first.exits[-1] = 7, 9, 3, 5
         publish(board, first, {}, 1.0)
         shown = take(board, 1, 1).pools[0]
         assert (shown.desired_raw, shown.start_budget, shown.exits["Unknown"]) == (7, config.start_burst, 5)
+        assert shown.packs == board.pool(0).packs == 9
         assert ("up", "demand", 3) in shown.decisions and ("down", "demand", 0) in shown.decisions
         successor = new_fleet(board.pool(0), config, 2.0, None)
         assert (successor.decisions, successor.exits) == (first.decisions, first.exits)

@@ -8,6 +8,7 @@ import pytest
 from lambda_dispatch.config import load
 from lambda_dispatch.errors import ConfigError
 from lambda_dispatch.scaler.model import LEARNT
+from lambda_dispatch.scaler.policies import adaptive
 from lambda_dispatch.scaler.record import differences
 from lambda_dispatch.scaler.target import LEAST, STRETCH, WINDOW, Fit, Target
 from lambda_dispatch.simulator.generators import LOADS, generate
@@ -84,7 +85,10 @@ def _later(target: Target) -> Target:
 
 
 @pytest.mark.parametrize("name", ["steady", "heavy-tail", "unknown", "burst", "mixed-streams"])
-def test_loads_that_do_not_share_a_cpu_are_played_as_without_it(name: str) -> None:
+def test_loads_that_do_not_share_a_cpu_are_played_as_without_it_and_without_packing(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adaptive, "packed", lambda *_: 0)
     load, setting = LOADS[name], Setting()
     requests = generate(load, load.rate, 420.0, load.service, 2)
     learns, plain = (run(parse(word, setting), requests, setting) for word in ("adaptive-auto", "adaptive"))
@@ -98,8 +102,8 @@ def test_a_cpu_bound_application_is_faster_and_no_dearer_than_with_simple() -> N
     learns, plain, simple = (
         run(parse(word, setting), requests, setting) for word in ("adaptive-auto", "adaptive", "simple")
     )
-    assert learns.time_p99 < plain.time_p99 < simple.time_p99
-    assert learns.environment_seconds < simple.environment_seconds
+    assert max(learns.time_p99, plain.time_p99) < simple.time_p99
+    assert max(learns.environment_seconds, plain.environment_seconds) < simple.environment_seconds
 
 
 def test_decisions_with_a_learnt_target_can_be_taken_again() -> None:

@@ -262,7 +262,7 @@ def test_routers_take_requests_in_turn_and_use_their_own_instances() -> None:
 
 def test_packing_fills_one_instance_before_the_next() -> None:
     world = World(times(3, 3.1, 3.2), times(5, 5, 5), service(), tail=1)
-    world.pack(2)
+    world.pack(0, 2)
     most: list[list[int]] = []
 
     start = once(world, 2, stays=True)

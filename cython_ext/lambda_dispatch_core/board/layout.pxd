@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 
 cpdef enum:
-    BOARD_VERSION = 13
+    BOARD_VERSION = 14
     MAX_WORKERS = 128           # worker slots; twice the workers, because a rolling restart runs two for one
     MAX_INSTANCES = 4096        # instance slots; scans and the index are sized for it
     MAX_POOLS = 64
@@ -268,7 +268,8 @@ cdef struct PoolSlot:           # key, state, name: claimed by anyone, in steps;
     uint64_t max_cost_nusd      # MaxCostPerHour, 10^-9 USD; 0 none
     int32_t frozen              # environments that should be frozen now: returned, and not reclaimed yet
     int32_t target              # requests at once that `adaptive` staffs an instance for
-    uint8_t pad1[8]
+    int32_t packs               # the fullest instance with fewer requests is used first; 0: the least busy one
+    uint8_t pad1[4]
     uint8_t name[POOL_NAME]     # name or name:qualifier or ARN, no terminator
     uint64_t exits[EXITS]       # invokes that ended, ever: the n-th by the exit reason with number n + 1
     uint64_t decisions[CAUSES]  # decisions ever, by direction and reason

@@ -140,6 +140,7 @@ class Pool(NamedTuple):
     max_cost_nusd: int
     frozen: int
     target: int
+    packs: int
     exits: tuple[int, ...]
     decisions: tuple[int, ...]
 

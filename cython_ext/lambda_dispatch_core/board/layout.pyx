@@ -119,6 +119,7 @@ class Pool(NamedTuple):
     max_cost_nusd: int
     frozen: int
     target: int
+    packs: int
     exits: tuple
     decisions: tuple
 

@@ -308,7 +308,7 @@ cdef class BoardMap:
             it.starts_failed, it.ended, it.backoff_until, it.rate_milli, it.average_us, it.last_decision, it.last_exit,
             getu64(&it.commands_taken), get64(&it.predicted_wait_us), it.open_ms, it.busy_ms, it.invokes, it.cost_nusd,
             it.direct_ms, it.direct_invokes, it.direct_nusd, it.budget,
-            it.desired_raw, it.tokens_milli, it.billed_mb_ms, it.max_cost_nusd, it.frozen, it.target,
+            it.desired_raw, it.tokens_milli, it.billed_mb_ms, it.max_cost_nusd, it.frozen, it.target, it.packs,
             tuple([it.exits[n] for n in range(EXITS)]), tuple([it.decisions[n] for n in range(CAUSES)]),
         )
 

@@ -59,6 +59,7 @@ class ScalerSteps(WorkerSteps):
         exits: Sequence[int],
         frozen: int = 0,
         target: int = 0,
+        packs: int = 0,
     ) -> None: ...
     def publish_ledger(
         self,

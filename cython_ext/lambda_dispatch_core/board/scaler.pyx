@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from lambda_dispatch_core.bytes.atomics cimport (
-    fence, get16, get64, getu32, getu64, put16, put64, putu32, putu64, swap64, swapu32, swapu64,
+    fence, get16, get64, getu32, getu64, put16, put32, put64, putu32, putu64, swap64, swapu32, swapu64,
 )
 from lambda_dispatch_core.board.layout cimport (
     CAUSES, EXITS, INSTANCE_CLOSED, INSTANCE_DRAINING, INSTANCE_FREE, INSTANCE_OPEN, INSTANCE_STARTING, LIVES,
@@ -245,7 +245,7 @@ cdef class ScalerSteps(WorkerSteps):
         it.last_exit = last_exit
 
     def publish_demand(self, int pool, *, int32_t desired_raw, int64_t tokens_milli, decisions, exits,
-                       int32_t frozen=0, int32_t target=0):
+                       int32_t frozen=0, int32_t target=0, int32_t packs=0):
         """What the demand alone asks for, what may be started, how many decisions there were, how invokes ended, and
         what has been learnt."""
         cdef int n
@@ -257,6 +257,7 @@ cdef class ScalerSteps(WorkerSteps):
         it.tokens_milli = tokens_milli
         it.frozen = frozen
         it.target = target
+        put32(&it.packs, packs)
         for n, count in enumerate(decisions[:CAUSES]):
             it.decisions[n] = count
         for n, count in enumerate(exits[:EXITS]):

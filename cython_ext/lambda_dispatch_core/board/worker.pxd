@@ -10,9 +10,10 @@ from lambda_dispatch_core.board.shared cimport SharedSteps
 cdef class WorkerSteps(SharedSteps):
     cdef int turn                   # where pick() begins to look among equals
 
-    # The slot in [0, count) with the least in flight, of those with mask[slot] == 0 and below their limit; -1 none.
-    # Among equals `hint` if it is one of them (-1: no wish), else the next one in turn. mask holds 0 or NOT_USABLE.
-    cdef int pick(self, const int16_t* mask, int count, int hint) noexcept
+    # Of the slots in [0, count) with mask[slot] == 0 and below their limit the one with the most in flight below
+    # `packs`, else the one with the least; -1 none. Among equals `hint` if it is one of them (-1: no wish), else the
+    # next one in turn. mask holds 0 or NOT_USABLE.
+    cdef int pick(self, const int16_t* mask, int count, int hint, int16_t packs) noexcept
     # One more request at the instance; False when it is full, not open, or not of that generation any more.
     cpdef bint reserve(self, int slot, uint32_t generation) noexcept
     # The same at an instance that drains, while now < goaway_at.

@@ -14,16 +14,16 @@ from lambda_dispatch_core.board.shared cimport SharedSteps
 
 cdef extern from "board/pick.h" nogil:
     int ld_pick(const int16_t* in_flight, const int16_t* limits, const int16_t* mask, int count, int hint,
-                int turn) noexcept
+                int turn, int16_t packs) noexcept
 
 
 cdef class WorkerSteps(SharedSteps):
     """See board/worker.pxd."""
 
-    cdef int pick(self, const int16_t* mask, int count, int hint) noexcept:
+    cdef int pick(self, const int16_t* mask, int count, int hint, int16_t packs) noexcept:
         cdef int slot, _try
         for _try in range(3):
-            slot = ld_pick(self.in_flight, self.limits, mask, count, hint, self.turn)
+            slot = ld_pick(self.in_flight, self.limits, mask, count, hint, self.turn, packs)
             if slot != -2:
                 break
         if slot >= 0:
@@ -283,9 +283,9 @@ cdef class WorkerSteps(SharedSteps):
         self.me.memory_paused += paused
         self.me.memory_refused += refused
 
-    def pick_from(self, bytes mask not None, int hint=-1):
+    def pick_from(self, bytes mask not None, int hint=-1, int packs=0):
         """pick() with a mask of native int16, one per slot."""
         cdef int count = <int> (len(mask) // 2)
         if not 1 <= count <= self.instances:
             raise ValueError(f"a mask has 1 to {self.instances} entries, not {count}")
-        return self.pick(<const int16_t*> <const uint8_t*> mask, count, hint)
+        return self.pick(<const int16_t*> <const uint8_t*> mask, count, hint, <int16_t> packs)

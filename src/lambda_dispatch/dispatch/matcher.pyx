@@ -167,13 +167,15 @@ cdef class Matcher:
             place = top[0]
         return place
 
-    # A free slot of the least busy instance, reserved, for a request that has waited since `since`; None when this
-    # worker has none it may use, or leaves it to a sibling. 0: for a sibling's, which has made sure it is its turn.
+    # A free slot of the least busy instance, or of the one to be filled first, reserved, for a request that has waited
+    # since `since`; None when this worker has none it may use, or leaves it to a sibling. 0: for a sibling's, which has
+    # made sure it is its turn.
     cdef Slot _acquire(self, Pool pool, int64_t since, int64_t now):
         cdef int place
+        cdef int16_t packs = <int16_t> get32(&self.board.pool_slots[pool.index].packs)
         cdef Instance instance
         while True:
-            place = self.board.pick(pool.mask, <int> self.board.header.instances_high, self.hint(pool))
+            place = self.board.pick(pool.mask, <int> self.board.header.instances_high, self.hint(pool), packs)
             if place < 0:
                 return None if not pool.resorts else self._acquire_resort(pool, now)
             instance = <Instance> pool.at[place]
@@ -342,7 +344,7 @@ cdef class Matcher:
                 sibling = worker
                 since = oldest
         if sibling >= 0 and (certain or pool.resorts
-                             or self.board.pick(pool.mask, <int> self.board.header.instances_high, -1) >= 0):
+                             or self.board.pick(pool.mask, <int> self.board.header.instances_high, -1, 0) >= 0):
             self.on_sibling(sibling)
         return 0
 

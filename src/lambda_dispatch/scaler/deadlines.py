@@ -2,7 +2,8 @@
 
 An extension asks to end 15 s before its invoke's deadline and lets its requests finish; what takes longer is cut off.
 Where requests take that long, an instance takes no new ones for half as long again as the longest of them before it
-asks. Those that were started together do not leave together: each leaves at a moment of its own within SPREAD.
+asks. Those that were started together do not leave together, or `adaptive` would start all their replacements at once:
+each leaves at a moment of its own within SPREAD.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ LONGER = 1.5  # the next request that takes longer than all before it seldom tak
 MOST = 600.0  # s, two thirds of a life: longer requests are cut whatever the router does
 SPREAD = 60.0  # s
 REMEMBERED = 3600.0  # s, four lives: one very long request does not shorten the lives of all instances for ever
+WAVE = 4  # instances: where there are fewer, they may all be replaced at once
 LOOKS = 50  # between two readings of how long requests take
 
 _BOUNDS = [bound or MOST for bound in b.bucket_bounds()]
@@ -42,8 +44,10 @@ def leaves_at(it: b.Instance, longest: float) -> int:
     """ns. `longest`: s, what a request of this pool has taken at most."""
     # The same for an instance at each look and in each scaler, and unlike its neighbours'.
     part = ((it.slot * 2654435761 + it.generation * 40503) & 0xFFFF) / 0x10000
-    return it.deadline - int((MARGIN + HAND_OVER + min(longest * LONGER, MOST) + part * SPREAD) * NS)
+    own = min(longest * LONGER, MOST) if longest > MARGIN else 0.0
+    return it.deadline - int((MARGIN + HAND_OVER + own + part * SPREAD) * NS)
 
 
-def leaves_early(it: b.Instance, longest: float, now: int) -> bool:
-    return longest > MARGIN and it.deadline > 0 and now >= leaves_at(it, longest)
+def leaves_early(it: b.Instance, longest: float, now: int, spread: bool) -> bool:
+    """`spread`: whether it leaves early where requests are short, too."""
+    return (spread or longest > MARGIN) and it.deadline > 0 and now >= leaves_at(it, longest)

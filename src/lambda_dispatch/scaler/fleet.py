@@ -115,6 +115,7 @@ class Fleet:
         self.starts_failed = 0
         self.ended = 0
         self.desired_raw = 0  # what the demand alone asked for at the last look
+        self.packs = 0  # the fullest instance with fewer requests is used first; 0: the least busy one
         self.decisions = [0] * len(CAUSES)  # ever, by direction and reason
         self.exits = [0] * len(EXIT_NAMES)  # invokes that ended, ever, by exit reason
         self.last_exit = 0

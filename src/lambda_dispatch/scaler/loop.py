@@ -405,6 +405,7 @@ def publish(board: b.Board, fleet: Fleet, counts: Mapping[int, int], now: float)
         exits=fleet.exits,
         frozen=fleet.times.frozen(now),
         target=fleet.staffed_for,
+        packs=fleet.packs,
     )
     board.publish_ledger(
         fleet.pool,

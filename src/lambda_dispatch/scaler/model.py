@@ -89,3 +89,4 @@ class Decision:
     reason: str = ""  # why desired changed; empty when it did not
     raw: int = 0  # what the demand alone asks for, whatever the limits
     look_again: float = TICK  # s until the next look, at most
+    packs: int = 0  # the fullest instance with fewer requests is used first; 0: the least busy one

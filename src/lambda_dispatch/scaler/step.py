@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from lambda_dispatch.scaler.causes import FULL, PAUSED, places
-from lambda_dispatch.scaler.deadlines import leaves_early
+from lambda_dispatch.scaler.deadlines import WAVE, leaves_early
 from lambda_dispatch.scaler.fleet import BREAKER_NUMBERS, Fleet, News, Run
 from lambda_dispatch.scaler.guard import Breaker
 from lambda_dispatch.scaler.ledger import COST, INVOKES
@@ -122,7 +122,8 @@ def step(fleet: Fleet, look: Look) -> Step:
     fleet.spent = fleet.budget.spent(fleet.ledger, look.now)
     if fleet.spent == COST:
         limits = replace(limits, max_instances=min(limits.max_instances, floor))
-    if limits.target == LEARNT:
+    learns = limits.target == LEARNT
+    if learns:
         opened = sum(seen.state == b.INSTANCE_OPEN for seen in living)
         limits = replace(limits, target=fleet.target.look(look.now, look.totals, opened, limits.max_concurrent))
     staying = {slot for slot, run in fleet.runs.items() if run.stays}
@@ -132,6 +133,8 @@ def step(fleet: Fleet, look: Look) -> Step:
     memory, before = fleet.memory, fleet.desired
     decision, fleet.memory = fleet.policy.decide(observation, memory, limits)
     fleet.desired, fleet.desired_raw = decision.desired, decision.raw
+    # What slows requests is learnt where each instance has as many of them.
+    fleet.packs = 0 if learns else decision.packs
 
     # While every worker drains, an instance that ends is only missed by requests that wait.
     wanted = decision.start if observation.pending or not look.ending else 0
@@ -202,8 +205,10 @@ def to_recycle(look: Look, living: Sequence[b.Instance], fleet: Fleet, let_go: S
     waiting = sum(it.state == b.INSTANCE_DRAINING and it.goaway_at > now for it in living)
     before, unavailable = look.recycle or Recycle(0, max(1, len(opened) // 10))
     room = unavailable - max(waiting, fleet.desired - len(opened))
+    spread = fleet.policy.spreads and len(opened) >= WAVE
     old = sorted(
-        (it for it in opened if it.created < before or leaves_early(it, look.longest, now)), key=lambda it: it.created
+        (it for it in opened if it.created < before or leaves_early(it, look.longest, now, spread)),
+        key=lambda it: it.created,
     )
     return tuple(it.slot for it in old[: max(0, room)])
 

@@ -75,6 +75,7 @@ class ProductScaler:
             changed |= world.recycle(pool, slot, HAND_OVER)
         if done.decision is not None:
             world.look_in(pool, done.decision.look_again)
+            world.pack(pool, fleet.packs)
         record = conclude(fleet, done, started, changed)
         for slot in done.commands.spare:
             world.let_go(pool, slot)

@@ -65,7 +65,8 @@ cdef struct Pool:
     int resorts             # draining instances that may still be used
     int high                # places in use are below this
     int living              # instances
-    int turn                # where the search for the least busy begins
+    int turn                # where the search for an instance begins
+    int16_t packs           # the fullest instance with fewer requests is used first; 0: the least busy one
     int16_t[HINTS] parked
     uint32_t parked_top
 
@@ -116,8 +117,6 @@ cdef class World:
     cdef bint contended                     # requests may slow each other
     cdef object failing                     # () -> whether a start fails
     cdef bint ends_idle                      # instances end when idle even if they were asked to stay
-    cdef bint packs                         # the fullest instance below `target` first
-    cdef int target
 
     cdef int _arrive(self, int32_t request) except -1
     cdef int _acquire(self, int p) noexcept

@@ -18,7 +18,7 @@ from lambda_dispatch_core.board.board import Instance, PoolTotals
 
 cdef extern from "board/pick.h" nogil:
     int ld_pick(const int16_t* in_flight, const int16_t* limits, const int16_t* mask, int count, int hint,
-                int turn) noexcept
+                int turn, int16_t packs) noexcept
 
 cdef enum:
     MAX_PLACES = 4096           # instances of one pool, as on the board
@@ -319,10 +319,9 @@ cdef class World:
         self._last_resort(pool, at, R_GOAWAY, self.now + <int64_t> (seconds * SECOND))
         return True
 
-    def pack(self, int target):
-        """From now on the fullest instance with fewer than `target` requests is used first; 0: the least busy one."""
-        self.packs = target > 0
-        self.target = target
+    def pack(self, int pool, int most):
+        """From now on the fullest instance with fewer than `most` requests is used first; 0: the least busy one."""
+        self.pool[pool].packs = <int16_t> most
 
     # Requests ---------------------------------------------------------------------------------------------------------
 
@@ -354,15 +353,8 @@ cdef class World:
     cdef int _acquire(self, int p) noexcept:
         cdef Pool* pool = &self.pool[p]
         cdef int base = p * MAX_PLACES
-        cdef int place = -1, i, fullest = -1
+        cdef int place = -1
         cdef int16_t* top = &pool.parked[pool.parked_top % HINTS]
-        if self.packs:
-            for i in range(base, base + pool.high):
-                if self.mask[i] == 0 and fullest < self.in_flight[i] < self.target:
-                    fullest = self.in_flight[i]
-                    place = i
-            if place >= 0:
-                return place
         while top[0] >= 0:
             place = top[0]
             top[0] = -1
@@ -371,7 +363,8 @@ cdef class World:
                 break
             place = -1
             top = &pool.parked[pool.parked_top % HINTS]
-        place = ld_pick(&self.in_flight[base], &self.limits[base], &self.mask[base], pool.high, place, pool.turn)
+        place = ld_pick(&self.in_flight[base], &self.limits[base], &self.mask[base], pool.high, place, pool.turn,
+                        pool.packs)
         if place >= 0:
             pool.turn = place + 1
             return base + place

@@ -337,6 +337,13 @@ FAMILIES = (
         "Requests at once that ScalingAlgorithm=adaptive staffs an instance for.",
         lambda p: p.target,
     ),
+    _pool(
+        "packed_concurrency",
+        "gauge",
+        "Requests at once up to which ScalingAlgorithm=adaptive fills an instance before the next one is used, so that "
+        "others end; 0 while the least busy one is used.",
+        lambda p: p.packs,
+    ),
     Family(
         "scale_decisions",
         "counter",

@@ -98,6 +98,7 @@ class PoolView:
     max_cost_per_hour: float  # USD; 0 none
     frozen: int  # environments that should be frozen now
     target: int  # requests at once that an instance is staffed for by `adaptive`
+    packs: int  # the fullest instance with fewer requests is used first; 0: the least busy one
     exits: Mapping[str, int]  # invokes that ended, by exit reason
     decisions: tuple[tuple[str, str, int], ...]  # direction, reason, how many
     numbers: b.Numbers  # what telemetry counts: histograms, outcomes, bytes
@@ -328,6 +329,7 @@ def _pool(board: Board, pool: b.Pool, instances: Sequence[b.Instance], numbers: 
         max_cost_per_hour=pool.max_cost_nusd / 1e9,
         frozen=pool.frozen,
         target=pool.target,
+        packs=pool.packs,
         exits=dict(zip(EXIT_NAMES, pool.exits, strict=False)),
         decisions=tuple((*cause, count) for cause, count in zip(CAUSES, pool.decisions, strict=False)),
         numbers=numbers,

@@ -18,6 +18,7 @@ class Policy(Protocol):
     name: str
     number: int  # on the board
     memory_size: int  # numbers in flat()
+    spreads: bool  # instances that were started together do not stay until their deadlines
 
     def first(self, desired: int = 0) -> Any:
         """The memory of a pool that has `desired` instances and no history."""

@@ -28,6 +28,8 @@ GROWS_TO = 3.0  # times the rate, at most
 BETA_NOISE = 4.5  # ... beyond which instances of a large fleet are closed at once, and not one by one
 CALM_LEAST = 0.006  # s x instances cubed, between two of those
 CALM_MOST = 12000.0  # s / instances: one in two hundred per minute at most
+PACKS = 0.9  # of an instance's slots: it is filled so far before the next one is used, where there are more than needed
+PACKS_LARGE, LARGE = 0.7, 10  # ... of more instances than so many: noise is not to empty them
 IN_PAUSE = 1.0  # s between a start and a scale-in, and at first between two directions
 LONGEST_PAUSE = 6.0  # s, what the pause grows to where closing proves wrong
 WRONG_WITHIN = 10.0  # s: what is started again so soon should not have been closed
@@ -69,6 +71,7 @@ class Adaptive:
     name = "adaptive"
     number = 2
     memory_size = 17
+    spreads = True
 
     def first(self, desired: int = 0) -> Memory:
         return Memory(desired)
@@ -220,6 +223,7 @@ class Adaptive:
             reason,
             need,
             look_again(seen, seconds, ends, len(opened) - len(close)),
+            packed(len(opened) - len(close), proposed, slots),
         )
         return decision, kept_memory
 
@@ -429,3 +433,9 @@ def staffed(load: float, seconds: float, horizon: float, beta: float, slots: int
         return 0
     spread = math.sqrt(load * -math.expm1(-2 * horizon / seconds))
     return max(1, math.ceil((load + beta * spread) / slots))
+
+
+def packed(opened: int, wanted: int, slots: int) -> int:
+    """Requests up to which an instance is filled before the next one is used, so that others have nothing to do and
+    end. 0, none, where all are wanted: one that ended would only be started again."""
+    return round(slots * (PACKS if opened <= LARGE else PACKS_LARGE)) if opened > wanted else 0

@@ -59,6 +59,7 @@ class Steps:
     name = ""
     number = 0
     memory_size = 5 + 1 + OUT_STEPS[0] + IN_STEPS[0]
+    spreads = False
 
     def propose(self, seen: Observation, desired: int, limits: Limits) -> int:
         raise NotImplementedError
