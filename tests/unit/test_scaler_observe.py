@@ -75,6 +75,21 @@ def test_the_first_answers_are_of_the_shortest_requests_and_what_is_still_at_wor
     assert soon.rates.takes_ms == pytest.approx(2 * 200, rel=0.01), "twice as long as all have been at work, at most"
 
 
+def test_requests_that_become_slower_show_where_others_wait_for_their_slots() -> None:
+    def slower(queued: int) -> Rates:
+        return Traffic().flows(20, 100, ms=100, running=10).flows(1.0, 2, ms=100, queued=queued, running=10).rates
+
+    assert slower(queued=0).takes_ms == pytest.approx(100, rel=0.01), "there may be fewer requests, not slower ones"
+    # 10 at work in a second that fades, less its first look, and two answers.
+    work, answered = 10_000 * (1 - math.exp(-0.9)), 2 * (1 - math.exp(-0.9))
+    least = work / (answered + 1.65 * math.sqrt(answered + 1) + 1.35)
+    assert slower(queued=5).takes_ms == pytest.approx(least, rel=0.15)
+    short = Traffic().flows(20, 100, ms=100, running=10).flows(0.3, 0, queued=5, running=10).rates
+    assert short.takes_ms == pytest.approx(2 * 200, rel=0.01), "twice as long as they have waited, at most"
+    opened = Traffic().flows(20, 100, ms=100, queued=5, running=10).flows(0.1, 0, queued=5, running=20).rates
+    assert opened.takes_ms == pytest.approx(100, rel=0.01), "what an instance has that just opened was not at work"
+
+
 def test_what_still_runs_keeps_the_averages() -> None:
     assert Traffic().flows(20, 10).flows(40, 0, running=1).rates.per_second is not None
 

@@ -51,6 +51,7 @@ class Rates:
         self._at: float | None = None
         self._before: b.PoolTotals | None = None
         self._answered = self._answered_ms = self._open_ms = self._longest_ms = 0.0
+        self._full = self._full_answered = self._full_open_ms = 0.0
         self._forget()
 
     def _forget(self) -> None:
@@ -99,10 +100,23 @@ class Rates:
             # The first answers are those of the shortest requests; what is still at work tells as much.
             self._open_ms += max(0, totals.running) * span * 1e3
             self._longest_ms += span * 1e3 if totals.running > 0 else 0.0
-            least = self._open_ms / (self._answered + FEW * math.sqrt(self._answered + 1) + NONE)
-            least = min(least, LIKELY * self._longest_ms)
+            least = min(at_least(self._open_ms, self._answered), LIKELY * self._longest_ms)
+        least = max(least, self._stuck(span, totals, before))
         if self._answered:
             self.takes_ms = max(self._answered_ms / self._answered, least)
+
+    def _stuck(self, span: float, totals: b.PoolTotals, before: b.PoolTotals) -> float:
+        """ms that requests take at least, from what is answered while others wait: every slot is taken then. Where
+        requests become slower, the mean of what was answered shows it when they are over."""
+        # More at work than before: instances have opened, and what they have was not there.
+        if totals.queued <= 0 or before.queued <= 0 or totals.running > before.running:
+            self._full = self._full_answered = self._full_open_ms = 0.0
+            return 0.0
+        fade = math.exp(-span / RECENT)
+        self._full += span
+        self._full_answered = self._full_answered * fade + max(0, totals.completions - before.completions)
+        self._full_open_ms = self._full_open_ms * fade + max(0, totals.running) * span * 1e3
+        return min(at_least(self._full_open_ms, self._full_answered), LIKELY * self._full * 1e3)
 
     def _look_back(self, now: float, totals: b.PoolTotals) -> None:
         looks = self._looks
@@ -141,6 +155,10 @@ class Rates:
     def _at_or_before(self, at: float) -> int:
         """The place of the last look that was no later; of the first one where there is none."""
         return max(0, bisect_right(self._looks, at, key=lambda look: look[0]) - 1)
+
+
+def at_least(open_ms: float, answered: float) -> float:
+    return open_ms / (answered + FEW * math.sqrt(answered + 1) + NONE)
 
 
 def instance_of(seen: b.Instance, stays: bool = False) -> Instance:
