@@ -1,4 +1,4 @@
-/* Choosing the least busy instance: the one loop of dispatch that looks at every instance. */
+/* Choosing an instance: the one loop of dispatch that looks at every one. */
 #ifndef LAMBDA_DISPATCH_PICK
 #define LAMBDA_DISPATCH_PICK
 
