@@ -4,6 +4,7 @@ import pytest
 
 from lambda_dispatch.scaler.deadlines import (
     HAND_OVER,
+    LEAST_LIFE,
     LONGER,
     LOOKS,
     MARGIN,
@@ -13,6 +14,7 @@ from lambda_dispatch.scaler.deadlines import (
     WAVE,
     Longest,
     leaves_at,
+    leaves_early,
 )
 from lambda_dispatch_core.board import board as b
 from tests.unit.test_scaler_step import NS, Pool
@@ -58,6 +60,14 @@ def test_where_requests_are_short_those_that_started_together_are_replaced_one_a
     assert last - SPREAD <= min(told.values()) and max(told.values()) <= last + 20
     assert len({round(at) for at in told.values()}) >= 10
     assert most <= 30 // 10 + 1
+
+
+@pytest.mark.parametrize(("life", "early"), [(LIFE, True), (LEAST_LIFE, True), (LEAST_LIFE - 1, False), (60.0, False)])
+def test_a_function_with_a_short_timeout_keeps_its_instances_for_all_of_it(life: float, early: bool) -> None:
+    it = b.Instance(3, 1, b"", b.INSTANCE_OPEN, 0, 10, 0, 0, 0, 0, 0, 1, int(10 + life * NS), 0, False)
+    last = int((life - MARGIN) * NS)  # its extension asks to end
+    assert leaves_early(it._replace(created=10), 5.0, last - 1, spread=True) is early
+    assert not leaves_early(it._replace(created=10), 5.0, last - 1, spread=False)
 
 
 @pytest.mark.parametrize(("algorithm", "instances"), [("simple", 30), ("ewma", 30), ("adaptive", WAVE - 1)])

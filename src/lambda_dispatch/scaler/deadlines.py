@@ -18,6 +18,7 @@ MOST = 600.0  # s, two thirds of a life: longer requests are cut whatever the ro
 SPREAD = 60.0  # s
 REMEMBERED = 3600.0  # s, four lives: one very long request does not shorten the lives of all instances for ever
 WAVE = 4  # instances: where there are fewer, they may all be replaced at once
+LEAST_LIFE = 300.0  # s: a shorter life is not made shorter still where requests are short
 LOOKS = 50  # between two readings of how long requests take
 
 _BOUNDS = [bound or MOST for bound in b.bucket_bounds()]
@@ -50,4 +51,5 @@ def leaves_at(it: b.Instance, longest: float) -> int:
 
 def leaves_early(it: b.Instance, longest: float, now: int, spread: bool) -> bool:
     """`spread`: whether it leaves early where requests are short, too."""
-    return (spread or longest > MARGIN) and it.deadline > 0 and now >= leaves_at(it, longest)
+    early = longest > MARGIN or (spread and it.deadline - it.created >= LEAST_LIFE * NS)
+    return early and it.deadline > 0 and now >= leaves_at(it, longest)
