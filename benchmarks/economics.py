@@ -158,7 +158,8 @@ def blind(load: Load, seed: int, scale: float, invokes: float) -> float:
     before the next request. Gaps between arrivals by chance have no memory: whatever the rule, of a share q of the gaps
     that it ends it keeps one open for (1 - q) of their mean length on average, and pays a start of a frozen environment
     for q of them. It cannot end more gaps than it invokes. All else costs as much as the oracle's: environments for
-    bursts start in time and end with them, and no queue has to be served.
+    bursts start in time and end with them, as cold as the oracle's where nobody keeps spares, and no queue has to be
+    served.
     """
     setting = Setting(share=load.share, cpus=load.cpus, seed=seed)
     requests = generate(load, load.rate, load.seconds * scale, load.service, seed)
@@ -187,8 +188,9 @@ def unreachable(rows: dict[str, dict[str, Row]], seeds: int, scale: float, word:
         invokes = found["simple"].invokes.mean
         least = estimate([blind(LOADS[name], seed, scale, invokes) for seed in range(1, seeds + 1)])
         told.append(
-            f"- {name}: a policy that does not know when the next request comes, and invokes no more often than "
-            f"`simple`, costs at least {least.text(2)} of the oracle's (`blind()` in benchmarks/economics.py)"
+            f"- {name}: a policy that does not know when the next request comes, keeps no spares frozen, and invokes "
+            f"no more often than `simple`, costs at least {least.text(2)} of the oracle's (`blind()` in "
+            "benchmarks/economics.py)"
         )
     return told
 
