@@ -4,6 +4,7 @@ from array import array
 
 import pytest
 
+from lambda_dispatch.scaler.policies import adaptive
 from lambda_dispatch.simulator.distributions import Distribution
 from lambda_dispatch.simulator.generators import LOADS, generate
 from lambda_dispatch.simulator.outcome import Outcome
@@ -126,8 +127,14 @@ def test_applications_that_share_half_a_cpu_are_not_packed_until_they_crawl() ->
     assert ours.environment_seconds <= theirs.environment_seconds
 
 
-def test_starts_that_take_ten_times_longer_than_learnt_do_not_multiply() -> None:
-    """Half a minute of two seconds, then twenty: what is under way is counted, however late it is."""
+@pytest.mark.parametrize("packs", [True, False])
+def test_starts_that_take_ten_times_longer_than_learnt_do_not_multiply(
+    packs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a minute of two seconds, then twenty: what is under way is counted, however late it is. Packed instances end
+    sooner, and come back frozen, in no time."""
+    if not packs:
+        monkeypatch.setattr(adaptive, "packed", lambda *_: 0)
     times, colds = iter([2.0] * 6), []
 
     def cold() -> float:
@@ -142,6 +149,7 @@ def test_starts_that_take_ten_times_longer_than_learnt_do_not_multiply() -> None
         ours.look()
     assert world.completed == len(requests)
     assert 6 < len(colds) <= 12
+    assert started(ours) <= (30 if packs else 20)
 
 
 def in_trouble(rate: float, **trouble: float) -> Outcome:
